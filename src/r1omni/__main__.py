@@ -1,0 +1,3 @@
+from r1omni.cli import main
+
+raise SystemExit(main())

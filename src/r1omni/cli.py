@@ -1,0 +1,91 @@
+"""The command line: LightningCLI's fit, validate, test and predict, and the plain commands.
+
+Exit status: 0 on success, 2 on wrong use, 1 on failure. An error is one line; `--debug` adds the
+traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from argparse import ArgumentError
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from r1omni import commands
+from r1omni.types import R1OmniError, UsageError
+
+_TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
+_USAGE = "usage: python -m r1omni COMMAND ...\n\n  fit | validate | test | predict --config FILE"
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    args = list(sys.argv[1:] if args is None else args)
+    debug = "--debug" in args
+    args = [arg for arg in args if arg != "--debug"]
+    # Read when mlflow is first imported.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    try:
+        return _dispatch(args)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130, debug)
+    except UsageError as error:
+        return _fail(str(error), 2, debug)
+    except ArgumentError as error:
+        return _fail(f"{_one_line(str(error))} (see `python -m r1omni {args[0]} --help`)", 2, debug)
+    except R1OmniError as error:
+        return _fail(str(error), 1, debug)
+    except Exception as error:
+        # The outermost line of defence: whatever it is, a person gets one line and a status.
+        text = f"{type(error).__name__}: {_one_line(str(error))}"
+        return _fail(f"{text} (add --debug for the traceback)", 1, debug)
+
+
+def _dispatch(args: list[str]) -> int:
+    plain: dict[str, Callable[[list[str]], None]] = commands.COMMANDS
+    if not args or args[0] in ("-h", "--help"):
+        listing = "\n".join(f"  {name:12s} {_summary(run)}" for name, run in plain.items())
+        print(f"{_USAGE}\n{listing}")
+        return 0 if args else 2
+    if args[0] in plain:
+        plain[args[0]](args[1:])
+    elif args[0] in _TRAINER_COMMANDS:
+        run_trainer(args)
+    else:
+        known = ", ".join((*_TRAINER_COMMANDS, *plain))
+        raise UsageError(f"unknown command {args[0]!r}; use one of {known}")
+    return 0
+
+
+def _summary(function: Callable[..., Any]) -> str:
+    return (function.__doc__ or "").strip().splitlines()[0]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _fail(message: str, status: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"r1omni: error: {message}", file=sys.stderr)
+    return status
+
+
+def run_trainer(args: list[str]) -> Any:
+    """Run fit, validate, test or predict; returns the LightningCLI."""
+    from r1omni.training.lightning_cli import R1OmniCLI
+
+    _check_config_files(args)
+    return R1OmniCLI(args)
+
+
+def _check_config_files(args: list[str]) -> None:
+    for flag, value in zip(args, [*args[1:], ""], strict=True):
+        if flag in ("--config", "-c") and not Path(value).is_file():
+            raise UsageError(f"--config {value}: there is no such file")

@@ -1,0 +1,138 @@
+"""The plain commands of the command line; each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import NoReturn
+
+from r1omni.types import MODALITIES, R1OmniError, UsageError
+
+
+class _Parser(argparse.ArgumentParser):
+    """Wrong use raises one line instead of printing the whole usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+def _parser(name: str, function: Callable[..., None]) -> _Parser:
+    return _Parser(prog=f"python -m r1omni {name}", description=function.__doc__)
+
+
+def synthesize(args: list[str]) -> None:
+    """Render the mini-world: clips and annotations in the publishers' layouts."""
+    parser = _parser("synthesize", synthesize)
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--clips", type=int, default=2000, help="clips in all, about")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--num-workers", type=int, default=None, help="processes; all cores")
+    options = parser.parse_args(args)
+    from r1omni.world.synthesize import synthesize as write_world
+
+    world = write_world(options.out, options.clips, options.seed, options.num_workers)
+    print(json.dumps({"out": str(options.out), "ceiling": world["ceiling"]}))
+
+
+def create(args: list[str]) -> None:
+    """Create a model folder with random weights from a file of sizes and some texts."""
+    parser = _parser("create", create)
+    parser.add_argument("--sizes", type=Path, required=True, help="YAML of model sizes")
+    parser.add_argument(
+        "--texts", type=Path, nargs="+", required=True, help="JSON or CSV files for the tokenizer"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="model folder to write")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(args)
+    if options.out.exists():
+        raise UsageError(f"--out {options.out} exists; choose another folder or remove it")
+    from r1omni.models.fresh import create_model
+
+    texts = [text for file in options.texts for text in _texts(file)]
+    count = create_model(options.sizes, texts, options.out, options.seed)
+    print(f"{options.out}: {count / 1e6:.1f} million parameters")
+
+
+def _texts(file: Path) -> Iterator[str]:
+    """Every string in a file of annotations."""
+    if not file.is_file():
+        raise UsageError(f"--texts {file}: there is no such file")
+    content = file.read_text(encoding="utf-8")
+    if file.suffix != ".json":
+        yield from content.splitlines()
+        return
+    waiting = [json.loads(content)]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
+
+
+def analyze(args: list[str]) -> None:
+    """Say which emotion recordings show, and why, as JSON lines."""
+    parser = _parser("analyze", analyze)
+    parser.add_argument("paths", type=Path, nargs="+", help="recordings")
+    parser.add_argument("--model", required=True, help="model folder")
+    parser.add_argument("--modality", choices=MODALITIES, default="video_audio")
+    parser.add_argument("--max-new-tokens", type=int, default=512)
+    parser.add_argument("--out", type=Path, default=None, help="file to write; standard output")
+    options = parser.parse_args(args)
+    for path in options.paths:
+        if not path.is_file():
+            raise UsageError(f"{path}: there is no such file")
+    from r1omni.models.pipeline import R1Omni
+
+    omni = R1Omni.from_pretrained(options.model)
+    lines, failures = [], []
+    for path in options.paths:
+        try:
+            found = omni.analyze(path, options.modality, max_new_tokens=options.max_new_tokens)
+        except R1OmniError as error:
+            failures.append(str(error))
+            continue
+        lines += [json.dumps({"path": str(path), **asdict(analysis)}) for analysis in found]
+    text = "".join(f"{line}\n" for line in lines)
+    if options.out is None:
+        sys.stdout.write(text)
+    else:
+        options.out.write_text(text, encoding="utf-8")
+    if failures:
+        raise R1OmniError("; ".join(failures))
+
+
+def report(args: list[str]) -> None:
+    """Write results.json and report.html from runs that were tested."""
+    parser = _parser("report", report)
+    parser.add_argument("--runs", nargs="+", required=True, metavar="NAME=FOLDER")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--world", type=Path, default=None, help="mini-world folder, for ceilings")
+    parser.add_argument("--seconds", type=Path, default=None, help="JSON of seconds by stage")
+    parser.add_argument("--tracking-uri", default="sqlite:///mlflow.db")
+    options = parser.parse_args(args)
+    runs = {}
+    for entry in options.runs:
+        name, separator, folder = entry.partition("=")
+        if not separator:
+            raise UsageError(f"--runs {entry}: write NAME=FOLDER")
+        runs[name] = Path(folder)
+    from r1omni.analysis.report import write_report
+
+    write_report(
+        runs, options.out, options.world, options.seconds, tracking_uri=options.tracking_uri
+    )
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "synthesize": synthesize,
+    "create": create,
+    "analyze": analyze,
+    "report": report,
+}

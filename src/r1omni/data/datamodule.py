@@ -1,0 +1,274 @@
+"""The LightningDataModule for every dataset of the registry.
+
+It knows files and clips, not models: the module under training hands it the media processor
+(`prepare_clips`) and, when the towers are frozen, the function that encodes clips
+(`encode_clips`), so that every clip is decoded once and encoded once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import lightning as L
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from r1omni.data.batch import CONDITIONS, Batch, ClipDataset, collate
+from r1omni.data.clip_cache import ClipCache
+from r1omni.data.registry import DatasetSpec, label_set_name, load_dataset
+from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader
+from r1omni.media.prepare import prepare_media
+from r1omni.media.processor import MediaProcessor
+from r1omni.types import Clip, ClipFeatures, ClipMedia, Sample, UsageError
+
+Encoder = Callable[[Sequence[ClipMedia]], list[ClipFeatures]]
+_ENCODE_BATCH = 32
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """One row of a results table: samples of one test set under one condition.
+
+    Attributes:
+        name: the set's name in results.
+        label_set: name of the label set in force.
+        condition: "full", "muted" or "blanked".
+    """
+
+    name: str
+    label_set: str
+    condition: str
+
+
+@dataclass(frozen=True)
+class LoaderConfig:
+    """How batches are made.
+
+    Attributes:
+        batch_size: prompts in a training batch, on each rank.
+        eval_batch_size: prompts in an evaluation batch.
+        num_workers: processes that read the cache during training; 0 reads in the main process.
+        decode_workers: processes that decode clips before training; 0 decodes in the main one.
+        seed: of the order of training samples.
+        max_broken_share: share of a split's clips that may fail to decode before the run stops.
+        cache_features: keep the frozen towers' features on disk, so that a clip is encoded once.
+        cache_dir: where decoded clips and features are kept.
+    """
+
+    batch_size: int = 16
+    eval_batch_size: int = 64
+    num_workers: int = 0
+    decode_workers: int = 2
+    seed: int = 0
+    max_broken_share: float = 0.01
+    cache_features: bool = True
+    cache_dir: str = "outputs/cache"
+
+
+class EmotionDataModule(L.LightningDataModule):
+    """Clips with instructions, labels and reasoning, from any mix of datasets.
+
+    Args:
+        root: folder that the datasets' own `root` is relative to.
+        train: datasets to train on, concatenated.
+        val: datasets for `validate` and for validation during `fit`.
+        test: datasets for `test`, evaluated one by one.
+        predict: datasets for `predict`.
+        conditions: what is done to the media of the test sets, any of full, muted, blanked.
+        loader: batch sizes, workers, cache.
+    """
+
+    def __init__(
+        self,
+        root: str = ".",
+        train: list[DatasetSpec] | None = None,
+        val: list[DatasetSpec] | None = None,
+        test: list[DatasetSpec] | None = None,
+        predict: list[DatasetSpec] | None = None,
+        conditions: list[str] | None = None,
+        loader: LoaderConfig = LoaderConfig(),  # noqa: B008 - frozen
+    ) -> None:
+        super().__init__()
+        self.root = Path(root)
+        self.specs = {
+            "train": train or [],
+            "val": val or [],
+            "test": test or [],
+            "predict": predict or [],
+        }
+        self.conditions = tuple(conditions or ["full"])
+        for condition in self.conditions:
+            if condition not in CONDITIONS:
+                raise UsageError(
+                    f"data.conditions: {condition!r} is unknown; use {', '.join(CONDITIONS)}"
+                )
+        self.loader = loader
+        self.samples: dict[str, list[list[Sample]]] = {}
+        self.broken: dict[Clip, str] = {}
+        self._media_cache: ClipCache | None = None
+        self._feature_cache: ClipCache | None = None
+        self._neutral: ClipMedia | ClipFeatures | None = None
+
+    # Before the first batch -----------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        """Read the lists of samples of a stage ("fit", "validate", "test" or "predict")."""
+        splits = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, (stage,))
+        for split in splits:
+            self.samples[split] = [load_dataset(self._located(s)) for s in self.specs[split]]
+        if not any(self.samples[splits[0]]):
+            raise UsageError(
+                f"data.{splits[0]} names no dataset, but `{stage}` needs one; add it to the config"
+            )
+
+    def _located(self, spec: DatasetSpec) -> DatasetSpec:
+        return replace(spec, root=str(self.root / spec.root))
+
+    def prepare_clips(self, processor: MediaProcessor, report_path: Path | None = None) -> None:
+        """Decode every clip of the stage once into the cache; leave broken ones out.
+
+        Args:
+            processor: decodes and processes.
+            report_path: JSON lines of broken clips are written there.
+
+        Raises:
+            R1OmniError: more than `max_broken_share` of a split is broken.
+        """
+        directory = Path(self.loader.cache_dir) / "media"
+        self._media_cache = ClipCache(directory, processor.config.fingerprint())
+        self._neutral = ClipMedia(processor.blank(), processor.silence())
+        for split, sets in self.samples.items():
+            clips = list(dict.fromkeys(s.clip for samples in sets for s in samples))
+            if not clips:
+                continue
+            prepared = prepare_media(
+                clips,
+                processor,
+                self._media_cache,
+                num_workers=self.loader.decode_workers,
+                max_broken_share=self.loader.max_broken_share,
+                description=f"decoding {split} clips",
+                report_path=report_path,
+            )
+            self.broken |= prepared.broken
+            self.samples[split] = [
+                [s for s in samples if s.clip not in prepared.broken] for samples in sets
+            ]
+
+    def encode_clips(self, encode: Encoder, fingerprint: str) -> None:
+        """Run the frozen towers over every clip once; batches then carry features.
+
+        Args:
+            encode: decoded clips to features.
+            fingerprint: of the towers' weights; other weights never read these features.
+        """
+        media = self._decoded
+        directory = Path(self.loader.cache_dir) / "features"
+        cache = ClipCache(directory, f"{media.fingerprint}-{fingerprint}")
+        clips = dict.fromkeys(
+            s.clip for sets in self.samples.values() for samples in sets for s in samples
+        )
+        waiting = [clip for clip in clips if clip not in cache]
+        for start in tqdm(
+            range(0, len(waiting), _ENCODE_BATCH),
+            desc="encoding clips",
+            unit="batch",
+            disable=not waiting,
+        ):
+            chunk = waiting[start : start + _ENCODE_BATCH]
+            for clip, features in zip(chunk, encode([self._read(c) for c in chunk]), strict=True):
+                cache.put(clip, _tensors(features), {})
+        if isinstance(self._neutral, ClipMedia):
+            self._neutral = _on_cpu(encode([self._neutral])[0])
+        self._feature_cache = cache
+
+    @property
+    def _decoded(self) -> ClipCache:
+        if self._media_cache is None:
+            raise RuntimeError("prepare_clips has not been called")
+        return self._media_cache
+
+    def _read(self, clip: Clip) -> ClipMedia:
+        cached = self._decoded.get(clip)
+        assert cached is not None, f"{clip.path} was decoded a moment ago"
+        return ClipMedia(cached[0].get("frames"), cached[0].get("mel"))
+
+    # Batches --------------------------------------------------------------------------------
+
+    def evaluation_sets(self, split: str) -> list[EvaluationSet]:
+        """What each dataloader of a split serves, in order."""
+        conditions = self.conditions if split == "test" else ("full",)
+        specs = self.specs[split]
+        counts = Counter(spec.name for spec in specs)
+        return [
+            EvaluationSet(
+                spec.name if counts[spec.name] == 1 else f"{spec.name}_{index}",
+                label_set_name(spec),
+                condition,
+            )
+            for index, spec in enumerate(specs)
+            for condition in conditions
+        ]
+
+    def train_dataloader(self) -> ResumableLoader:
+        samples = [s for samples in self.samples["train"] for s in samples]
+        rank, replicas = self._rank()
+        sampler = LengthGroupedSampler(
+            [len(s.instruction) + len(s.target or "") for s in samples],
+            self.loader.batch_size,
+            shuffle=True,
+            drop_last=len(samples) >= self.loader.batch_size * replicas,
+            seed=self.loader.seed,
+            num_replicas=replicas,
+            rank=rank,
+        )
+        return ResumableLoader(
+            self._dataset(samples),
+            sampler,
+            collate_fn=collate,
+            num_workers=self.loader.num_workers,
+        )
+
+    def _rank(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        return self._evaluation_loaders("val", ("full",))
+
+    def test_dataloader(self) -> list[DataLoader[Batch]]:
+        return self._evaluation_loaders("test", self.conditions)
+
+    def predict_dataloader(self) -> list[DataLoader[Batch]]:
+        return self._evaluation_loaders("predict", ("full",))
+
+    def _evaluation_loaders(
+        self, split: str, conditions: Sequence[str]
+    ) -> list[DataLoader[Batch]]:
+        return [
+            DataLoader(
+                self._dataset(samples, condition),
+                batch_size=self.loader.eval_batch_size,
+                collate_fn=collate,
+                num_workers=self.loader.num_workers,
+            )
+            for samples in self.samples[split]
+            for condition in conditions
+        ]
+
+    def _dataset(self, samples: Sequence[Sample], condition: str = "full") -> ClipDataset:
+        cache = self._feature_cache or self._decoded
+        return ClipDataset(samples, cache, condition, self._neutral)
+
+
+def _tensors(features: ClipFeatures) -> dict[str, Tensor]:
+    named = {"video": features.video, "audio": features.audio}
+    return {name: tensor.cpu() for name, tensor in named.items() if tensor is not None}
+
+
+def _on_cpu(features: ClipFeatures) -> ClipFeatures:
+    return ClipFeatures(**{"video": None, "audio": None, **_tensors(features)})

@@ -1,0 +1,158 @@
+"""EMER: reasoning about emotions, for the cold start. The videos are those of MER2023."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from r1omni.data.labels_io import (
+    VIDEO_SUFFIXES,
+    Row,
+    class_of,
+    confined,
+    first_existing,
+    read_csv,
+)
+from r1omni.data.registry import check_split, labelled_sample, register
+from r1omni.text.emotions import ANSWER_WORDS, canonical
+from r1omni.text.tags import render_completion
+from r1omni.types import Clip, Modality, Sample, UsageError
+
+_logger = logging.getLogger(__name__)
+
+_FILES = {
+    "v2": ("dataset-v2/final-EMER-reason.csv", "final-EMER-reason.csv"),
+    "v1": ("dataset-v1/gt-eng.csv", "gt-eng.csv"),
+}
+_VIDEO_FOLDERS = ("train", "video", "video-labeled", "videos", "test1", "test2", "test3", "")
+_LABEL_FILES = ("train-label.csv", "label-disdim.csv", "track1_train_disdim.csv")
+_WORD = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*")
+
+
+@register("emer")
+def load_emer(
+    root: Path,
+    *,
+    split: str,
+    instruction: str | None = None,
+    modality: Modality = "video_audio",
+    version: str = "v2",
+    video_root: str | None = None,
+    labels_csv: str | None = None,
+) -> list[Sample]:
+    """Reasoning and answer: target `<think>{reasoning}</think>\\n<answer>{word}</answer>`.
+
+    EMER has no column of closed labels. The class comes from the MER label file (name, discrete)
+    where it names the clip, otherwise from the last emotion word of the reasoning; a clip with
+    neither is left out with a warning.
+
+    Args:
+        root: folder with `dataset-v2/final-EMER-reason.csv` (or `dataset-v1/gt-eng.csv`).
+        split: train or all; EMER has no other.
+        instruction: None for R1-Omni's.
+        modality: which media the prompts carry.
+        version: "v2" (332 clips: name, chinese, english) or "v1" (100: names, ..., reasons).
+        video_root: the MER2023 folder; None for a folder MER2023 beside or in the root, or the
+            root itself. Relative paths count from the working directory, as `root` does.
+        labels_csv: label file; None for `train-label.csv` and the like in the video root.
+
+    Raises:
+        UsageError: a missing folder or file, a malformed row, or an unknown label.
+    """
+    check_split("emer", split, ("train", "all"))
+    if version not in _FILES:
+        raise UsageError(f"emer: version {version!r} is unknown; use v1 or v2")
+    path = first_existing(root, _FILES[version], f"EMER file of version {version}")
+    videos = _video_root(root, video_root)
+    classes = _classes(videos, labels_csv)
+    samples, unlabelled = [], []
+    for row, name, reasoning in _rows(path, version):
+        label = classes.get(name) or last_emotion(reasoning)
+        if label is None:
+            unlabelled.append(name)
+            continue
+        sample = labelled_sample(
+            "emer",
+            name,
+            Clip(_find_video(videos, name, row.place)),
+            label,
+            instruction=instruction,
+            modality=modality,
+        )
+        samples.append(replace(sample, target=_target(row, reasoning, label)))
+    if unlabelled:
+        _logger.warning(
+            "%s: %d clips are left out, no label and no emotion word in their text: %s; give a "
+            "label file with the option labels_csv",
+            path, len(unlabelled), ", ".join(unlabelled[:5]),
+        )  # fmt: skip
+    return samples
+
+
+def last_emotion(text: str) -> str | None:
+    """The canonical emotion of the last word of the text that names one, or None."""
+    for word in reversed(_WORD.findall(text)):
+        emotion = canonical(word)
+        if emotion is not None:
+            return emotion
+    return None
+
+
+def _target(row: Row, reasoning: str, label: str) -> str:
+    try:
+        return render_completion(reasoning, ANSWER_WORDS[label])
+    except UsageError as error:
+        raise UsageError(f"{row.place}: {error}") from error
+
+
+def _rows(path: Path, version: str) -> Iterator[tuple[Row, str, str]]:
+    text = "english" if version == "v2" else "reasons"
+    for row in read_csv(path, [("name", "names"), text]):
+        yield row, row.text("name", "names"), row.text(text)
+
+
+def _video_root(root: Path, video_root: str | None) -> Path:
+    if video_root is not None:
+        path = Path(video_root).expanduser()
+        if not path.is_dir():
+            raise UsageError(f"{path}: the option video_root of emer names no folder")
+        return path
+    for path in (root / "MER2023", root.parent / "MER2023"):
+        if path.is_dir():
+            return path
+    return root
+
+
+def _classes(videos: Path, labels_csv: str | None) -> dict[str, str]:
+    """name -> canonical class of the MER challenge's label file; empty when there is none."""
+    if labels_csv is not None:
+        path = Path(labels_csv).expanduser()
+        path = path if path.is_absolute() or path.is_file() else videos / path
+        if not path.is_file():
+            raise UsageError(f"{path}: the option labels_csv of emer names no file")
+    else:
+        found = [videos / name for name in _LABEL_FILES if (videos / name).is_file()]
+        if not found:
+            return {}
+        path = found[0]
+    return {
+        row.text("name"): class_of(row.text("discrete"), None, row.place)
+        for row in read_csv(path, ["name", "discrete"])
+    }
+
+
+def _find_video(videos: Path, name: str, place: str) -> Path:
+    """The clip's file, or the path where it should be."""
+    folders = [folder for folder in _VIDEO_FOLDERS if (videos / folder).is_dir()]
+    candidates = [
+        f"{folder}/{name}{suffix}".lstrip("/") for folder in folders for suffix in VIDEO_SUFFIXES
+    ]
+    # An absolute or climbing name must not even be looked for.
+    confined(videos, name, place)
+    for candidate in candidates:
+        if (videos / candidate).is_file():
+            return confined(videos, candidate, place)
+    return confined(videos, candidates[0], place)

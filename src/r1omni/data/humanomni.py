@@ -1,0 +1,157 @@
+"""HumanOmni's instruction format: JSON or JSONL conversations, or a YAML list of such files."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from r1omni.data.labels_io import Row, confined, read_json_rows, read_text
+from r1omni.data.registry import register, select
+from r1omni.text.emotions import canonical
+from r1omni.text.prompt import R1OMNI_INSTRUCTION
+from r1omni.text.tags import parse_completion
+from r1omni.types import Clip, Modality, Sample, UsageError
+
+_logger = logging.getLogger(__name__)
+
+_SUFFIXES = (".json", ".jsonl", ".yaml", ".yml")
+# Tags and the marks around them, wherever they stand.
+_TAG = re.compile(r"[ \t]*<(?:video|audio|vi_start|vi_end|au_start|au_end|image)>[ \t]*\n?")
+
+
+@register("humanomni")
+def load_humanomni(
+    root: Path,
+    *,
+    split: str,
+    instruction: str | None = None,
+    modality: Modality = "video_audio",
+    file: str | None = None,
+    video_root: str | None = None,
+) -> list[Sample]:
+    """One sample an entry: the first question and its answer.
+
+    The media tags of the question decide the modality; they are taken out of the instruction.
+    The label is the answer's emotion where the answer is a single emotion word, bare or tagged.
+
+    Args:
+        root: data folder, or the file itself (the data folder is then the one it lies in).
+        split: used to find `<split>.json` and the like where `file` is not given.
+        instruction: replaces the file's questions; None keeps them.
+        modality: for entries without media tags.
+        file: JSON, JSONL or YAML file below the root.
+        video_root: folder that the entries' paths count from; None for the root. Relative to the
+            working directory, as `root` is.
+
+    Raises:
+        UsageError: a missing file, a malformed entry, or a path outside the folder.
+    """
+    if root.is_file():
+        root, file = root.parent, root.name
+    path = confined(root, file, str(root)) if file else _find_file(root, split)
+    if not path.is_file():
+        raise UsageError(f"{path}: the instruction file is not there; correct the option file")
+    videos = root if video_root is None else Path(video_root).expanduser()
+    if not videos.is_dir():
+        raise UsageError(f"{videos}: the option video_root of humanomni names no folder")
+    parts = _listed(root, path) if path.suffix in (".yaml", ".yml") else [(path, "all")]
+    samples: list[Sample] = []
+    for part, sampling in parts:
+        entries = [_sample(row, videos, instruction, modality) for row in read_json_rows(part)]
+        if entries:
+            samples += select(entries, sampling, seed=0)
+    return samples
+
+
+def _find_file(root: Path, split: str) -> Path:
+    for suffix in _SUFFIXES:
+        if (root / f"{split}{suffix}").is_file():
+            return confined(root, f"{split}{suffix}", str(root))
+    found = sorted(path for path in root.iterdir() if path.suffix in _SUFFIXES)
+    if len(found) == 1:
+        return confined(root, found[0].name, str(root))
+    names = ", ".join(path.name for path in found) or "none"
+    raise UsageError(
+        f"{root}: which instruction file? Set the option file (JSON, JSONL or YAML; found {names})"
+    )
+
+
+def _listed(root: Path, path: Path) -> list[tuple[Path, str]]:
+    """(file, sampling strategy) of each entry of a YAML list."""
+    try:
+        content: Any = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"{path}: malformed YAML ({reason})") from error
+    listed = content.get("datasets") if isinstance(content, dict) else None
+    if not isinstance(listed, list) or not listed:
+        raise UsageError(f"{path}: expected `datasets:` with a list of json_path entries")
+    parts = []
+    for number, entry in enumerate(listed, start=1):
+        if not isinstance(entry, dict) or not isinstance(entry.get("json_path"), str):
+            raise UsageError(f"{path}, entry {number}: no json_path")
+        part = confined(root, entry["json_path"], f"{path}, entry {number}")
+        if not part.is_file():
+            raise UsageError(f"{path}, entry {number}: {part} is not there")
+        parts.append((part, str(entry.get("sampling_strategy", "all"))))
+    return parts
+
+
+def _sample(row: Row, videos: Path, instruction: str | None, modality: Modality) -> Sample:
+    name = row.values.get("video")
+    if not isinstance(name, str) or not name:
+        raise UsageError(f'{row.path}, entry {row.line}: no "video" path')
+    sound = row.values.get("audio")
+    question, answer = _turns(row)
+    asked = _TAG.sub("", question).strip() if instruction is None else instruction
+    place = f"{row.path}, entry {row.line}"
+    return Sample(
+        sample_id=f"humanomni/{row.path.stem}/{row.line}",
+        clip=Clip(
+            confined(videos, name, place),
+            audio_path=confined(videos, sound, place) if isinstance(sound, str) else None,
+        ),
+        instruction=asked or R1OMNI_INSTRUCTION,
+        modality=_modality(question, modality),
+        label=_label(answer),
+        target=answer,
+        dataset="humanomni",
+    )
+
+
+def _turns(row: Row) -> tuple[str, str]:
+    """The first question and its answer."""
+    turns = row.values.get("conversations")
+    place = f"{row.path}, entry {row.line}"
+    if not isinstance(turns, list) or len(turns) < 2:
+        raise UsageError(f'{place}: "conversations" needs a question and an answer')
+    if len(turns) > 2:
+        _logger.warning("%s: only the first of %d turns is used", place, len(turns) // 2)
+    texts = []
+    for turn, speakers in zip(turns, (("human", "user"), ("gpt", "assistant")), strict=False):
+        if (
+            not isinstance(turn, dict)
+            or turn.get("from") not in speakers
+            or not isinstance(turn.get("value"), str)
+        ):
+            raise UsageError(f'{place}: expected {{"from": "{speakers[0]}", "value": ...}}')
+        texts.append(turn["value"])
+    return texts[0], texts[1]
+
+
+def _modality(question: str, default: Modality) -> Modality:
+    video, audio = "<video>" in question, "<audio>" in question
+    if video and audio:
+        return "video_audio"
+    if video:
+        return "video"
+    return "audio" if audio else default
+
+
+def _label(answer: str) -> str | None:
+    parsed = parse_completion(answer)
+    return canonical(parsed.answer if parsed.format_ok else answer)

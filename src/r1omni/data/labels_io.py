@@ -1,0 +1,239 @@
+"""Reading label files and finding the clips they name: shared by all loaders.
+
+Every failure is one line that names the file (and line), the value, and what to do.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from r1omni.text.emotions import ANSWER_WORDS, LabelSet, canonical
+from r1omni.types import UsageError
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".flv")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One record of a label file.
+
+    Attributes:
+        path: the file.
+        line: line on which the record begins, from 1.
+        values: column name -> text (CSV) or value (JSON).
+    """
+
+    path: Path
+    line: int
+    values: dict[str, Any]
+
+    @property
+    def place(self) -> str:
+        return f"{self.path}, line {self.line}"
+
+    def text(self, *names: str) -> str:
+        """The first of these columns that holds text, stripped.
+
+        Raises:
+            UsageError: all of them are missing or empty.
+        """
+        for name in names:
+            value = self.values.get(name)
+            if value is not None and str(value).strip():
+                return str(value).strip()
+        raise UsageError(f"{self.place}: the column {names[0]!r} is empty; fill it or drop the row")
+
+    def optional(self, name: str) -> str | None:
+        """The column's text, or None when it is missing or empty."""
+        value = self.values.get(name)
+        return str(value).strip() or None if value is not None else None
+
+    def seconds(self, name: str) -> float | None:
+        """The column as seconds, or None when it is missing or empty."""
+        text = self.optional(name)
+        if text is None:
+            return None
+        try:
+            return float(text)
+        except ValueError as error:
+            raise UsageError(
+                f"{self.place}: the column {name!r} holds {text!r}, expected seconds"
+            ) from error
+
+
+def read_text(path: Path) -> str:
+    """The file as text (UTF-8, with or without a byte order mark)."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not UTF-8 text ({error.reason}); convert it") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def read_csv(path: Path, required: Sequence[str | tuple[str, ...]]) -> Iterator[Row]:
+    """Rows of a CSV file with a header; blank lines are passed over.
+
+    Args:
+        path: the file.
+        required: columns that must be there; a tuple lists names that mean the same.
+
+    Raises:
+        UsageError: unreadable file, missing column, or a row with a wrong number of fields.
+    """
+    lines = read_text(path).splitlines(keepends=True)
+    reader = csv.reader(lines, strict=True)
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        for names in required:
+            names = (names,) if isinstance(names, str) else names
+            if not any(name in header for name in names):
+                raise UsageError(
+                    f"{path}, line 1: no column {' or '.join(names)}; found {', '.join(header)}"
+                )
+        begin = reader.line_num + 1
+        for fields in reader:
+            if fields:
+                if len(fields) != len(header):
+                    raise UsageError(
+                        f"{path}, line {begin}: {len(fields)} fields, expected {len(header)} "
+                        f"({', '.join(header)})"
+                    )
+                yield Row(path, begin, dict(zip(header, fields, strict=True)))
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {reader.line_num}: malformed CSV ({error})") from error
+
+
+def read_json_rows(path: Path) -> Iterator[Row]:
+    """Objects of a JSON Lines file, or of a JSON file holding a list (line = place in the list).
+
+    Raises:
+        UsageError: malformed JSON, or an entry that is no object.
+    """
+    text = read_text(path)
+    entries: list[tuple[int, Any]]
+    try:
+        if path.suffix.lower() == ".jsonl":
+            entries = []
+            for number, line in enumerate(text.split("\n"), start=1):
+                if line.strip():
+                    entries.append((number, _parse_json(path, number, line)))
+        else:
+            whole = json.loads(text)
+            if not isinstance(whole, list):
+                raise UsageError(f"{path}: holds a {type(whole).__name__}, expected a list")
+            entries = list(enumerate(whole, start=1))
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}, line {error.lineno}: malformed JSON ({error.msg})") from error
+    for number, entry in entries:
+        if not isinstance(entry, dict):
+            raise UsageError(
+                f"{path}, entry {number}: is a {type(entry).__name__}, expected an object"
+            )
+        yield Row(path, number, entry)
+
+
+def _parse_json(path: Path, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise UsageError(f"{path}, line {number}: malformed JSON ({error.msg})") from error
+
+
+def class_of(word: str, labels: LabelSet | None, place: str) -> str:
+    """The canonical class that a label names; `labels` None means any known emotion.
+
+    Raises:
+        UsageError: the word is outside the label set.
+    """
+    label = canonical(word) if labels is None else labels.parse(word)
+    if label is None:
+        known = ", ".join(labels.labels if labels else ANSWER_WORDS)
+        raise UsageError(f"{place}: label {word!r} is none of the classes {known}; correct it")
+    return label
+
+
+def confined(root: Path, name: str, place: str) -> Path:
+    """`root / name`, which must lie inside `root`; it need not exist.
+
+    Raises:
+        UsageError: an absolute path outside, a `..`, or a symbolic link that leads outside.
+    """
+    if ".." in PurePosixPath(name.replace("\\", "/")).parts or "\0" in name:
+        raise UsageError(f"{place}: path {name!r} leaves the data root {root}; use a path inside")
+    real_root = os.path.realpath(root)
+    target = os.path.realpath(root / name)
+    if target != real_root and not target.startswith(real_root.rstrip(os.sep) + os.sep):
+        raise UsageError(
+            f"{place}: path {name!r} leads outside the data root {root} (to {target}); copy the "
+            "files into the root, or point the root at the folder that holds them"
+        )
+    return root / name
+
+
+def first_existing(root: Path, names: Sequence[str], what: str) -> Path:
+    """The first of `root / name` that exists, inside the root.
+
+    Raises:
+        UsageError: none exists.
+    """
+    for name in names:
+        if (root / name).exists():
+            return confined(root, name, str(root))
+    raise UsageError(f"{root}: no {what}; looked for {', '.join(names)}")
+
+
+class ClipFolder:
+    """The clips of one folder, found by name with or without a suffix and leading zeros."""
+
+    def __init__(self, root: Path, folders: Sequence[str], suffix: str = ".mp4") -> None:
+        """Index the first of `folders` below `root` that exists and holds a recording.
+
+        Raises:
+            UsageError: there is none.
+        """
+        self.root = root
+        self.suffix = suffix
+        for name in folders:
+            if (root / name).is_dir():
+                self.name = name
+                self._files = _recordings(confined(root, name, str(root)))
+                if self._files:
+                    return
+        raise UsageError(
+            f"{root}: no folder with clips; looked for {', '.join(f or '.' for f in folders)}; "
+            "set the option clips_dir"
+        )
+
+    def find(self, name: str, place: str) -> Path:
+        """Path of the clip; for a clip that does not exist the path where it should be."""
+        path = confined(self.root, f"{self.name}/{name}" if self.name else name, place)
+        if "/" in name:
+            return path
+        stem = path.stem if path.suffix.lower() in VIDEO_SUFFIXES else name
+        file = self._files.get(stem) or self._files.get(_unpadded(stem)) or f"{stem}{self.suffix}"
+        return confined(self.root, f"{self.name}/{file}" if self.name else file, place)
+
+
+def _recordings(folder: Path) -> dict[str, str]:
+    """Stem and unpadded stem -> file name, for every recording of a folder."""
+    names = sorted(entry.name for entry in os.scandir(folder))
+    files: dict[str, str] = {}
+    for name in names:
+        stem, suffix = os.path.splitext(name)
+        if suffix.lower() in VIDEO_SUFFIXES:
+            files.setdefault(stem, name)
+    for stem, name in list(files.items()):
+        files.setdefault(_unpadded(stem), name)
+    return files
+
+
+def _unpadded(stem: str) -> str:
+    return str(int(stem)) if stem.isascii() and stem.isdigit() else stem

@@ -1,0 +1,131 @@
+"""Batches of similar length in an order fixed by (seed, epoch), resumable in the middle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Sampler
+
+# Batches are formed inside pools of this many batches: long enough to find neighbours of similar
+# length, short enough to keep an epoch well mixed.
+_POOL_BATCHES = 8
+
+
+class LengthGroupedSampler(Sampler[list[int]]):
+    """A batch sampler that shuffles, then sorts by length inside pools of eight batches.
+
+    Args:
+        lengths: a length for every sample, in any unit.
+        batch_size: samples in a batch.
+        shuffle: False keeps the order given.
+        drop_last: leave an incomplete last batch out.
+        seed: the order depends on (seed, epoch) alone.
+        num_replicas, rank: this process takes every `num_replicas`-th batch. Batches that do not
+            fill a whole turn of all ranks are left out when shuffling.
+    """
+
+    def __init__(
+        self,
+        lengths: Sequence[int],
+        batch_size: int,
+        *,
+        shuffle: bool,
+        drop_last: bool,
+        seed: int,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        self.lengths = list(lengths)
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.drop_last = drop_last
+        self.seed = seed
+        self.num_replicas = num_replicas
+        self.rank = rank
+
+    def batches(self, epoch: int) -> list[list[int]]:
+        """All batches of an epoch for this rank."""
+        count = len(self.lengths)
+        if not self.shuffle:
+            order = list(range(count))
+            chunks = self._cut(order)
+        else:
+            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+            order = torch.randperm(count, generator=generator).tolist()
+            pool = self.batch_size * _POOL_BATCHES
+            grouped: list[int] = []
+            for start in range(0, count, pool):
+                grouped += sorted(order[start : start + pool], key=self.lengths.__getitem__)
+            chunks = self._cut(grouped)
+            mixed = torch.randperm(len(chunks), generator=generator).tolist()
+            chunks = [chunks[i] for i in mixed]
+            chunks = chunks[: len(chunks) // self.num_replicas * self.num_replicas]
+        return chunks[self.rank :: self.num_replicas]
+
+    def _cut(self, order: list[int]) -> list[list[int]]:
+        chunks = [
+            order[start : start + self.batch_size]
+            for start in range(0, len(order), self.batch_size)
+        ]
+        if self.drop_last and chunks and len(chunks[-1]) < self.batch_size:
+            chunks.pop()
+        return chunks
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches(epoch=0))
+
+    def __len__(self) -> int:
+        total = len(self.lengths) // self.batch_size
+        if not self.drop_last and len(self.lengths) % self.batch_size:
+            total += 1
+        if self.shuffle:
+            return total // self.num_replicas
+        return len(range(self.rank, total, self.num_replicas))
+
+
+class _Remaining(Sampler[list[int]]):
+    """What is left of an epoch: the batch sampler a `ResumableLoader` hands to its workers."""
+
+    def __init__(self, sampler: LengthGroupedSampler) -> None:
+        self.sampler = sampler
+        self.epoch = 0
+        self.offset = 0
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.sampler.batches(self.epoch)[self.offset :])
+
+    def __len__(self) -> int:
+        # The whole epoch: Lightning counts the batches already done by itself.
+        return len(self.sampler)
+
+
+class ResumableLoader(DataLoader[Any]):
+    """A loader that knows which batch of which epoch comes next.
+
+    Lightning stores `state_dict` with every checkpoint and hands it back on resume.
+    """
+
+    def __init__(self, dataset: Any, sampler: LengthGroupedSampler, **options: Any) -> None:
+        self._position = _Remaining(sampler)
+        super().__init__(dataset, batch_sampler=self._position, **options)
+
+    def __iter__(self) -> Iterator[Any]:
+        position = self._position
+        if position.offset >= len(position):
+            position.epoch, position.offset = position.epoch + 1, 0
+        for batch in super().__iter__():
+            # Counted before the step runs: a checkpoint taken after the step is past this batch.
+            position.offset += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and the number of its batches handed out."""
+        position = self._position
+        return {"epoch": position.epoch, "offset": position.offset, "seed": position.sampler.seed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Continue after the batches that `state` counts."""
+        self._position.epoch = state["epoch"]
+        self._position.offset = state["offset"]

@@ -1,0 +1,83 @@
+"""Opening recordings: one place for the safety options and for the wording of failures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+
+from r1omni.types import R1OmniError
+
+# FFmpeg guesses formats by content: a file named x.mp4 that holds ffconcat or playlist text
+# would open its neighbours. Only containers that hold media themselves are accepted.
+_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,ogg,wav,mp3,flac,aac,asf,mpeg"
+_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+
+
+class MediaError(R1OmniError):
+    """A recording that cannot be read: one line with the path and the reason."""
+
+
+@contextmanager
+def open_media(path: Path) -> Iterator[InputContainer]:
+    """Open a recording for reading and close it afterwards.
+
+    Raises:
+        MediaError: the file is missing, empty, or no recording that FFmpeg can open.
+    """
+    try:
+        size = os.stat(path).st_size
+    except OSError as error:
+        raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
+    if size == 0:
+        raise MediaError(f"{path}: the file is empty (0 bytes)")
+    try:
+        # The prefix keeps a name such as "http:x.mp4" from being taken for an address.
+        container = av.open(f"file:{path}", options=dict(_OPTIONS), metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise MediaError(
+            f"{path}: is no recording that can be opened, or is truncated ({error.strerror})"
+        ) from error
+    with container:
+        yield container
+
+
+def start_offset_s(container: InputContainer) -> float:
+    """Time stamp of the beginning of the recording in seconds (MPEG-TS seldom begins at 0)."""
+    return 0.0 if container.start_time is None else container.start_time / av.time_base
+
+
+def duration_s(container: InputContainer) -> float | None:
+    """Length in seconds as the container states it, or None when it does not."""
+    return None if container.duration is None else container.duration / av.time_base
+
+
+def check_span(path: Path, start_s: float | None, end_s: float | None) -> None:
+    """Raise MediaError unless 0 <= start_s < end_s (None stands for the clip's own end)."""
+    start = 0.0 if start_s is None else start_s
+    if start < 0 or (end_s is not None and end_s <= start):
+        raise MediaError(f"{path}: the span {start_s} s to {end_s} s is empty or negative")
+
+
+def read_duration_s(path: Path) -> float:
+    """Length of a recording in seconds: as it states it, or else up to its last packet.
+
+    Raises:
+        MediaError: the recording cannot be opened, or holds neither picture nor sound.
+    """
+    with open_media(path) as container:
+        stated_s = duration_s(container)
+        if stated_s is not None:
+            return stated_s
+        tracks = [*container.streams.video[:1], *container.streams.audio[:1]]
+        if not tracks:
+            raise MediaError(f"{path}: has neither picture nor sound")
+        end_s = 0.0
+        for packet in container.demux(tracks):
+            if packet.pts is not None and packet.time_base is not None:
+                end_s = max(end_s, (packet.pts + (packet.duration or 0)) * float(packet.time_base))
+        return end_s - start_offset_s(container)

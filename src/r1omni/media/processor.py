@@ -1,0 +1,167 @@
+"""From a clip to what the towers take: sampled, fitted frames and a log-mel spectrogram."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from r1omni.media.audio import LogMel, read_waveform
+from r1omni.media.container import read_duration_s
+from r1omni.media.video import read_frames
+from r1omni.types import MODALITIES, Clip, ClipMedia, Modality, UsageError
+
+FrameFit = Literal["pad", "squash"]
+
+# Raise it whenever the same settings give other numbers, so that old cache entries are not used.
+PROCESSING_VERSION = 1
+
+
+@dataclass(frozen=True)
+class MediaConfig:
+    """How clips are turned into tensors. Defaults are those of the released 0.5B model.
+
+    Attributes:
+        num_frames: T, frames of a clip.
+        image_size: height and width given to the vision tower, pixels.
+        image_mean: mean of each colour channel, as a share of full scale.
+        image_std: standard deviation of each colour channel, as a share of full scale.
+        frame_fit: "pad" centres the frame on a square of the mean colour first, "squash" gives up
+            the aspect ratio.
+        sampling_rate_hz: rate of the waveform.
+        num_mel_bins: M.
+        n_fft: window of the spectrogram, samples.
+        hop_length: step of the spectrogram, samples.
+        audio_length_s: seconds of sound given to the audio tower, padded or cut.
+    """
+
+    num_frames: int = 8
+    image_size: int = 224
+    image_mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    image_std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    frame_fit: FrameFit = "pad"
+    sampling_rate_hz: int = 16_000
+    num_mel_bins: int = 128
+    n_fft: int = 400
+    hop_length: int = 160
+    audio_length_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.frame_fit not in get_args(FrameFit):
+            raise UsageError(f"frame_fit {self.frame_fit!r} is unknown; use 'pad' or 'squash'")
+        for name in ("num_frames", "image_size", "num_mel_bins", "audio_length_s"):
+            if getattr(self, name) <= 0:
+                raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
+
+    def fingerprint(self) -> str:
+        """Hash of the settings; equal fingerprints mean interchangeable cached clips."""
+        text = json.dumps([PROCESSING_VERSION, asdict(self)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class MediaProcessor:
+    """Decodes and processes clips by one `MediaConfig`. Holds no state besides the filters."""
+
+    def __init__(self, config: MediaConfig) -> None:
+        self.config = config
+        self._log_mel = LogMel(
+            num_mel_bins=config.num_mel_bins,
+            n_fft=config.n_fft,
+            hop_length=config.hop_length,
+            length_s=config.audio_length_s,
+            sampling_rate_hz=config.sampling_rate_hz,
+        )
+
+    def with_fit(self, frame_fit: FrameFit) -> MediaProcessor:
+        """The same processor with another way of fitting frames into the square."""
+        return MediaProcessor(replace(self.config, frame_fit=frame_fit))
+
+    def duration_s(self, path: Path) -> float:
+        """Length of a recording in seconds; MediaError when it cannot be opened or measured."""
+        return read_duration_s(path)
+
+    def load(self, clip: Clip, modality: Modality = "video_audio") -> ClipMedia:
+        """Decode what `modality` needs, and no more.
+
+        Raises:
+            MediaError: the recording cannot be read (see `read_frames`, `read_waveform`).
+            UsageError: unknown modality.
+        """
+        if modality not in MODALITIES:
+            raise UsageError(
+                f"modality {modality!r} is unknown; use one of {', '.join(MODALITIES)}"
+            )
+        frames, mel = None, None
+        warnings: tuple[str, ...] = ()
+        if modality != "audio":
+            decoded = read_frames(clip.path, self.config.num_frames, clip.start_s, clip.end_s)
+            frames = self.fit_frames(decoded.frames)
+            warnings += decoded.warnings
+        if modality != "video":
+            sound = read_waveform(
+                clip.audio_path or clip.path,
+                self.config.sampling_rate_hz,
+                clip.start_s,
+                self._last_audio_second(clip),
+            )
+            mel = self.mel(sound.waveform)
+            warnings += sound.warnings
+        return ClipMedia(frames=frames, mel=mel, warnings=warnings)
+
+    def _last_audio_second(self, clip: Clip) -> float:
+        # What the spectrogram cuts off need not be decoded; the resampler's tail is kept clear.
+        limit_s = (clip.start_s or 0.0) + self.config.audio_length_s + 0.1
+        return limit_s if clip.end_s is None else min(limit_s, clip.end_s)
+
+    def fit_frames(self, frames: NDArray[np.uint8] | Tensor) -> Tensor:
+        """uint8 [T, H, W, 3] -> uint8 [T, 3, s, s] with s = image_size, by PIL's bicubic resize.
+
+        PIL's resize is the one the reference uses: other bicubic filters differ visibly.
+        """
+        size = self.config.image_size
+        fitted = []
+        for frame in np.asarray(frames):
+            picture = Image.fromarray(frame)
+            if self.config.frame_fit == "pad":
+                picture = self._centred(picture)
+            fitted.append(np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)))
+        return torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).contiguous()
+
+    def _centred(self, picture: Image.Image) -> Image.Image:
+        """The picture in the middle of a square whose background is the mean colour."""
+        width, height = picture.size
+        if width == height:
+            return picture
+        side = max(width, height)
+        red, green, blue = (int(255 * mean) for mean in self.config.image_mean)
+        square = Image.new("RGB", (side, side), (red, green, blue))
+        square.paste(picture, ((side - width) // 2, (side - height) // 2))
+        return square
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """uint8 [..., 3, H, W] -> float32 pixel_values (x / 255 - mean) / std, same device."""
+        mean = torch.tensor(self.config.image_mean, device=frames.device).view(3, 1, 1)
+        std = torch.tensor(self.config.image_std, device=frames.device).view(3, 1, 1)
+        return (frames.float() / 255.0 - mean) / std
+
+    def mel(self, waveform: Tensor) -> Tensor:
+        """float [S] at `sampling_rate_hz` -> float32 [M, F]."""
+        mel: Tensor = self._log_mel(waveform)
+        return mel
+
+    def silence(self) -> Tensor:
+        """Log-mel spectrogram of silence, float32 [M, F]."""
+        return self.mel(torch.zeros(0))
+
+    def blank(self) -> Tensor:
+        """Black frames, uint8 [T, 3, s, s]."""
+        size = self.config.image_size
+        return torch.zeros(self.config.num_frames, 3, size, size, dtype=torch.uint8)

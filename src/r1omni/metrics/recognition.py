@@ -1,0 +1,195 @@
+"""How well emotions are recognised: WAR, UAR, their intervals, and reading of answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    multiclass_accuracy,
+    multiclass_confusion_matrix,
+)
+
+from r1omni.metrics.resampling import Interval, interval, resampled_war_uar
+from r1omni.text.emotions import LabelSet, canonical
+from r1omni.text.tags import parse_completion
+from r1omni.types import UsageError
+
+OTHER = "other"
+
+_OPENING = re.compile(r"<answer>", re.IGNORECASE)
+_CLOSING = re.compile(r"</answer>", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a completion says.
+
+    Attributes:
+        label: class of the label set, or None when the answer is unreadable or outside it.
+        answered: whether the answer is an emotion word of the taxonomy.
+        format_ok: whether the completion has exactly the asked form.
+        reasoning: text inside `<think>` of a well-formed completion, else "".
+    """
+
+    label: str | None
+    answered: bool
+    format_ok: bool
+    reasoning: str
+
+
+def read_prediction(text: str, label_set: LabelSet) -> Prediction:
+    """Read the answer of a completion.
+
+    Evaluation is lenient on form where the reward is strict, so that models trained to answer
+    otherwise can be compared: besides a well-formed completion, a text that is nothing but an
+    emotion word counts, and so does the content of the only `<answer>` block of a text that is
+    otherwise malformed. `format_ok` stays False for both. Anything else is unreadable, and a
+    list of emotions always is.
+    """
+    parsed = parse_completion(text)
+    word = parsed.answer if parsed.format_ok else _lenient_answer(text)
+    return Prediction(
+        label=label_set.parse(word),
+        answered=canonical(word) is not None,
+        format_ok=parsed.format_ok,
+        reasoning=parsed.reasoning,
+    )
+
+
+def _lenient_answer(text: str) -> str:
+    """The content of the only answer block, the text itself if there is no answer tag, or ""."""
+    opening, closing = list(_OPENING.finditer(text)), list(_CLOSING.finditer(text))
+    if not opening and not closing:
+        return text
+    if len(opening) != 1 or len(closing) != 1:
+        return ""
+    return text[opening[0].end() : closing[0].start()]
+
+
+@dataclass(frozen=True)
+class RecognitionResult:
+    """Recognition on one test set. Shares lie between 0 and 1.
+
+    Attributes:
+        n: clips.
+        war: weighted average recall, the share of clips that are right.
+        uar: unweighted average recall, the mean over the classes present in the references.
+        war_interval: 95% bootstrap interval (low, high), or None for fewer than two units.
+        uar_interval: the same for `uar`.
+        per_class_recall: by class; None for a class absent from the references.
+        confusion: counts; rows are the references, columns the predictions and, last, "other"
+            for answers that are unreadable or out of the set.
+        predicted_labels: number of predictions by class, and "other".
+        parse_rate: share of answers that are an emotion word of the taxonomy.
+        out_of_set_rate: share of answers that are an emotion word but no class of the set.
+        format_ok: share of completions of the asked form.
+        labels: the classes, in the order of `confusion`.
+    """
+
+    n: int
+    war: float
+    uar: float
+    war_interval: Interval | None
+    uar_interval: Interval | None
+    per_class_recall: dict[str, float | None]
+    confusion: tuple[tuple[int, ...], ...]
+    predicted_labels: dict[str, int]
+    parse_rate: float
+    out_of_set_rate: float
+    format_ok: float
+    labels: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The result as what JSON knows: dictionaries, lists, numbers, None."""
+        plain = asdict(self)
+        for key in ("labels", "war_interval", "uar_interval"):
+            plain[key] = None if plain[key] is None else list(plain[key])
+        plain["confusion"] = [list(row) for row in self.confusion]
+        return plain
+
+
+def evaluate_recognition(
+    predictions: Sequence[str | None],
+    references: Sequence[str],
+    labels: tuple[str, ...],
+    format_ok: Sequence[bool],
+    answered: Sequence[bool],
+    groups: Sequence[str] | None = None,
+    num_bootstrap: int = 1000,
+    seed: int = 0,
+) -> RecognitionResult:
+    """Compare predictions with references; nothing is dropped, None is wrong.
+
+    Args:
+        predictions: n classes; None for an answer that is unreadable or out of the set.
+        references: n classes.
+        labels: the classes.
+        format_ok: n, whether a completion has the asked form.
+        answered: n, whether the answer is an emotion word of the taxonomy.
+        groups: n units of resampling (actors, speakers), or None for the clip itself.
+        num_bootstrap: resamples; 0 for no intervals.
+        seed: of the resampling.
+
+    Raises:
+        UsageError: no clip, lists of different lengths, or a class that is not in `labels`.
+    """
+    columns = {"predictions": predictions, "format_ok": format_ok, "answered": answered}
+    _check_lengths(len(references), {**columns, "groups": groups})
+    target = encode_labels(references, labels, "reference")
+    predicted = encode_labels(predictions, labels, "prediction")
+    silent = [p is not None and not a for p, a in zip(predictions, answered, strict=True)]
+    if any(silent):
+        raise UsageError(f"prediction {silent.index(True)} has a class but counts as unanswered")
+    num_columns = len(labels) + 1
+    confusion = multiclass_confusion_matrix(predicted, target, num_columns)[:-1]
+    recalls = multiclass_accuracy(predicted, target, num_columns, average="none")[:-1]
+    present = confusion.sum(dim=1) > 0
+    resamples = resampled_war_uar(
+        (predicted == target).numpy(), target.numpy(), len(labels), groups, num_bootstrap, seed
+    )
+    n = len(references)
+    return RecognitionResult(
+        n=n,
+        war=float(multiclass_accuracy(predicted, target, num_columns, average="micro")),
+        uar=float(recalls[present].mean()),
+        war_interval=None if resamples is None else interval(resamples[0]),
+        uar_interval=None if resamples is None else interval(resamples[1]),
+        per_class_recall={
+            label: float(recalls[i]) if present[i] else None for i, label in enumerate(labels)
+        },
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+        predicted_labels=dict(zip((*labels, OTHER), confusion.sum(dim=0).tolist(), strict=True)),
+        parse_rate=sum(answered) / n,
+        out_of_set_rate=sum(a and p is None for p, a in zip(predictions, answered, strict=True))
+        / n,
+        format_ok=sum(format_ok) / n,
+        labels=tuple(labels),
+    )
+
+
+def encode_labels(values: Sequence[str | None], labels: Sequence[str], what: str) -> Tensor:
+    """long [n]: the index of each class, `len(labels)` for the None of a prediction.
+
+    Raises:
+        UsageError: a class that is not in `labels`.
+    """
+    index: dict[str | None, int] = {label: i for i, label in enumerate(labels)}
+    if what == "prediction":
+        index[None] = len(labels)
+    for value in values:
+        if value not in index:
+            raise UsageError(f"{what} {value!r} is no class; expected one of {', '.join(labels)}")
+    return torch.tensor([index[value] for value in values], dtype=torch.long)
+
+
+def _check_lengths(n: int, columns: dict[str, Any]) -> None:
+    if n == 0:
+        raise UsageError("there is no reference label; recognition needs at least one clip")
+    for name, values in columns.items():
+        if values is not None and len(values) != n:
+            raise UsageError(f"{name} has {len(values)} entries for {n} references")

@@ -1,0 +1,184 @@
+"""Sizes and choices of a model, read from and written to a folder in the released layout.
+
+A model folder holds `config.json` (Qwen2's keys plus `mm_*`), the tokenizer and the weights; each
+tower is a folder of its own with its `config.json`, inside the model folder or beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import BertConfig, Qwen2Config, SiglipVisionConfig, WhisperConfig
+
+from r1omni.media.processor import MediaConfig
+from r1omni.types import R1OmniError
+
+MODEL_TYPE = "HumanOmni_qwen2"
+PROJECTOR_TYPE = "all_in_one_small"
+NUM_BRANCHES = 3
+AUDIO_POOL = 3
+
+
+@dataclass(frozen=True)
+class OmniConfig:
+    """Everything that fixes the architecture of an `OmniModel`.
+
+    Attributes:
+        language: Qwen2 sizes.
+        vision: SigLIP sizes.
+        audio: Whisper sizes (the encoder is used).
+        text: BERT sizes, for the gate's text encoder.
+        media: how a clip becomes pixel values and a mel spectrogram.
+        vision_select_layer: index into the vision tower's hidden states.
+        gate_hidden_size: width of the gate's hidden layer.
+        released: the whole main config.json, so that saving keeps what we do not use.
+    """
+
+    language: Qwen2Config
+    vision: SiglipVisionConfig
+    audio: WhisperConfig
+    text: BertConfig
+    media: MediaConfig
+    vision_select_layer: int = -2
+    gate_hidden_size: int = 3584
+    released: dict[str, Any] = field(default_factory=dict, compare=False)
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of a frame."""
+        return self.vision.image_size // self.vision.patch_size
+
+    @property
+    def num_video_tokens(self) -> int:
+        """Lv: half the grid in each direction, for every frame."""
+        return self.media.num_frames * (self.grid // 2) ** 2
+
+    @property
+    def num_audio_tokens(self) -> int:
+        """La."""
+        return self.audio.max_source_positions // AUDIO_POOL
+
+    def architecture(self) -> dict[str, Any]:
+        """The sizes two checkpoints must share for their weights to fit."""
+        return {
+            "language": [
+                self.language.vocab_size,
+                self.language.hidden_size,
+                self.language.intermediate_size,
+                self.language.num_hidden_layers,
+                self.language.num_attention_heads,
+                self.language.num_key_value_heads,
+            ],
+            "vision": [
+                self.vision.hidden_size,
+                self.vision.num_hidden_layers,
+                self.vision.image_size,
+                self.vision.patch_size,
+            ],
+            "audio": [
+                self.audio.d_model,
+                self.audio.encoder_layers,
+                self.audio.num_mel_bins,
+                self.audio.max_source_positions,
+            ],
+            "text": [self.text.hidden_size, self.text.num_hidden_layers, self.text.vocab_size],
+            "num_frames": self.media.num_frames,
+        }
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        R1OmniError: the file is missing or is not a JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise R1OmniError(f"{path} is missing; is its folder a model folder?") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise R1OmniError(f"{path} is not valid JSON ({error}); copy the file again") from None
+    if not isinstance(value, dict):
+        raise R1OmniError(f"{path} holds no JSON object; copy the file again")
+    return value
+
+
+def read_config(main: Path, vision: Path, audio: Path, text: Path) -> OmniConfig:
+    """The configuration of a model whose parts lie in the given folders.
+
+    Raises:
+        R1OmniError: a config.json is missing, unreadable, or of another architecture.
+    """
+    released = read_json(main / "config.json")
+    model_type = released.get("model_type")
+    if model_type != MODEL_TYPE:
+        raise R1OmniError(
+            f"{main / 'config.json'} says model_type {model_type!r}, expected {MODEL_TYPE!r}; "
+            "give a HumanOmni or R1-Omni checkpoint"
+        )
+    if released.get("mm_projector_type", PROJECTOR_TYPE) != PROJECTOR_TYPE:
+        raise R1OmniError(
+            f"{main / 'config.json'} asks for the projector {released['mm_projector_type']!r}; "
+            f"only {PROJECTOR_TYPE!r} (the 0.5B releases) is built"
+        )
+    vision_config = SiglipVisionConfig(**_vision_section(read_json(vision / "config.json")))
+    audio_config = WhisperConfig(**read_json(audio / "config.json"))
+    return OmniConfig(
+        language=_language_config(released),
+        vision=vision_config,
+        audio=audio_config,
+        text=BertConfig(**read_json(text / "config.json")),
+        media=_media_config(released, vision_config, audio_config, vision, audio),
+        vision_select_layer=released.get("mm_vision_select_layer", -2),
+        gate_hidden_size=released.get("mm_gate_hidden_size", 3584),
+        released=released,
+    )
+
+
+def _vision_section(values: dict[str, Any]) -> dict[str, Any]:
+    # A full SigLIP checkpoint nests the vision tower's sizes under "vision_config".
+    return values.get("vision_config", values)
+
+
+def _language_config(released: dict[str, Any]) -> Qwen2Config:
+    keys = (
+        "attention_dropout bos_token_id eos_token_id hidden_act hidden_size initializer_range "
+        "intermediate_size max_position_embeddings num_attention_heads num_hidden_layers "
+        "num_key_value_heads rms_norm_eps rope_theta tie_word_embeddings vocab_size"
+    ).split()
+    # `sliding_window` is left out: the releases set use_sliding_window to false.
+    return Qwen2Config(**{key: released[key] for key in keys if key in released})
+
+
+def _media_config(
+    released: dict[str, Any],
+    vision: SiglipVisionConfig,
+    audio: WhisperConfig,
+    vision_folder: Path,
+    audio_folder: Path,
+) -> MediaConfig:
+    images = _optional_json(vision_folder / "preprocessor_config.json")
+    sounds = _optional_json(audio_folder / "preprocessor_config.json")
+    hop_length = sounds.get("hop_length", 160)
+    sampling_rate_hz = sounds.get("sampling_rate", 16_000)
+    # The encoder halves the frame rate, so this is the one length it accepts.
+    audio_length_s = 2 * audio.max_source_positions * hop_length / sampling_rate_hz
+    return MediaConfig(
+        num_frames=released.get("num_frames", 8),
+        image_size=vision.image_size,
+        image_mean=tuple(images.get("image_mean", (0.5, 0.5, 0.5))),
+        image_std=tuple(images.get("image_std", (0.5, 0.5, 0.5))),
+        frame_fit="pad" if released.get("image_aspect_ratio") == "pad" else "squash",
+        sampling_rate_hz=sampling_rate_hz,
+        num_mel_bins=audio.num_mel_bins,
+        n_fft=sounds.get("n_fft", 400),
+        hop_length=hop_length,
+        audio_length_s=audio_length_s,
+    )
+
+
+def _optional_json(path: Path) -> dict[str, Any]:
+    return read_json(path) if path.exists() else {}

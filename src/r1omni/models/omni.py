@@ -1,0 +1,213 @@
+"""The shared multimodal model: towers, projectors, gate and language model.
+
+Both LightningModules train this one class; it knows nothing of losses, prompts as text or files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+from transformers import Cache, Qwen2Model
+
+from r1omni.models.config import OmniConfig
+from r1omni.models.projector import Gate, VideoProjector, audio_projector
+from r1omni.models.towers import AudioTower, TextTower, VisionTower
+from r1omni.text.prompt import AUDIO_PLACEHOLDER, VIDEO_PLACEHOLDER
+from r1omni.types import ClipFeatures, ClipMedia, PromptInputs
+
+TOWERS = ("vision_tower", "audio_tower", "text_tower")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """Embedded sequences of a batch, padded.
+
+    Attributes:
+        embeds: float [B, L, D].
+        mask: bool [B, L], True at real tokens.
+        positions: long [B, L], 0 at the first real token of each row.
+    """
+
+    embeds: Tensor
+    mask: Tensor
+    positions: Tensor
+
+
+def pad_embeds(rows: Sequence[Tensor], side: str = "right") -> Embedded:
+    """Pad rows of embeddings [L_i, D] to one batch, on the left for generation."""
+    embeds = pad_sequence(list(rows), batch_first=True, padding_side=side)
+    lengths = torch.tensor([len(row) for row in rows], device=embeds.device)
+    steps = torch.arange(embeds.shape[1], device=embeds.device)[None]
+    offset = embeds.shape[1] - lengths if side == "left" else torch.zeros_like(lengths)
+    positions = steps - offset[:, None]
+    mask = (positions >= 0) & (positions < lengths[:, None])
+    return Embedded(embeds, mask, positions.clamp(min=0))
+
+
+class OmniModel(nn.Module):
+    """HumanOmni / R1-Omni at any size (arXiv 2501.15111, 2503.05379).
+
+    Args:
+        config: sizes of every part.
+    """
+
+    def __init__(self, config: OmniConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.language.hidden_size
+        self.vision_tower = VisionTower(config.vision, config.vision_select_layer)
+        self.audio_tower = AudioTower(config.audio)
+        self.text_tower = TextTower(config.text)
+        self.gate = Gate(config.text.hidden_size, config.gate_hidden_size)
+        self.video_projector = VideoProjector(config.vision.hidden_size, width)
+        self.audio_projector = audio_projector(config.audio.d_model, width)
+        self.language_model = Qwen2Model(config.language)
+        self.lm_head = nn.Linear(width, config.language.vocab_size, bias=False)
+        if config.language.tie_word_embeddings:
+            self.lm_head.weight = self.language_model.embed_tokens.weight
+
+    @property
+    def device(self) -> torch.device:
+        return self.lm_head.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.lm_head.weight.dtype
+
+    # Towers ---------------------------------------------------------------------------------
+
+    def encode_media(self, media: Sequence[ClipMedia | ClipFeatures]) -> list[ClipFeatures]:
+        """Run the vision and audio towers over the clips that are not encoded yet.
+
+        Returns:
+            one `ClipFeatures` a clip, in order, on the model's device.
+        """
+        waiting = [item for item in media if isinstance(item, ClipMedia)]
+        videos = iter(self._encode_frames([m.frames for m in waiting if m.frames is not None]))
+        sounds = iter(self._encode_mels([m.mel for m in waiting if m.mel is not None]))
+        encoded = []
+        for item in media:
+            if isinstance(item, ClipMedia):
+                video = next(videos) if item.frames is not None else None
+                audio = next(sounds) if item.mel is not None else None
+            else:
+                video = self._to_model(item.video)
+                audio = self._to_model(item.audio)
+            encoded.append(ClipFeatures(video, audio))
+        return encoded
+
+    def _to_model(self, tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.to(self.device, self.dtype)
+
+    def _encode_frames(self, clips: list[Tensor]) -> list[Tensor]:
+        """uint8 or already normalised float [T, 3, H, W] each, to [T, P, Dv] each."""
+        if not clips:
+            return []
+        stacked = torch.stack(clips).to(self.device)  # [n, T, 3, H, W]
+        if stacked.dtype == torch.uint8:
+            mean = torch.tensor(self.config.media.image_mean, device=self.device)
+            std = torch.tensor(self.config.media.image_std, device=self.device)
+            stacked = (stacked.float() / 255 - mean[:, None, None]) / std[:, None, None]
+        features = self.vision_tower(stacked.to(self.dtype).flatten(0, 1))
+        return list(features.unflatten(0, stacked.shape[:2]))
+
+    def _encode_mels(self, mels: list[Tensor]) -> list[Tensor]:
+        """float [M, F] each, to [La, Da] each."""
+        if not mels:
+            return []
+        return list(self.audio_tower(torch.stack(mels).to(self.device, self.dtype)))
+
+    # Media tokens ---------------------------------------------------------------------------
+
+    def branch_weights(self, instruction_ids: Sequence[Tensor]) -> Tensor:
+        """The gate's weights for each instruction, float [B, 3].
+
+        Equal instructions are encoded once: in training nearly all of a batch ask the same.
+        """
+        distinct = {tuple(ids.tolist()): ids for ids in instruction_ids}
+        ids = pad_sequence(list(distinct.values()), batch_first=True).to(self.device)
+        lengths = torch.tensor([len(row) for row in distinct], device=self.device)
+        mask = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
+        weights = self.gate(self.text_tower(ids, mask))
+        rows = {key: index for index, key in enumerate(distinct)}
+        return weights[[rows[tuple(ids.tolist())] for ids in instruction_ids]]
+
+    def media_tokens(
+        self, features: Sequence[ClipFeatures], instruction_ids: Sequence[Tensor]
+    ) -> list[tuple[Tensor | None, Tensor | None]]:
+        """Video tokens [Lv, D] and audio tokens [La, D] of each prompt, None where not given."""
+        with_video = [i for i, item in enumerate(features) if item.video is not None]
+        with_audio = [i for i, item in enumerate(features) if item.audio is not None]
+        videos: dict[int, Tensor] = {}
+        audios: dict[int, Tensor] = {}
+        if with_video:
+            weights = self.branch_weights([instruction_ids[i] for i in with_video])
+            stacked = torch.stack([_given(features[i].video) for i in with_video])
+            videos = dict(zip(with_video, self.video_projector(stacked, weights), strict=True))
+        if with_audio:
+            stacked = torch.stack([_given(features[i].audio) for i in with_audio])
+            audios = dict(zip(with_audio, self.audio_projector(stacked), strict=True))
+        return [(videos.get(i), audios.get(i)) for i in range(len(features))]
+
+    def embed_prompts(self, prompts: PromptInputs) -> list[Tensor]:
+        """Prompts as embeddings [L_i, D], media tokens spliced in where the placeholders stand."""
+        features = self.encode_media(prompts.media)
+        tokens = self.media_tokens(features, prompts.instruction_ids)
+        return [
+            self._splice(ids.to(self.device), *media)
+            for ids, media in zip(prompts.token_ids, tokens, strict=True)
+        ]
+
+    def embed_tokens(self, token_ids: Tensor) -> Tensor:
+        return self.language_model.embed_tokens(token_ids)
+
+    def _splice(self, ids: Tensor, video: Tensor | None, audio: Tensor | None) -> Tensor:
+        pieces = []
+        start = 0
+        for index in torch.nonzero(ids < 0).flatten().tolist():
+            medium = {VIDEO_PLACEHOLDER: video, AUDIO_PLACEHOLDER: audio}[int(ids[index])]
+            if medium is None:
+                kind = "video" if int(ids[index]) == VIDEO_PLACEHOLDER else "audio"
+                raise ValueError(f"the prompt asks for {kind}, but its media hold none")
+            pieces += [self.embed_tokens(ids[start:index]), medium]
+            start = index + 1
+        pieces.append(self.embed_tokens(ids[start:]))
+        return torch.cat(pieces)
+
+    # Language model -------------------------------------------------------------------------
+
+    def hidden_states(
+        self,
+        embedded: Embedded,
+        attention: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Last hidden states of the language model, float [B, L, D].
+
+        Args:
+            embedded: the sequences.
+            attention: bool [B, 1, L, K], which key each query may see; None = causal over
+                the tokens that `embedded.mask` marks.
+            cache: keys and values of earlier tokens, extended in place.
+        """
+        mask = embedded.mask if attention is None else {"full_attention": attention}
+        return self.language_model(
+            inputs_embeds=embedded.embeds,
+            attention_mask=mask,
+            position_ids=embedded.positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+
+    def logits(self, prompts: PromptInputs) -> Tensor:
+        """Logits over whole prompts, float [B, L, V]; rows are padded on the right."""
+        return self.lm_head(self.hidden_states(pad_embeds(self.embed_prompts(prompts))))
+
+
+def _given(tensor: Tensor | None) -> Tensor:
+    assert tensor is not None  # callers select by this very condition
+    return tensor

@@ -1,0 +1,127 @@
+"""Log-probabilities of G completions that share one long prompt, in one pass over the prompt.
+
+A prompt with its completions is one packed row `[prompt | completion 1 | ... | completion G]`:
+every completion sees the prompt and itself, never a sibling, and its positions start again where
+the prompt ends. The trunk reads P + G*C tokens instead of G*(P + C).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from r1omni.models.omni import Embedded, OmniModel, pad_embeds
+from r1omni.ops.logprobs import entropy as token_entropy
+from r1omni.ops.logprobs import selective_logprob
+
+PROMPT = 0
+PADDING = -1
+
+
+def packed_attention(prompt_mask: Tensor, completion_mask: Tensor, group_size: int) -> Tensor:
+    """Which key each query of a packed row may see.
+
+    Args:
+        prompt_mask: bool [B, P].
+        completion_mask: bool [B, G * C], group members one after the other.
+        group_size: G.
+
+    Returns:
+        bool [B, 1, P + G*C, P + G*C]; every query sees itself, so no row is empty.
+    """
+    batch, prompt_length = prompt_mask.shape
+    device = prompt_mask.device
+    completion_length = completion_mask.shape[1] // group_size
+    members = torch.arange(1, group_size + 1, device=device).repeat_interleave(completion_length)
+    segments = torch.cat([torch.full((prompt_length,), PROMPT, device=device), members])
+    valid = torch.cat([prompt_mask, completion_mask], dim=1)
+    segments = segments.expand(batch, -1).masked_fill(~valid, PADDING)  # [B, L]
+
+    length = segments.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    key, query = segments[:, None, :], segments[:, :, None]
+    allowed = ((key == query) | (key == PROMPT)) & (key != PADDING) & causal
+    allowed |= torch.eye(length, dtype=torch.bool, device=device)
+    return allowed[:, None]
+
+
+def pack(
+    prompts: Sequence[Tensor], completions: Tensor, mask: Tensor, group_size: int
+) -> tuple[Embedded, Tensor, Tensor]:
+    """Packed rows ready for the language model.
+
+    Args:
+        prompts: B embedded prompts [P_i, D].
+        completions: float [N, C, D] embedded completions.
+        mask: bool [N, C].
+        group_size: G.
+
+    Returns:
+        the packed batch, its attention [B, 1, L, L], and the prompt lengths, long [B].
+    """
+    left = pad_embeds(prompts)
+    batch = len(prompts)
+    completion_length = completions.shape[1]
+    lengths = left.mask.sum(dim=1)
+    steps = torch.arange(completion_length, device=lengths.device).repeat(group_size)
+    embedded = Embedded(
+        embeds=torch.cat([left.embeds, completions.reshape(batch, -1, completions.shape[-1])], 1),
+        mask=torch.cat([left.mask, mask.reshape(batch, -1)], dim=1),
+        positions=torch.cat([left.positions, lengths[:, None] + steps[None]], dim=1),
+    )
+    return embedded, packed_attention(left.mask, mask.reshape(batch, -1), group_size), lengths
+
+
+def completion_logps(
+    model: OmniModel,
+    prompts: Sequence[Tensor],
+    completion_ids: Tensor,
+    mask: Tensor,
+    *,
+    temperature: float = 1.0,
+    with_entropy: bool = False,
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probabilities of completions given their prompts.
+
+    Only the positions that predict a completion token reach the language model's head: logits of
+    the prompt are never computed.
+
+    Args:
+        model: the policy or the reference.
+        prompts: B embedded prompts [P_i, D].
+        completion_ids: long [N, C], group members side by side, N = B * G.
+        mask: bool [N, C], True up to and including the end token.
+        temperature: the temperature the completions were sampled at.
+        with_entropy: also return the entropy of each predicting distribution (no gradient).
+
+    Returns:
+        float32 [N, C] log-probabilities, 0 where `mask` is False; float32 [N, C] or None.
+    """
+    num_completions, completion_length = completion_ids.shape
+    group_size = num_completions // len(prompts)
+    completions = model.embed_tokens(completion_ids)
+    embedded, attention, lengths = pack(prompts, completions, mask, group_size)
+    hidden = model.hidden_states(embedded, attention)
+
+    batch = len(prompts)
+    rows = torch.arange(batch, device=hidden.device)
+    # Token 0 of a completion is predicted by the prompt's last token, token j by token j - 1.
+    first = hidden[rows, lengths - 1]  # [B, D]
+    later = hidden[:, -group_size * completion_length :].unflatten(
+        1, (group_size, completion_length)
+    )
+    predicting = torch.cat(
+        [first[:, None, None].expand(-1, group_size, 1, -1), later[:, :, :-1]], dim=2
+    ).flatten(0, 1)  # [N, C, D]
+
+    logits = model.lm_head(predicting[mask])  # [tokens, V]
+    logps = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
+    logps = logps.masked_scatter(mask, selective_logprob(logits, completion_ids[mask], temperature))
+    if not with_entropy:
+        return logps, None
+    with torch.no_grad():
+        entropies = torch.zeros_like(logps)
+        entropies[mask] = token_entropy(logits.detach(), temperature)
+    return logps, entropies

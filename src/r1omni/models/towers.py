@@ -1,0 +1,98 @@
+"""The three pretrained encoders, as transformers builds them, reduced to the features we use."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import (
+    BertConfig,
+    BertModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+    WhisperConfig,
+    WhisperForAudioClassification,
+)
+
+from r1omni.models.config import AUDIO_POOL
+
+
+class VisionTower(nn.Module):
+    """SigLIP up to one of its last hidden states: every patch of every frame, no class token."""
+
+    def __init__(self, config: SiglipVisionConfig, select_layer: int) -> None:
+        super().__init__()
+        self.vision_tower = SiglipVisionModel(config)
+        # Hidden state 0 is the embedding, so -2 leaves the last layer out: it is never run.
+        self.num_layers_run = (config.num_hidden_layers + 1 + select_layer) % (
+            config.num_hidden_layers + 1
+        )
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """Patch features.
+
+        Args:
+            pixel_values: float [n, 3, H, W], normalised.
+
+        Returns:
+            float [n, P, Dv].
+        """
+        hidden = self.vision_tower.embeddings(pixel_values)
+        for layer in self.vision_tower.encoder.layers[: self.num_layers_run]:
+            hidden = layer(hidden, attention_mask=None)
+        return hidden
+
+
+class AudioTower(nn.Module):
+    """Whisper's encoder, its output averaged over every three frames."""
+
+    def __init__(self, config: WhisperConfig) -> None:
+        super().__init__()
+        # The released tower is an audio-classification checkpoint; its unused head is kept so
+        # that every tensor of a checkpoint has its place.
+        self.audio_tower = WhisperForAudioClassification(config)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Pooled audio features.
+
+        Args:
+            mel: float [n, M, F].
+
+        Returns:
+            float [n, La, Da]; frames left over at the end are dropped.
+        """
+        hidden = self.audio_tower.encoder(mel).last_hidden_state  # [n, F/2, Da]
+        return F.avg_pool1d(hidden.transpose(1, 2), AUDIO_POOL).transpose(1, 2)
+
+
+class TextTower(nn.Module):
+    """BERT's [CLS] state of the instruction, which the gate reads."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.bert_model = BertModel(config)
+
+    def forward(self, instruction_ids: Tensor, mask: Tensor) -> Tensor:
+        """[CLS] states.
+
+        Args:
+            instruction_ids: long [n, L], padded.
+            mask: bool [n, L].
+
+        Returns:
+            float [n, 768 or the configured width].
+        """
+        states = self.bert_model(input_ids=instruction_ids, attention_mask=mask.long())
+        return states.last_hidden_state[:, 0]
+
+
+@torch.no_grad()
+def fingerprint(module: nn.Module) -> str:
+    """A short digest of a module's weights, equal for equal weights on any device."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,131 @@
+"""Which loss of the GRPO family, and its constants."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from r1omni.ops.kl import KLEstimator
+from r1omni.types import UsageError
+
+LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo"]
+ImportanceSamplingLevel = Literal["token", "sequence"]
+_CLIPPING = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
+
+
+@dataclass(frozen=True)
+class GRPOLossConfig:
+    """A loss of the GRPO family; the defaults are R1-Omni's. Names are TRL's.
+
+    Attributes:
+        loss_type: grpo, bnpo, dr_grpo, dapo, cispo, sapo or luspo.
+        beta: weight of the KL term; 0 needs no reference.
+        epsilon: the ratio is clipped below 1 - epsilon.
+        epsilon_high: the ratio is clipped above 1 + epsilon_high; None for epsilon. For cispo it
+            is the cap of the ratio itself.
+        delta: cap of the ratio in the unclipped term (clipping losses only), or None.
+        dual_clip: for negative advantages, cap of the ratio (clipping losses only), or None.
+        importance_sampling_level: a ratio a "token" or a "sequence".
+        use_bias_correction_kl: multiply the KL term by the ratio, with its gradient.
+        kl_estimator: k3, k2, k1, k3_straight_through or k1_straight_through.
+        top_entropy_quantile: share of tokens, highest entropy first, that keep their policy
+            term; 1 for all.
+        entropy_coef: weight of the entropy bonus.
+        off_policy_mask_threshold: nats a token, above which a bad completion that drifted off
+            policy loses its policy term; None for never.
+        max_completion_length: longest completion in tokens; dr_grpo divides by it.
+        sapo_temperature_pos: steepness of sapo's gate for positive advantages.
+        sapo_temperature_neg: the same for other advantages.
+        temperature: of the sampling. The log-probabilities handed to the loss were taken at it;
+            no formula here uses it again.
+
+    Raises:
+        UsageError: an unknown name, a number out of range, or options that contradict.
+    """
+
+    loss_type: LossType = "grpo"
+    beta: float = 0.04
+    epsilon: float = 0.2
+    epsilon_high: float | None = None
+    delta: float | None = None
+    dual_clip: float | None = None
+    importance_sampling_level: ImportanceSamplingLevel = "token"
+    use_bias_correction_kl: bool = False
+    kl_estimator: KLEstimator = "k3"
+    top_entropy_quantile: float = 1.0
+    entropy_coef: float = 0.0
+    off_policy_mask_threshold: float | None = None
+    max_completion_length: int | None = None
+    sapo_temperature_pos: float = 1.0
+    sapo_temperature_neg: float = 1.05
+    temperature: float = 1.0
+
+    @property
+    def upper_epsilon(self) -> float:
+        """epsilon_high, or epsilon if it is unset."""
+        return self.epsilon if self.epsilon_high is None else self.epsilon_high
+
+    @property
+    def normalizes_over_batch_tokens(self) -> bool:
+        """Whether the normaliser is a count over the whole generation batch."""
+        return self.loss_type in ("dapo", "cispo")
+
+    @property
+    def needs_entropies(self) -> bool:
+        """Whether the loss cannot be computed without entropies."""
+        return self.top_entropy_quantile < 1 or self.entropy_coef != 0
+
+    def __post_init__(self) -> None:
+        self._check_names()
+        self._check_ranges()
+        self._check_combinations()
+
+    def _check_names(self) -> None:
+        for key, names in {
+            "loss_type": get_args(LossType),
+            "importance_sampling_level": get_args(ImportanceSamplingLevel),
+            "kl_estimator": get_args(KLEstimator),
+        }.items():
+            if getattr(self, key) not in names:
+                raise UsageError(
+                    f"{key} {getattr(self, key)!r} is unknown; use one of {', '.join(names)}"
+                )
+
+    def _check_ranges(self) -> None:
+        above_zero = ("epsilon_high", "max_completion_length", "sapo_temperature_pos")
+        for key in (*above_zero, "sapo_temperature_neg", "temperature"):
+            value = getattr(self, key)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"{key} is {value}; it must be a finite number above 0")
+        if not (self.beta >= 0 and math.isfinite(self.beta)):
+            raise UsageError(f"beta is {self.beta}; it must be a finite number, 0 or more")
+        if not 0 < self.epsilon < 1:
+            raise UsageError(f"epsilon is {self.epsilon}; it must lie between 0 and 1")
+        if not 0 < self.top_entropy_quantile <= 1:
+            raise UsageError(
+                f"top_entropy_quantile is {self.top_entropy_quantile}; it must be above 0 and at "
+                "most 1"
+            )
+        if not math.isfinite(self.entropy_coef):
+            raise UsageError(f"entropy_coef is {self.entropy_coef}; it must be finite")
+
+    def _check_combinations(self) -> None:
+        if self.loss_type == "dr_grpo" and self.max_completion_length is None:
+            raise UsageError("loss_type dr_grpo divides by max_completion_length; set it")
+        if self.loss_type in _CLIPPING:
+            for key in ("delta", "dual_clip"):
+                value = getattr(self, key)
+                if value is not None and value <= 1 + self.upper_epsilon:
+                    raise UsageError(
+                        f"{key} is {value}; it must be above 1 + epsilon_high = "
+                        f"{1 + self.upper_epsilon}, or the clipping never acts"
+                    )
+        elif self.dual_clip is not None:
+            raise UsageError(f"dual_clip has no meaning for loss_type {self.loss_type}; unset it")
+        if self.delta is not None and self.dual_clip is not None:
+            raise UsageError("delta and dual_clip both cap the ratio; set one of them")
+        if self.use_bias_correction_kl and self.kl_estimator != "k3":
+            raise UsageError(
+                f"use_bias_correction_kl corrects k3, not {self.kl_estimator}; unset one of them"
+            )

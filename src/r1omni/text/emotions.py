@@ -1,0 +1,188 @@
+"""Emotion words: one taxonomy with aliases, and the label sets datasets use.
+
+Rewards and metrics read answers through the same table, so a model is judged in evaluation as
+it is rewarded in training. An alias stands for exactly one canonical emotion; words between two
+emotions ("upset", "frustrated") stand for none.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from r1omni.types import UsageError
+
+EMOTIONS: tuple[str, ...] = (
+    "happy",
+    "sad",
+    "neutral",
+    "angry",
+    "surprise",
+    "disgust",
+    "fear",
+    "contempt",
+    "anxiety",
+    "helplessness",
+    "disappointment",
+    "calm",
+)
+
+# Nouns, adjectives and adverbs of each canonical emotion; the canonical name is added to them.
+_ALIASES: dict[str, str] = {
+    "happy": "happiness happily joy joyful joyfully joyous joyously amused amusement amusing "
+    "cheerful cheerfully cheerfulness delighted delight delightedly delightful gleeful gleefully "
+    "glee elated elation glad gladly gladness merry merrily pleased blissful bliss jolly jovial",
+    "sad": "sadness sadly sorrow sorrowful sorrowfully unhappy unhappily unhappiness grief "
+    "grieving heartbroken mournful mournfully melancholy melancholic miserable miserably misery "
+    "gloomy gloom depressed downcast dejected dejection tearful tearfully",
+    "neutral": "neutrality neutrally emotionless expressionless unemotional impassive "
+    "impassively indifferent indifference",
+    "angry": "anger angrily angered annoyed annoyance annoyedly irritated irritation irritable "
+    "mad furious furiously fury rage raging enraged irate outraged outrage wrathful wrath "
+    "infuriated indignant indignantly indignation",
+    "surprise": "surprised surprising surprisedly surprisingly astonished astonishment "
+    "astonishing astounded amazed amazement shocked shock startled stunned",
+    "disgust": "disgusted disgustedly disgusting disgustedness repulsed repulsion revulsion "
+    "revolted repelled grossed-out nauseated",
+    "fear": "fearful fearfully fearfulness afraid scared frightened fright frightful terrified "
+    "terror petrified panic panicked panicky dread horrified",
+    "contempt": "contemptuous contemptuously contemptuousness disdain disdainful disdainfully "
+    "scorn scornful scornfully",
+    "anxiety": "anxious anxiously anxiousness worried worriedly worry worrying worries nervous "
+    "nervously nervousness uneasy uneasily uneasiness apprehensive apprehension apprehensively",
+    "helplessness": "helpless helplessly powerless powerlessly powerlessness",
+    "disappointment": "disappointed disappointedly disappointing disappointingly let-down",
+    "calm": "calmly calmness calmed composed tranquil tranquility tranquillity serene serenely "
+    "serenity peaceful peacefully relaxed",
+}
+
+# The word that an answer uses for each emotion.
+ANSWER_WORDS: dict[str, str] = {
+    "happy": "happy",
+    "sad": "sad",
+    "neutral": "neutral",
+    "angry": "angry",
+    "surprise": "surprise",
+    "disgust": "disgust",
+    "fear": "fear",
+    "contempt": "contemptuous",
+    "anxiety": "anxious",
+    "helplessness": "helpless",
+    "disappointment": "disappointed",
+    "calm": "calm",
+}
+
+# No emotion word is near this long. The bound also keeps Unicode normalization, which sorts
+# runs of combining marks in quadratic time, away from adversarial text.
+_MAX_WORD_LENGTH = 64
+
+
+def _build_table(aliases: Mapping[str, str]) -> dict[str, str]:
+    """Map each alias to its canonical emotion.
+
+    Raises:
+        ValueError: an alias stands for two emotions.
+    """
+    table: dict[str, str] = {}
+    for emotion, words in aliases.items():
+        for word in (emotion, *words.split()):
+            if table.setdefault(word, emotion) != emotion:
+                raise ValueError(f"alias {word!r} stands for {table[word]} and for {emotion}")
+    return table
+
+
+ALIASES: Mapping[str, str] = MappingProxyType(_build_table(_ALIASES))
+
+
+def _is_edge(char: str) -> bool:
+    """Whether `char` may stand around a word: white space, punctuation or a Markdown mark."""
+    return char.isspace() or char in "`*_~" or unicodedata.category(char).startswith("P")
+
+
+def canonical(word: str) -> str | None:
+    """The canonical emotion that `word` names, or None.
+
+    Case, compatibility forms of Unicode (NFKC), and white space and punctuation at the ends do
+    not count; anything else must match a whole alias, so a list, a negation or a sentence names
+    no emotion.
+
+    Args:
+        word: a word, as a label file or a model wrote it.
+    """
+    word = word.strip()
+    if len(word) > _MAX_WORD_LENGTH:
+        return None
+    word = unicodedata.normalize("NFKC", word).casefold()
+    start, end = 0, len(word)
+    while start < end and _is_edge(word[start]):
+        start += 1
+    while end > start and _is_edge(word[end - 1]):
+        end -= 1
+    return ALIASES.get(word[start:end])
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """The classes of a dataset or of a protocol.
+
+    Attributes:
+        name: key in `LABEL_SETS`.
+        labels: canonical emotions, in the publisher's order.
+        merges: canonical emotions outside `labels` which count as one of them.
+
+    Raises:
+        UsageError: a label that is no canonical emotion or stands twice, or a merge that would
+            let one word count for two classes.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    merges: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = [e for e in (*self.labels, *self.merges) if e not in EMOTIONS]
+        if unknown:
+            raise UsageError(f"label set {self.name}: {unknown[0]!r} is no canonical emotion")
+        if not self.labels or len(set(self.labels)) != len(self.labels):
+            raise UsageError(f"label set {self.name}: labels are empty or repeated: {self.labels}")
+        for source, target in self.merges.items():
+            if source in self.labels or target not in self.labels:
+                raise UsageError(
+                    f"label set {self.name}: cannot merge {source!r} into {target!r}; merge an "
+                    "emotion outside the labels into one of them"
+                )
+        object.__setattr__(self, "merges", MappingProxyType(dict(self.merges)))
+
+    def __reduce__(self) -> tuple[type[LabelSet], tuple[object, ...]]:
+        # A mapping proxy cannot be pickled, and data workers pickle what they are given.
+        return type(self), (self.name, self.labels, dict(self.merges))
+
+    def parse(self, word: str) -> str | None:
+        """The class of this set that `word` names, or None when it names none of them."""
+        emotion = canonical(word)
+        if emotion is None:
+            return None
+        emotion = self.merges.get(emotion, emotion)
+        return emotion if emotion in self.labels else None
+
+
+_SEVEN = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
+
+LABEL_SETS: dict[str, LabelSet] = {
+    labels.name: labels
+    for labels in (
+        LabelSet("dfew", EMOTIONS[:7]),
+        LabelSet(
+            "mafw",
+            ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise", "contempt")
+            + ("anxiety", "helplessness", "disappointment"),
+        ),
+        LabelSet("ravdess", ("neutral", "calm", *_SEVEN[1:])),
+        LabelSet("ravdess_7way_no_calm", _SEVEN),
+        LabelSet("ravdess_7way_calm_as_neutral", _SEVEN, {"calm": "neutral"}),
+        LabelSet("mer", ("neutral", "angry", "happy", "sad", "anxiety", "surprise")),
+        LabelSet("all", EMOTIONS),
+    )
+}

@@ -1,0 +1,87 @@
+"""The prompt: Qwen2's chat template around media tags and an instruction.
+
+The user's turn is `<vi_start><video><vi_end>\\n<au_start><audio><au_end>\\n{instruction}`, with
+the parts of a modality that is not given left out. `<video>` and `<audio>` become placeholders
+which the model replaces by media tokens; the start and end tags are ordinary text.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from r1omni.types import MODALITIES, Modality, UsageError
+
+R1OMNI_INSTRUCTION = (
+    "As an emotional recognition expert; throughout the video, which emotion conveyed by the "
+    "characters is the most obvious to you?\n"
+    "Output the thinking process in <think> </think> and final emotion in <answer> </answer> tags."
+)
+SYSTEM_PROMPT = "You are a helpful assistant."
+
+# Negative, so they can never be the id of a token.
+VIDEO_PLACEHOLDER = -200
+AUDIO_PLACEHOLDER = -201
+
+_MEDIA_TEXT = {
+    "video_audio": "<vi_start><video><vi_end>\n<au_start><audio><au_end>\n",
+    "video": "<vi_start><video><vi_end>\n",
+    "audio": "<au_start><audio><au_end>\n",
+}
+_PLACEHOLDERS = {"<video>": VIDEO_PLACEHOLDER, "<audio>": AUDIO_PLACEHOLDER}
+
+
+def prompt_text(instruction: str, modality: Modality) -> str:
+    """The whole prompt as text, `<video>` and `<audio>` still in place.
+
+    Raises:
+        UsageError: unknown modality, or an instruction that itself holds a media tag.
+    """
+    if modality not in MODALITIES:
+        raise UsageError(f"modality {modality!r} is unknown; use one of {', '.join(MODALITIES)}")
+    for tag in _PLACEHOLDERS:
+        if tag in instruction:
+            raise UsageError(
+                f"the instruction holds the media tag {tag}; leave media tags out, "
+                "they are added from the modality"
+            )
+    return (
+        f"<|im_start|>system\n{SYSTEM_PROMPT}<|im_end|>\n"
+        f"<|im_start|>user\n{_MEDIA_TEXT[modality]}{instruction}<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, instruction: str, modality: Modality
+) -> Tensor:
+    """Token ids of the prompt, long [L_text], with the placeholders where media go.
+
+    The text between two media tags is tokenized as one piece, as the released model was trained:
+    no merge crosses a medium.
+    """
+    return torch.tensor(_encode_cached(tokenizer, instruction, modality), dtype=torch.long)
+
+
+# Training asks the same few questions about thousands of clips.
+@lru_cache(maxsize=1024)
+def _encode_cached(
+    tokenizer: PreTrainedTokenizerBase, instruction: str, modality: Modality
+) -> tuple[int, ...]:
+    ids: list[int] = []
+    for piece in re.split(r"(<video>|<audio>)", prompt_text(instruction, modality)):
+        if piece in _PLACEHOLDERS:
+            ids.append(_PLACEHOLDERS[piece])
+        elif piece:
+            ids.extend(tokenizer.encode(piece, add_special_tokens=False))
+    return tuple(ids)
+
+
+def encode_target(tokenizer: PreTrainedTokenizerBase, target: str) -> Tensor:
+    """Token ids of the assistant's turn, long [C], the end token included."""
+    ids = tokenizer.encode(target, add_special_tokens=False)
+    return torch.tensor([*ids, tokenizer.eos_token_id], dtype=torch.long)

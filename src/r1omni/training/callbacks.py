@@ -1,0 +1,108 @@
+"""Checkpoints, the exported model folder, and the configuration in the tracking store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.utilities import rank_zero_only
+
+from r1omni.models.checkpoint import save_model
+from r1omni.training.logger import TrackingLogger
+from r1omni.training.module import EmotionModule
+from r1omni.types import UsageError
+
+CHECKPOINTS = "checkpoints"
+MODEL = "model"
+
+
+def newest_checkpoint(run_dir: Path) -> Path | None:
+    """The checkpoint of the highest step in a run's folder."""
+    return max((run_dir / CHECKPOINTS).glob("step_*.ckpt"), default=None)
+
+
+def resolve_checkpoint(ckpt_path: str, run_dir: Path) -> Path:
+    """The file that `--ckpt_path` means; "last" is the newest of the run's folder.
+
+    Raises:
+        UsageError: there is no such file, or nothing to resume.
+    """
+    if ckpt_path == "last":
+        newest = newest_checkpoint(run_dir)
+        if newest is None:
+            raise UsageError(
+                f"--ckpt_path last: {run_dir / CHECKPOINTS} holds no checkpoint; "
+                "leave --ckpt_path out to start from the beginning"
+            )
+        return newest
+    path = Path(ckpt_path)
+    if not path.is_file():
+        raise UsageError(f"--ckpt_path {path}: there is no such file")
+    return path
+
+
+class RunCheckpoint(Checkpoint):
+    """Writes `<run>/checkpoints/step_NNNNNN.ckpt` every few steps and at the end.
+
+    A checkpoint is written under another name and renamed when it is whole; older ones go only
+    then.
+
+    Args:
+        every: optimizer steps between checkpoints.
+        keep: how many of the newest stay.
+    """
+
+    def __init__(self, every: int, keep: int) -> None:
+        self.every = every
+        self.keep = keep
+        self._last_step = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._last_step = trainer.global_step
+
+    def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
+        if trainer.global_step >= self._last_step + self.every:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.global_step > self._last_step:
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        self._last_step = trainer.global_step
+        folder = Path(trainer.default_root_dir) / CHECKPOINTS
+        path = folder / f"step_{trainer.global_step:06d}.ckpt"
+        partial = path.with_suffix(".partial")
+        trainer.save_checkpoint(partial)
+        if trainer.is_global_zero:
+            os.replace(partial, path)
+            for old in sorted(folder.glob("step_*.ckpt"))[: -self.keep]:
+                old.unlink()
+
+
+class ExportModel(L.Callback):
+    """Writes the trained model as the folder `<run>/model`, where the next stage starts."""
+
+    @rank_zero_only
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, EmotionModule)
+        save_model(
+            pl_module.model, pl_module.omni.folder, Path(trainer.default_root_dir) / MODEL
+        )
+
+
+class LogConfig(SaveConfigCallback):
+    """Logs the whole configuration as text and keeps a copy in the run's folder."""
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        text = self.parser.dump(self.config, skip_none=False)
+        folder = Path(trainer.default_root_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"config_{stage}.yaml").write_text(text, encoding="utf-8")
+        if isinstance(trainer.logger, TrackingLogger):
+            trainer.logger.start()
+            trainer.logger.log_text(text, f"config_{stage}.yaml")

@@ -1,0 +1,87 @@
+"""LightningCLI set up for r1omni: one complete YAML file a run, overlays with plain values."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from r1omni.data import EmotionDataModule
+from r1omni.training.callbacks import (
+    CHECKPOINTS,
+    ExportModel,
+    LogConfig,
+    RunCheckpoint,
+    newest_checkpoint,
+    resolve_checkpoint,
+)
+from r1omni.training.logger import RunConfig, TrackingLogger
+from r1omni.training.module import EmotionModule
+from r1omni.types import UsageError
+
+
+class R1OmniCLI(LightningCLI):
+    """`python -m r1omni fit|validate|test|predict --config FILE [--ckpt_path last]`.
+
+    Args:
+        args: the command line, subcommand first.
+        run: False only parses and builds, for tests of shipped configs.
+    """
+
+    def __init__(self, args: list[str], run: bool = True) -> None:
+        # Lightning advises more loader workers, which would only slow reading a cache down.
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        super().__init__(
+            model_class=EmotionModule,
+            datamodule_class=EmotionDataModule,
+            subclass_mode_model=True,
+            save_config_callback=LogConfig,
+            save_config_kwargs={"save_to_log_dir": False},
+            parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False},
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            args=args,
+            run=run,
+        )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        parser.add_class_arguments(RunConfig, "run")
+
+    def _parse_ckpt_path(self) -> None:
+        """Do nothing: Lightning would put a checkpoint's settings over the command line's."""
+
+    def before_instantiate_classes(self) -> None:
+        if self.subcommand is None:
+            return
+        config = self.config[self.subcommand]
+        run_dir = config.trainer.default_root_dir
+        if run_dir is None:
+            raise UsageError("trainer.default_root_dir is not set; it names the run's folder")
+        if config.ckpt_path is not None:
+            config.ckpt_path = str(resolve_checkpoint(config.ckpt_path, Path(run_dir)))
+        elif self.subcommand == "fit" and newest_checkpoint(Path(run_dir)) is not None:
+            raise UsageError(
+                f"{Path(run_dir) / CHECKPOINTS} holds checkpoints of an earlier run; add "
+                "--ckpt_path last to go on with it, or give another --trainer.default_root_dir"
+            )
+        if "weights_only" in config:
+            config.weights_only = True
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        config = self.config if self.subcommand is None else self.config[self.subcommand]
+        run = RunConfig(**config.run.as_dict() if hasattr(config.run, "as_dict") else config.run)
+        resumes = config.get("ckpt_path") is not None or self.subcommand != "fit"
+        run_dir = Path(config.trainer.default_root_dir or ".")
+        logger = TrackingLogger(run, run_dir, continue_run=resumes)
+        trainer = super().instantiate_trainer(logger=logger, **kwargs)
+        if self.subcommand == "fit":
+            trainer.callbacks += [  # type: ignore[attr-defined]
+                LearningRateMonitor(logging_interval="step"),
+                RunCheckpoint(run.checkpoint_every, run.keep_checkpoints),
+                ExportModel(),
+            ]
+        return trainer

@@ -1,0 +1,218 @@
+"""What SFT and GRPO share: the model, its frozen towers, evaluation, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from r1omni.data import EmotionDataModule
+from r1omni.data.batch import Batch
+from r1omni.models.checkpoint import same_architecture
+from r1omni.models.generate import generate
+from r1omni.models.pipeline import R1Omni
+from r1omni.models.towers import fingerprint
+from r1omni.text.prompt import encode_prompt
+from r1omni.training.evaluation import Evaluation
+from r1omni.training.optimization import (
+    OptimizerConfig,
+    build_optimizer,
+    freeze_all_but,
+)
+from r1omni.types import PromptInputs, R1OmniError, UsageError
+
+_CLIP_TOWERS = ("vision_tower", "audio_tower")
+
+
+class EmotionModule(L.LightningModule):
+    """The shared model under a trainer; `SFTModule` and `GRPOModule` add their loss.
+
+    Args:
+        init_from: model folder to start from; it also fixes architecture and tokenizer.
+        trainable: parts of the model that are trained, any of vision_tower, audio_tower,
+            text_tower, projectors, language_model; the others stay bit-identical.
+        optimizer: rates and schedule.
+        max_new_tokens: longest completion in evaluation, in tokens.
+    """
+
+    # Frozen weights are not in our checkpoints; `on_load_checkpoint` checks what is missing.
+    strict_loading = False
+
+    def __init__(
+        self,
+        init_from: str,
+        trainable: list[str] | None = None,
+        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
+        max_new_tokens: int = 512,
+    ) -> None:
+        super().__init__()
+        self.omni = R1Omni.from_pretrained(init_from)
+        self.model = self.omni.model
+        self.optimizer_config = optimizer
+        self.max_new_tokens = max_new_tokens
+        self.evaluation: Evaluation | None = None
+        self._frozen: str | None = None
+        freeze_all_but(self.model, trainable or ["projectors", "language_model"])
+
+    # Preparation ----------------------------------------------------------------------------
+
+    @property
+    def datamodule(self) -> EmotionDataModule:
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of everything this run writes."""
+        return Path(self.trainer.default_root_dir)
+
+    def setup(self, stage: str) -> None:
+        self.datamodule.prepare_clips(
+            self.omni.processor, report_path=self.run_dir / f"broken_clips_{stage}.jsonl"
+        )
+
+    def on_fit_start(self) -> None:
+        self._encode_clips()
+
+    def on_test_start(self) -> None:
+        self._encode_clips()
+
+    def on_predict_start(self) -> None:
+        self._encode_clips()
+
+    def _encode_clips(self) -> None:
+        towers = [getattr(self.model, name) for name in _CLIP_TOWERS]
+        frozen = not any(p.requires_grad for tower in towers for p in tower.parameters())
+        # Whatever is being evaluated is frozen for the time being.
+        if self.datamodule.loader.cache_features and (frozen or not self.trainer.training):
+            self.datamodule.encode_clips(
+                self._encode, "-".join(fingerprint(tower) for tower in towers)
+            )
+
+    @torch.no_grad()
+    def _encode(self, media: Any) -> list:
+        return self.model.encode_media(media)
+
+    # Batches --------------------------------------------------------------------------------
+
+    def prompts(self, batch: Batch) -> PromptInputs:
+        """The batch's prompts, tokenized."""
+        return PromptInputs(
+            token_ids=tuple(
+                encode_prompt(self.omni.tokenizer, s.instruction, s.modality)
+                for s in batch.samples
+            ),
+            instruction_ids=tuple(
+                self.omni.encode_instruction(s.instruction) for s in batch.samples
+            ),
+            media=batch.media,
+        )
+
+    def transfer_batch_to_device(self, batch: Batch, device: Any, index: int) -> Batch:
+        # The model moves what it reads; samples are plain Python.
+        return batch
+
+    # Evaluation -----------------------------------------------------------------------------
+
+    def _start_evaluation(self, split: str) -> None:
+        self.evaluation = Evaluation(self.datamodule.evaluation_sets(split))
+
+    def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:
+        assert self.evaluation is not None
+        embedded = self.model.embed_prompts(self.prompts(batch))
+        sampling = self.omni.sampling(self.max_new_tokens, temperature=0.0)
+        texts = self.omni.decode(generate(self.model, embedded, sampling).ids)
+        self.evaluation.add(dataloader_idx, batch.samples, texts)
+
+    def on_validation_epoch_start(self) -> None:
+        self._start_evaluation("val")
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        assert self.evaluation is not None
+        self.log_dict(self.evaluation.metrics("val"), rank_zero_only=True)
+
+    def on_test_epoch_start(self) -> None:
+        self._start_evaluation("test")
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, dataloader_idx)
+
+    def on_test_epoch_end(self) -> None:
+        assert self.evaluation is not None
+        self.evaluation.write(self.run_dir / "test", self.datamodule.broken)
+        self.log_dict(self.evaluation.metrics("test"), rank_zero_only=True)
+
+    def predict_step(
+        self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
+    ) -> list[dict[str, Any]]:
+        evaluation = Evaluation(self.datamodule.evaluation_sets("predict"))
+        self.evaluation = evaluation
+        self._evaluate(batch, dataloader_idx)
+        return evaluation.records(dataloader_idx)
+
+    # Optimizer and checkpoints --------------------------------------------------------------
+
+    def configure_optimizers(self) -> Any:
+        if self.trainer.max_steps <= 0:
+            raise UsageError("trainer.max_steps must be set: the rate's schedule ends there")
+        optimizer, schedule = build_optimizer(
+            self.model, self.optimizer_config, self.trainer.max_steps
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
+        }
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """The weights that training changes, by their name in this module."""
+        frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
+        return {name: t for name, t in self.state_dict().items() if name not in frozen}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kept = self.trained_state().keys()
+        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in kept}
+        checkpoint["r1omni"] = {
+            "architecture": self.model.config.architecture(),
+            "frozen": self._frozen_fingerprint(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check that a checkpoint belongs to this model and to these frozen towers.
+
+        Raises:
+            R1OmniError: another architecture, other frozen weights, or weights missing.
+        """
+        recorded = checkpoint.get("r1omni")
+        if recorded is None:
+            raise R1OmniError("the checkpoint was not written by r1omni; give one of its own")
+        same_architecture(self.model.config, recorded["architecture"], "the checkpoint")
+        missing = self.trained_state().keys() - checkpoint["state_dict"].keys()
+        if missing or recorded["frozen"] != self._frozen_fingerprint():
+            raise R1OmniError(
+                "the checkpoint was trained on other frozen weights or with another "
+                "model.trainable; start from the same init_from and configuration"
+            )
+
+    def _frozen_fingerprint(self) -> str:
+        if self._frozen is None:  # hashing takes seconds at 0.5B, and frozen weights stay
+            self._frozen = self._hash_frozen()
+        return self._frozen
+
+    def _hash_frozen(self) -> str:
+        frozen = [
+            name
+            for name, module in self.model.named_children()
+            if not any(p.requires_grad for p in module.parameters())
+        ]
+        return ",".join(f"{name}={fingerprint(getattr(self.model, name))}" for name in frozen)
+
+    def frozen_copy(self) -> Any:
+        """A copy of the model that never changes; its towers are shared, not copied."""
+        shared = {id(tower): tower for tower in (getattr(self.model, n) for n in _CLIP_TOWERS)}
+        return copy.deepcopy(self.model, memo=shared).requires_grad_(False).eval()

@@ -1,0 +1,120 @@
+"""The optimizer: parameter groups, AdamW, warm-up and cosine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from r1omni.types import UsageError
+
+# Part of the shared model -> the modules it stands for.
+PARTS = {
+    "vision_tower": ("vision_tower",),
+    "audio_tower": ("audio_tower",),
+    "text_tower": ("text_tower",),
+    "projectors": ("video_projector", "audio_projector", "gate"),
+    "language_model": ("language_model", "lm_head"),
+}
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with warm-up, then a cosine or a constant rate.
+
+    Attributes:
+        learning_rate: peak rate.
+        weight_decay: on matrices only, never on biases and norms.
+        adam_betas: decay of the two moments.
+        warmup_share: share of all optimizer steps over which the rate rises from 0.
+        schedule: "cosine" (to `final_share` of the peak) or "constant".
+        final_share: rate at the last step over the peak rate, for "cosine".
+        projector_rate_scale: factor on the rate of projectors and gate.
+        tower_rate_scale: factor on the rate of towers, where they are trained.
+    """
+
+    learning_rate: float = 2e-5
+    weight_decay: float = 0.0
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    warmup_share: float = 0.03
+    schedule: str = "cosine"
+    final_share: float = 0.0
+    projector_rate_scale: float = 1.0
+    tower_rate_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in ("cosine", "constant"):
+            raise UsageError(
+                f"optimizer.schedule: {self.schedule!r} is unknown; use cosine or constant"
+            )
+
+
+def freeze_all_but(model: nn.Module, trainable: list[str]) -> None:
+    """Let gradients flow into the named parts only.
+
+    Raises:
+        UsageError: an unknown part.
+    """
+    unknown = [part for part in trainable if part not in PARTS]
+    if unknown or not trainable:
+        raise UsageError(
+            f"model.trainable: {unknown or 'nothing'} cannot be trained; "
+            f"use any of {', '.join(PARTS)}"
+        )
+    for part, modules in PARTS.items():
+        for name in modules:
+            model.get_submodule(name).requires_grad_(part in trainable)
+    if "audio_tower" in trainable:
+        # Whisper's positions are fixed sinusoids; transformers marks them so too.
+        audio = model.get_submodule("audio_tower.audio_tower.encoder.embed_positions")
+        audio.requires_grad_(False)
+
+
+def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
+    """Trainable parameters by part and by whether they decay."""
+    scales = {
+        "projectors": config.projector_rate_scale,
+        "language_model": 1.0,
+    }
+    groups = []
+    for part, modules in PARTS.items():
+        rate = config.learning_rate * scales.get(part, config.tower_rate_scale)
+        chosen = [p for p in _parameters(model, modules) if p.requires_grad]
+        for decays in (True, False):
+            members = [p for p in chosen if (p.dim() >= 2) is decays]
+            if members:
+                decay = config.weight_decay if decays else 0.0
+                groups.append({"params": members, "lr": rate, "weight_decay": decay, "name": part})
+    return groups
+
+
+def _parameters(model: nn.Module, modules: tuple[str, ...]) -> Iterator[nn.Parameter]:
+    seen: set[int] = set()  # the tied head is the embedding
+    for name in modules:
+        for parameter in model.get_submodule(name).parameters():
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                yield parameter
+
+
+def build_optimizer(
+    model: nn.Module, config: OptimizerConfig, total_steps: int
+) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """AdamW and its schedule over `total_steps` optimizer steps."""
+    optimizer = torch.optim.AdamW(parameter_groups(model, config), betas=config.adam_betas)
+    warmup = max(1, round(config.warmup_share * total_steps))
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        if config.schedule == "constant":
+            return 1.0
+        progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
+        cosine = 0.5 * (1 + math.cos(math.pi * progress))
+        return config.final_share + (1 - config.final_share) * cosine
+
+    return optimizer, LambdaLR(optimizer, factor)

@@ -1,0 +1,193 @@
+"""The vocabulary of r1omni: what flows from a file on disk to a loss.
+
+Shape legend, used in every docstring of the project:
+
+==== =====================================================================
+B    prompts of a batch
+G    completions of one prompt (the group)
+N    completions of a batch, N = B * G, group members side by side
+T    frames of a clip
+L    tokens of a prompt, media tokens included
+C    tokens of a completion, the end token included
+Lv   video tokens, La audio tokens
+P    patches of a frame
+D    width of the language model, Dv of the vision tower, Da of the audio tower
+V    vocabulary
+M    mel bins, F mel frames, S samples of a waveform at 16 kHz
+==== =====================================================================
+
+Masks are 1 (or True) where the value counts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from torch import Tensor
+
+Modality = Literal["video_audio", "video", "audio"]
+MODALITIES: tuple[str, ...] = get_args(Modality)
+
+
+class R1OmniError(Exception):
+    """A failure that one line explains: the file or key, and what to do. Exit status 1."""
+
+
+class UsageError(R1OmniError):
+    """Wrong use: a bad option, configuration key or missing input. Exit status 2."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording on disk, or a span of it.
+
+    Attributes:
+        path: file holding the picture, and the sound unless `audio_path` is given.
+        audio_path: separate sound file, or None for the sound of `path`.
+        start_s: start of the span in seconds, or None for the beginning.
+        end_s: end of the span in seconds, or None for the end.
+    """
+
+    path: Path
+    audio_path: Path | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One clip, what is asked about it, and what is known about it.
+
+    Attributes:
+        sample_id: unique name, `<dataset>/<name>`.
+        clip: the recording.
+        instruction: the user's text, without media tags and without the chat template.
+        modality: which media the prompt carries.
+        label: class name in the dataset's label set (see `r1omni.text.emotions`), or None.
+        target: the assistant's whole text for supervised training, or None.
+        dataset: name of the loader that made the sample.
+        group: unit of resampling for intervals (actor, speaker), or None for the clip itself.
+    """
+
+    sample_id: str
+    clip: Clip
+    instruction: str
+    modality: Modality = "video_audio"
+    label: str | None = None
+    target: str | None = None
+    dataset: str = ""
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class ClipMedia:
+    """A clip decoded and processed, ready for the towers.
+
+    Attributes:
+        frames: uint8 [T, 3, H, W], sampled and resized, before scaling; None without video.
+        mel: float32 [M, F] Whisper log-mel spectrogram; None without audio.
+        warnings: what a person should know ("no audio track: silence is used", ...).
+    """
+
+    frames: Tensor | None
+    mel: Tensor | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ClipFeatures:
+    """A clip after the frozen towers.
+
+    Attributes:
+        video: float [T, P, Dv] patch features, or None without video.
+        audio: float [La, Da] pooled audio features, or None without audio.
+    """
+
+    video: Tensor | None
+    audio: Tensor | None
+
+
+@dataclass(frozen=True)
+class PromptInputs:
+    """Prompts of a batch, each with its own media, not yet padded.
+
+    Attributes:
+        token_ids: one long tensor [L_text] a prompt; `VIDEO_PLACEHOLDER` and
+            `AUDIO_PLACEHOLDER` of `r1omni.text.prompt` stand where media tokens go.
+        instruction_ids: one long tensor a prompt, the instruction for the gate's text encoder.
+        media: one entry a prompt, processed or already encoded.
+    """
+
+    token_ids: tuple[Tensor, ...]
+    instruction_ids: tuple[Tensor, ...]
+    media: tuple[ClipMedia | ClipFeatures, ...]
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """Completions sampled from the policy, group members side by side.
+
+    Attributes:
+        prompts: the B prompts.
+        completion_ids: long [N, C], right-padded.
+        mask: bool [N, C], True up to and including the first end token.
+        logps: float32 [N, C], log-probabilities of the sampled tokens at the sampling
+            temperature, recorded while sampling.
+        texts: N decoded completions without special tokens.
+        group_size: G.
+        end_ids: the tokens that end a completion.
+    """
+
+    prompts: PromptInputs
+    completion_ids: Tensor
+    mask: Tensor
+    logps: Tensor
+    texts: tuple[str, ...]
+    group_size: int
+    end_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ScoredGroup:
+    """A rollout with its rewards and advantages, the unit of work of the loss.
+
+    Attributes:
+        rollout: the completions.
+        rewards: float32 [N, K], one column a reward function, NaN where it returned None.
+        advantages: float32 [N].
+        reward_names: K names.
+    """
+
+    rollout: Rollout
+    rewards: Tensor
+    advantages: Tensor
+    reward_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What the model says about one span of a recording.
+
+    Attributes:
+        start_s, end_s: the span in seconds.
+        label: canonical emotion, or None when the answer could not be read.
+        scores: share of probability for each emotion that was scored; may be empty.
+        reasoning: text inside `<think>`, or "".
+        text: the whole completion.
+        format_ok: whether the completion has exactly the asked form.
+        warnings: what a person should know about the input.
+    """
+
+    start_s: float
+    end_s: float
+    label: str | None
+    scores: dict[str, float] = field(default_factory=dict)
+    reasoning: str = ""
+    text: str = ""
+    format_ok: bool = False
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,89 @@
+"""Tiny folders in the publishers' layouts; the clips are empty files, loaders never open them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def touch(root: Path, *names: str) -> None:
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def dfew(
+    root: Path, clips: str = "Clip/original", names: tuple[str, ...] = ("1", "2", "7")
+) -> Path:
+    touch(root, *(f"{clips}/{name}.mp4" for name in names))
+    folder = root / "EmoLabel_DataSplit"
+    write(folder / "train(single-labeled)" / "set_1.csv", "video_name,label\n1,1\n2,4\n7,7\n")
+    write(folder / "test(single-labeled)" / "set_1.csv", "video_name,label\n2,2\n")
+    return root
+
+
+def mafw(root: Path, split_folder: str = "Train & Test Set", clips: str = "data/clips") -> Path:
+    touch(root, f"{clips}/00025.mp4", f"{clips}/00100.mp4")
+    folder = root / split_folder / "single" / "no_caption" / "set_2"
+    write(folder / "train.txt", "00025.mp4 anger\n00100.mp4 helplessness\n\n")
+    write(folder / "test.txt", "00100.mp4 contempt\n")
+    return root
+
+
+def ravdess(root: Path) -> Path:
+    for actor in (1, 2, 5):
+        for emotion in range(1, 9):
+            for kind in ("01-01", "02-01", "01-02"):
+                name = f"Actor_{actor:02d}/{kind}-{emotion:02d}-01-01-01-{actor:02d}.mp4"
+                touch(root, name)
+    return root
+
+
+def emer(root: Path) -> Path:
+    touch(root, "MER2023/train/sample_1.avi", "MER2023/train/sample_2.mp4")
+    write(
+        root / "EMER/dataset-v2/final-EMER-reason.csv",
+        'name,chinese,english\nsample_1,,"He frowns, so he is\nangry."\n'
+        "sample_2,,The voice trembles. It suggests worry.\nsample_3,,Nothing to see.\n",
+    )
+    write(
+        root / "EMER/dataset-v1/gt-eng.csv",
+        "names,emotions,subtitles,reasons\nsample_1,\"['angry']\",hi,A smile: joyful.\n",
+    )
+    return root / "EMER"
+
+
+def conversation(video: str, question: str, answer: str) -> dict:
+    return {
+        "video": video,
+        "conversations": [
+            {"from": "human", "value": question},
+            {"from": "gpt", "value": answer},
+        ],
+    }
+
+
+HUMANOMNI = [
+    conversation("DFEW/videos/1.mp4", "<video>\n<audio>\nWhich emotion?", "sad"),
+    conversation("a.mp4", "<video>\nWhat is seen?", "A man smiles."),
+    conversation("b.mp4", "<audio>\nHow?", "<think>Loud.</think>\n<answer>anger</answer>"),
+    conversation("c.mp4", "No tag here", "calm"),
+]
+
+
+def humanomni(root: Path) -> Path:
+    write(root / "train.json", json.dumps(HUMANOMNI))
+    write(root / "more.jsonl", "".join(json.dumps(entry) + "\n" for entry in HUMANOMNI))
+    write(
+        root / "mix.yaml",
+        "datasets:\n  - json_path: train.json\n    sampling_strategy: first:1\n"
+        '  - json_path: more.jsonl\n    sampling_strategy: "end:50%"\n',
+    )
+    return root

@@ -1,0 +1,155 @@
+"""What loaders refuse, each with one line that says where and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import layouts
+import pytest
+
+from r1omni.data import DatasetSpec, load_dataset
+from r1omni.data.registry import select
+from r1omni.types import UsageError
+
+TRAIN = "EmoLabel_DataSplit/train(single-labeled)/set_1.csv"
+
+
+def refusal(name: str, root: Path, split: str = "train", **options: object) -> str:
+    with pytest.raises(UsageError) as caught:
+        load_dataset(DatasetSpec(name, str(root), split=split, options=dict(options)))
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_unknown_names(tmp_path: Path) -> None:
+    layouts.dfew(tmp_path)
+    assert "use one of dfew, emer, humanomni, mafw, own, ravdess" in refusal("dfw", tmp_path)
+    assert "known are clips_dir, fold, labels_csv" in refusal("dfew", tmp_path, folds=1)
+    assert "no split 'val'" in refusal("dfew", tmp_path, "val")
+    assert "fold 6 does not exist" in refusal("dfew", tmp_path, fold=6)
+    assert "protocol '9way'" in refusal("ravdess", tmp_path, "test", protocol="9way")
+
+
+def test_missing_folder_and_files(tmp_path: Path) -> None:
+    assert "nowhere: the dfew dataset is not there" in refusal("dfew", tmp_path / "nowhere")
+    assert "no label file of split 'train', fold 3" in refusal(
+        "dfew", layouts.dfew(tmp_path / "d"), fold=3
+    )
+    for path in (tmp_path / "d/Clip/original").iterdir():
+        path.unlink()
+    assert "no folder with clips" in refusal("dfew", tmp_path / "d")
+    (tmp_path / "e").mkdir()
+    for name in ("mafw", "emer", "humanomni", "own"):
+        assert str(tmp_path / "e") in refusal(name, tmp_path / "e")
+    assert "no RAVDESS recordings" in refusal("ravdess", tmp_path / "e", "test")
+    layouts.ravdess(tmp_path / "r")
+    assert "no published train split" in refusal("ravdess", tmp_path / "r")
+    assert "holds no samples" in refusal("ravdess", tmp_path / "r", "test", actors=[24])
+
+
+def test_empty_split(tmp_path: Path) -> None:
+    layouts.dfew(tmp_path)
+    layouts.write(tmp_path / TRAIN, "video_name,label\n")
+    assert "split 'train' of dfew holds no samples" in refusal("dfew", tmp_path)
+
+
+def test_labels_outside_the_taxonomy(tmp_path: Path) -> None:
+    layouts.dfew(tmp_path)
+    layouts.write(tmp_path / TRAIN, "video_name,label\n1,1\n2,8\n")
+    message = refusal("dfew", tmp_path)
+    assert f"{TRAIN}, line 3: label '8'" in message
+    mafw = layouts.mafw(tmp_path / "m")
+    train = mafw / "Train & Test Set/single/no_caption/set_2/train.txt"
+    layouts.write(train, "00025.mp4 anger\n00100.mp4 calm\n")
+    assert "train.txt, line 2: label 'calm'" in refusal("mafw", mafw, fold=2)
+    layouts.write(tmp_path / "o/labels.csv", "path,label\na.mp4,happy\nb.mp4,bored\n")
+    assert "labels.csv, line 3: label 'bored'" in refusal("own", tmp_path / "o")
+    layouts.touch(tmp_path / "r", "Actor_01/01-01-09-01-01-01-01.mp4")
+    assert "emotion code 09" in refusal("ravdess", tmp_path / "r", "test")
+
+
+def test_malformed_rows(tmp_path: Path) -> None:
+    layouts.dfew(tmp_path)
+    layouts.write(tmp_path / TRAIN, "video_name,label\n1,1\n2\n")
+    assert "line 3: 1 fields, expected 2" in refusal("dfew", tmp_path)
+    layouts.write(tmp_path / TRAIN, "name,label\n1,1\n")
+    assert "no column video_name" in refusal("dfew", tmp_path)
+    layouts.write(tmp_path / TRAIN, "video_name,label\n1,1\n1,2\n")
+    assert "lists dfew/1 twice" in refusal("dfew", tmp_path)
+    (tmp_path / TRAIN).write_bytes(b"video_name,label\n\xff\xfe,1\n")
+    assert "is not UTF-8 text" in refusal("dfew", tmp_path)
+    own = tmp_path / "o"
+    layouts.write(own / "labels.jsonl", '{"path": "a.mp4", "label": "happy"}\n{"path":\n')
+    assert "line 2: malformed JSON" in refusal("own", own)
+    layouts.write(own / "labels.jsonl", '{"label": "happy"}\n')
+    assert "line 1: the column 'path' is empty" in refusal("own", own)
+    layouts.write(own / "labels.jsonl", '{"path": "a.mp4", "label": "sad", "start": "x"}\n')
+    assert "'start' holds 'x', expected seconds" in refusal("own", own)
+    human = tmp_path / "h"
+    layouts.write(human / "train.json", '[{"video": "a.mp4", "conversations": []}]')
+    assert "entry 1" in refusal("humanomni", human)
+    layouts.write(human / "mix.yaml", "datasets: [unclosed")
+    assert "malformed YAML" in refusal("humanomni", human, file="mix.yaml")
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../secret.mp4", "inner/../../secret.mp4"])
+def test_paths_outside_the_root(tmp_path: Path, name: str) -> None:
+    layouts.touch(tmp_path, "secret.mp4")
+    layouts.write(tmp_path / "o/labels.csv", f"path,label\n{name},happy\n")
+    message = refusal("own", tmp_path / "o")
+    assert "labels.csv, line 2: path" in message
+    human = [layouts.conversation(name, "<video>\nWhat?", "sad")]
+    layouts.write(tmp_path / "h/train.json", layouts.json.dumps(human))
+    assert "outside" in refusal("humanomni", tmp_path / "h") or "leaves" in message
+    layouts.mafw(tmp_path / "m")
+    train = tmp_path / "m/Train & Test Set/single/no_caption/set_2/train.txt"
+    layouts.write(train, f"{name} anger\n")
+    if name.startswith("../"):
+        assert "leaves the data root" in refusal("mafw", tmp_path / "m", fold=2)
+    layouts.emer(tmp_path / "e")
+    layouts.write(
+        tmp_path / "e/EMER/final-EMER-reason.csv", f"name,chinese,english\n{name},,So angry.\n"
+    )
+    (tmp_path / "e/EMER/dataset-v2/final-EMER-reason.csv").unlink()
+    assert "final-EMER-reason.csv, line 2: path" in refusal("emer", tmp_path / "e/EMER")
+
+
+def test_absolute_path_inside_the_root_is_fine(tmp_path: Path) -> None:
+    layouts.write(tmp_path / "labels.csv", f"path,label\n{tmp_path}/a.mp4,happy\n")
+    samples = load_dataset(DatasetSpec("own", str(tmp_path)))
+    assert samples[0].clip.path == tmp_path / "a.mp4"
+
+
+def test_symbolic_links(tmp_path: Path) -> None:
+    layouts.touch(tmp_path, "secret.mp4", "o/real.mp4")
+    (tmp_path / "o/out.mp4").symlink_to(tmp_path / "secret.mp4")
+    (tmp_path / "o/in.mp4").symlink_to("real.mp4")
+    layouts.write(tmp_path / "o/labels.csv", "path,label\nin.mp4,happy\n")
+    assert len(load_dataset(DatasetSpec("own", str(tmp_path / "o")))) == 1
+    (tmp_path / "link").symlink_to(tmp_path / "o")  # the root itself may be a link
+    assert len(load_dataset(DatasetSpec("own", str(tmp_path / "link")))) == 1
+    layouts.write(tmp_path / "o/labels.csv", "path,label\nin.mp4,happy\nout.mp4,happy\n")
+    assert "line 3: path 'out.mp4' leads outside" in refusal("own", tmp_path / "o")
+    layouts.dfew(tmp_path / "real")
+    (tmp_path / "d").mkdir()
+    layouts.write(tmp_path / "d" / TRAIN, "video_name,label\n1,1\n")
+    (tmp_path / "d/Clip").symlink_to(tmp_path / "real/Clip")
+    assert "leads outside" in refusal("dfew", tmp_path / "d")
+
+
+def test_sampling(tmp_path: Path) -> None:
+    layouts.dfew(tmp_path)
+    samples = load_dataset(DatasetSpec("dfew", str(tmp_path)))
+    assert select(samples, "first:2", 0) == samples[:2]
+    assert select(samples, "end:1", 0) == samples[-1:]
+    assert select(samples, "end:34%", 0) == samples[-2:]
+    assert select(samples, "random:99", 0) == samples
+    assert select(samples, "2", 5) == select(samples, "random:2", 5)
+    assert len(select(samples, "50%", 1)) == 2
+    assert {tuple(select(samples, "random:1", seed)) for seed in range(20)} == {
+        (sample,) for sample in samples
+    }
+    for wrong in ("some", "first", "random:-1", "first:1.5", "0", "first:0%"):
+        with pytest.raises(UsageError, match="sampling"):
+            select(samples, wrong, 0)

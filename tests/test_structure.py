@@ -1,0 +1,252 @@
+"""The rules of docs/architecture.md that a machine can check, read from the source itself."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "r1omni"
+MAX_LINES = 350
+
+# A part of the package -> the parts it may import. A part that is not named here fails the test,
+# so that a new folder is placed on purpose.
+_BASE = {"types", "text", "media"}
+_MODEL = {"kernels", "ops", "models"}
+_ALL = {*_BASE, *_MODEL, "data", "world", "rewards", "metrics"}
+ALLOWED: dict[str, set[str]] = {
+    "types": set(),
+    "kernels": set(),
+    "ops": {"types", "kernels"},
+    "text": {"types"},
+    "media": {"types", "text"},
+    "data": _BASE,
+    "world": {"types", "text"},
+    "rewards": {"types", "text"},
+    "metrics": {"types", "text"},
+    "models": {*_BASE, "kernels", "ops"},
+    "training": _ALL,
+    "analysis": {*_ALL, "training"},
+    "commands": {*_ALL, "training", "analysis"},
+    "cli": {*_ALL, "training", "analysis", "commands"},
+    "__main__": {"cli"},
+    "__init__": _ALL,
+}
+
+# Heavy or special libraries -> the parts that may import them.
+LIBRARY_HOMES: dict[str, set[str]] = {
+    "triton": {"kernels"},
+    "lightning": {"training", "data"},
+    "mlflow": {"training", "analysis"},
+    "av": {"media", "world", "analysis"},
+}
+
+
+def source_files() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(SOURCE))
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def part_of(path: Path) -> str:
+    """The part of the package that a file belongs to."""
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported_modules(path: Path, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Every import of a file with its line, lazy ones and those for type hints included."""
+    package = ["r1omni", *path.relative_to(SOURCE).parts[:-1]]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            parents = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*parents, *([node.module] if node.module else [])])
+            if module == "r1omni":  # from r1omni import commands
+                for alias in node.names:
+                    yield node.lineno, f"r1omni.{alias.name}"
+            else:
+                yield node.lineno, module
+
+
+def imported_parts(path: Path, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The parts of r1omni that a file imports, those named by a string included."""
+    for line, module in imported_modules(path, tree):
+        if module.startswith("r1omni."):
+            yield line, module.split(".")[1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found = re.fullmatch(r"r1omni\.(\w+)(\.\w+)*", node.value)
+            if found:
+                yield node.lineno, found[1]
+
+
+def calls(tree: ast.Module) -> Iterator[tuple[ast.Call, str]]:
+    """Every call with the dotted name of what is called, "" where it has none."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            yield node, ast.unparse(node.func) if _is_dotted(node.func) else ""
+
+
+def _is_dotted(node: ast.expr) -> bool:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return isinstance(node, ast.Name)
+
+
+def upward_imports(path: Path, tree: ast.Module) -> list[str]:
+    part = part_of(path)
+    allowed = ALLOWED.get(part)
+    if allowed is None:
+        return [f"{name_of(path)}: {part!r} has no place in ALLOWED of {Path(__file__).name}"]
+    return [
+        f"{name_of(path)}:{line}: {part} imports {other}; it may import "
+        f"{', '.join(sorted(allowed)) or 'nothing of r1omni'}"
+        for line, other in imported_parts(path, tree)
+        if other not in allowed | {part}
+    ]
+
+
+@pytest.fixture(scope="module")
+def sources() -> list[tuple[Path, ast.Module]]:
+    parsed = [(path, parse(path)) for path in source_files()]
+    assert SOURCE / "types.py" in dict(parsed)
+    return parsed
+
+
+def test_imports_point_one_way(sources: list[tuple[Path, ast.Module]]) -> None:
+    assert [line for path, tree in sources for line in upward_imports(path, tree)] == []
+
+
+def test_special_libraries_stay_at_home(sources: list[tuple[Path, ast.Module]]) -> None:
+    strays = [
+        f"{name_of(path)}:{line}: {module} belongs to {', '.join(sorted(homes))}"
+        for path, tree in sources
+        for line, module in imported_modules(path, tree)
+        for homes in [LIBRARY_HOMES.get(module.split(".")[0])]
+        if homes is not None and part_of(path) not in homes
+    ]
+    assert strays == []
+
+
+def test_imported_libraries_are_declared(sources: list[tuple[Path, ast.Module]]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    requirements = (re.match(r"[\w.-]+", entry) for entry in project["dependencies"])
+    declared = {_canonical(found[0]) for found in requirements if found}
+    # triton comes with torch's CUDA builds, and the kernels do without it elsewhere.
+    declared.add("triton")
+    distributions = packages_distributions()
+    undeclared = [
+        f"{name_of(path)}:{line}: {module} is not among the dependencies in pyproject.toml"
+        for path, tree in sources
+        for line, module in imported_modules(path, tree)
+        for top in [module.split(".")[0]]
+        if top != "r1omni" and top not in sys.stdlib_module_names
+        if declared.isdisjoint(_canonical(name) for name in distributions.get(top, [top]))
+    ]
+    assert undeclared == []
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_files_are_short() -> None:
+    lengths = {
+        name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in source_files()
+    }
+    assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
+
+
+def test_no_failure_is_swallowed(sources: list[tuple[Path, ast.Module]]) -> None:
+    bare = [
+        f"{name_of(path)}:{node.lineno}: name the exceptions"
+        for path, tree in sources
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler) and node.type is None
+    ]
+    assert bare == []
+
+
+def test_files_are_never_trusted_as_code(sources: list[tuple[Path, ast.Module]]) -> None:
+    assert [line for path, tree in sources for line in unsafe_calls(path, tree)] == []
+
+
+def unsafe_calls(path: Path, tree: ast.Module) -> Iterator[str]:
+    """Calls that would run code from a model folder or a checkpoint."""
+    for node, name in calls(tree):
+        keywords = {keyword.arg: keyword.value for keyword in node.keywords}
+        remote = keywords.get("trust_remote_code")
+        if remote is not None and not _is_literal(remote, False):
+            yield f"{name_of(path)}:{node.lineno}: trust_remote_code runs code of a model folder"
+        if name == "torch.load" and not _is_literal(keywords.get("weights_only"), True):
+            yield f"{name_of(path)}:{node.lineno}: torch.load needs weights_only=True"
+
+
+def _is_literal(node: ast.expr | None, value: bool) -> bool:
+    return isinstance(node, ast.Constant) and node.value is value
+
+
+def test_importing_r1omni_is_light() -> None:
+    code = (
+        "import sys, r1omni\n"
+        "heavy = {'triton', 'mlflow', 'lightning', 'transformers'} & set(sys.modules)\n"
+        "print(*sorted(heavy))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(SOURCE.parent)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
+
+
+@pytest.mark.parametrize(
+    ("file", "code", "complaint"),
+    [
+        ("kernels/x.py", "from r1omni.types import Clip", "kernels imports types"),
+        ("data/x.py", "def f():\n    import r1omni.world.face", "data imports world"),
+        ("models/x.py", "from ..training import sft", "models imports training"),
+        ("training/x.py", "from r1omni import cli", "training imports cli"),
+        ("text/x.py", "importlib.import_module('r1omni.data.dfew')", "text imports data"),
+        ("novel/x.py", "", "has no place"),
+    ],
+)
+def test_the_walk_sees_every_form_of_import(file: str, code: str, complaint: str) -> None:
+    found = upward_imports(SOURCE / file, ast.parse(code))
+    assert len(found) == 1
+    assert complaint in found[0]
+
+
+@pytest.mark.parametrize(
+    ("code", "num_complaints"),
+    [
+        ("torch.load(path)", 1),
+        ("torch.load(path, weights_only=False)", 1),
+        ("torch.load(path, weights_only=True)", 0),
+        ("AutoModel.from_pretrained(path, trust_remote_code=True)", 1),
+        ("AutoModel.from_pretrained(path, trust_remote_code=flag)", 1),
+        ("AutoModel.from_pretrained(path, trust_remote_code=False)", 0),
+    ],
+)
+def test_the_walk_sees_unsafe_calls(code: str, num_complaints: int) -> None:
+    assert len(list(unsafe_calls(SOURCE / "models/x.py", ast.parse(code)))) == num_complaints
