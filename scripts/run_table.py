@@ -32,7 +32,7 @@ class Stage:
 
 
 STAGES = (
-    Stage("HumanOmni", "base", "init"),
+    Stage("HumanOmni", "base", "towers"),
     Stage("EMER-SFT", "emer_sft", "base/model"),
     Stage("MAFW-DFEW-SFT", "label_sft", "base/model"),
     Stage("R1-Omni", "r1omni", "emer_sft/model"),
@@ -90,6 +90,11 @@ def main() -> None:
         runner.run(
             "create", "create", "--sizes", "configs/mini/model.yaml", "--out", out / "init",
             "--seed", seed, "--texts", *texts, world / "EMER/dataset-v2/final-EMER-reason.csv",
+        )  # fmt: skip
+    if not (out / "towers").exists():
+        runner.run(
+            "pretrain towers", "pretrain-towers", "--model", out / "init",
+            "--out", out / "towers", "--seed", seed,
         )  # fmt: skip
     for stage in STAGES:
         train_and_test(runner, stage, out, world, seed)

@@ -76,6 +76,25 @@ def _texts(file: Path) -> Iterator[str]:
             waiting.extend(value)
 
 
+def pretrain_towers(args: list[str]) -> None:
+    """Pretrain the towers of a fresh mini model on rendered faces and voices."""
+    parser = _parser("pretrain-towers", pretrain_towers)
+    parser.add_argument("--model", type=Path, required=True, help="model folder to start from")
+    parser.add_argument("--out", type=Path, required=True, help="model folder to write")
+    parser.add_argument("--clips", type=int, default=2000, help="rendered clips")
+    parser.add_argument("--steps", type=int, default=900, help="optimizer steps for each tower")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args(args)
+    if options.out.exists():
+        raise UsageError(f"--out {options.out} exists; choose another folder or remove it")
+    from r1omni.training.towers import pretrain_towers as train
+
+    accuracy = train(
+        options.model, options.out, clips=options.clips, steps=options.steps, seed=options.seed
+    )
+    print(json.dumps({"held_out_accuracy": {k: round(v, 3) for k, v in accuracy.items()}}))
+
+
 def analyze(args: list[str]) -> None:
     """Say which emotion recordings show, and why, as JSON lines."""
     parser = _parser("analyze", analyze)
@@ -133,6 +152,7 @@ def report(args: list[str]) -> None:
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "synthesize": synthesize,
     "create": create,
+    "pretrain-towers": pretrain_towers,
     "analyze": analyze,
     "report": report,
 }

@@ -185,11 +185,35 @@ def _assign(model: OmniModel, tensors: dict[str, Tensor], source: Path) -> None:
 def load_tokenizers(
     folder: ModelFolder,
 ) -> tuple[PreTrainedTokenizerBase, PreTrainedTokenizerBase]:
-    """The language model's tokenizer and that of the gate's text encoder."""
+    """The language model's tokenizer and that of the gate's text encoder.
+
+    Raises:
+        R1OmniError: a folder holds no tokenizer, or one that cannot be read.
+    """
     return (
-        Qwen2Tokenizer.from_pretrained(folder.main),
-        BertTokenizer.from_pretrained(folder.text_tower),
+        _load_tokenizer(Qwen2Tokenizer, folder.main, ("vocab.json", "merges.txt")),
+        _load_tokenizer(BertTokenizer, folder.text_tower, ("vocab.txt",)),
     )
+
+
+def _load_tokenizer(
+    kind: type[PreTrainedTokenizerBase], folder: Path, vocabulary: tuple[str, ...]
+) -> PreTrainedTokenizerBase:
+    # Without these files transformers builds a tokenizer that knows no words, and says nothing.
+    whole = (folder / "tokenizer.json").is_file()
+    if not whole and not all((folder / name).is_file() for name in vocabulary):
+        raise R1OmniError(
+            f"{folder} holds no tokenizer; copy {' and '.join(vocabulary)} or tokenizer.json there"
+        )
+    try:
+        tokenizer = kind.from_pretrained(folder)
+        tokenizer.encode("a")  # a broken vocabulary shows only here
+    except Exception as error:  # what the tokenizers library raises has no type of its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise R1OmniError(
+            f"{folder}: its tokenizer cannot be read ({reason}); copy its files again"
+        ) from error
+    return tokenizer
 
 
 def save_model(model: OmniModel, source: ModelFolder, out: Path) -> ModelFolder:

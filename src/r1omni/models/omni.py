@@ -107,13 +107,17 @@ class OmniModel(nn.Module):
         """uint8 or already normalised float [T, 3, H, W] each, to [T, P, Dv] each."""
         if not clips:
             return []
-        stacked = torch.stack(clips).to(self.device)  # [n, T, 3, H, W]
-        if stacked.dtype == torch.uint8:
-            mean = torch.tensor(self.config.media.image_mean, device=self.device)
-            std = torch.tensor(self.config.media.image_std, device=self.device)
-            stacked = (stacked.float() / 255 - mean[:, None, None]) / std[:, None, None]
+        # Each by itself: stacking would turn bytes beside floats into floats that look normalised.
+        stacked = torch.stack([self._normalised(clip.to(self.device)) for clip in clips])
         features = self.vision_tower(stacked.to(self.dtype).flatten(0, 1))
         return list(features.unflatten(0, stacked.shape[:2]))
+
+    def _normalised(self, frames: Tensor) -> Tensor:
+        if frames.dtype != torch.uint8:
+            return frames
+        mean = torch.tensor(self.config.media.image_mean, device=self.device)
+        std = torch.tensor(self.config.media.image_std, device=self.device)
+        return (frames.float() / 255 - mean[:, None, None]) / std[:, None, None]
 
     def _encode_mels(self, mels: list[Tensor]) -> list[Tensor]:
         """float [M, F] each, to [La, Da] each."""

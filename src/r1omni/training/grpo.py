@@ -197,7 +197,7 @@ class GRPOModule(EmotionModule):
         metrics = {
             "loss": float(result.loss.detach()),
             **{name: float(value) for name, value in result.metrics.items()},
-            **rollout_metrics(group, weights),
+            **rollout_metrics(group, weights, self.grpo.scale_rewards),
             "num_tokens": float(self.num_tokens_seen),
             "sampling_logp_difference": float(drift),
         }

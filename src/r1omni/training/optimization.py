@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -88,7 +88,8 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
             members = [p for p in chosen if (p.dim() >= 2) is decays]
             if members:
                 decay = config.weight_decay if decays else 0.0
-                groups.append({"params": members, "lr": rate, "weight_decay": decay, "name": part})
+                name = part if decays else f"{part}_no_decay"
+                groups.append({"params": members, "lr": rate, "weight_decay": decay, "name": name})
     return groups
 
 
@@ -106,6 +107,11 @@ def build_optimizer(
 ) -> tuple[torch.optim.Optimizer, LambdaLR]:
     """AdamW and its schedule over `total_steps` optimizer steps."""
     optimizer = torch.optim.AdamW(parameter_groups(model, config), betas=config.adam_betas)
+    return optimizer, LambdaLR(optimizer, warmup_cosine(config, total_steps))
+
+
+def warmup_cosine(config: OptimizerConfig, total_steps: int) -> Callable[[int], float]:
+    """The factor on the peak rate at each step (the first step is 0)."""
     warmup = max(1, round(config.warmup_share * total_steps))
 
     def factor(step: int) -> float:
@@ -117,4 +123,4 @@ def build_optimizer(
         cosine = 0.5 * (1 + math.cos(math.pi * progress))
         return config.final_share + (1 - config.final_share) * cosine
 
-    return optimizer, LambdaLR(optimizer, factor)
+    return factor

@@ -10,7 +10,7 @@ from torch import Tensor
 from r1omni.data.batch import Batch
 from r1omni.models.generate import Sampling, generate, stream_seed
 from r1omni.models.pipeline import R1Omni
-from r1omni.ops import group_advantages
+from r1omni.ops import group_advantages, reward_metrics
 from r1omni.rewards import RewardSpec, score
 from r1omni.types import PromptInputs, Rollout, ScoredGroup
 
@@ -86,12 +86,13 @@ def score_rollout(
     )
 
 
-def rollout_metrics(group: ScoredGroup, weights: Tensor) -> dict[str, float]:
+def rollout_metrics(group: ScoredGroup, weights: Tensor, scale: str) -> dict[str, float]:
     """What a rollout looks like, under TRL's metric names.
 
     Args:
         group: a scored rollout.
         weights: float [K], the weights of the reward functions.
+        scale: what advantages were divided by.
     """
     rollout = group.rollout
     lengths = rollout.mask.sum(dim=1).float()
@@ -99,8 +100,6 @@ def rollout_metrics(group: ScoredGroup, weights: Tensor) -> dict[str, float]:
     # else than the length limit stopped it.
     terminated = _terminated(rollout)
     finished = lengths[terminated] if terminated.any() else torch.zeros(1)
-    total = (group.rewards.nan_to_num() * weights).sum(dim=1).view(-1, rollout.group_size)
-    spread = total.std(dim=1)
     metrics = {
         "completions/mean_length": lengths.mean(),
         "completions/min_length": lengths.min(),
@@ -109,9 +108,7 @@ def rollout_metrics(group: ScoredGroup, weights: Tensor) -> dict[str, float]:
         "completions/mean_terminated_length": finished.mean(),
         "completions/min_terminated_length": finished.min(),
         "completions/max_terminated_length": finished.max(),
-        "reward": total.mean(),
-        "reward_std": spread.mean(),
-        "frac_reward_zero_std": (spread < 1e-6).float().mean(),
+        **reward_metrics(group.rewards, rollout.group_size, weights, scale),
     }
     for name, column in zip(group.reward_names, group.rewards.T, strict=True):
         given = column[~column.isnan()]

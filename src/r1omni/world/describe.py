@@ -22,6 +22,7 @@ CAPTION_QUESTIONS: dict[str, str] = {
     "video": "Describe the face.",
     "audio": "Describe the voice.",
 }
+OBSERVATION_QUESTION = "Tell what stands out in the face and in the voice."
 MEDIA_TAGS: dict[str, str] = {
     "video_audio": "<video>\n<audio>\n",
     "video": "<video>\n",
@@ -54,12 +55,14 @@ def describe_both(face: FaceCues, voice: VoiceCues) -> str:
     return f"{first[:-1]}; {second[0].lower()}{second[1:]}"
 
 
+def observation(face: FaceCues, voice: VoiceCues) -> str:
+    """The remarkable cues of a clip in two sentences, without an emotion."""
+    return f"In the video, {_face_clause(face)}. In the audio, {_voice_clause(voice)}."
+
+
 def reasoning(face: FaceCues, voice: VoiceCues, word: str) -> str:
     """At most 40 words that name the remarkable cues of the clip and end with the emotion."""
-    return (
-        f"In the video, {_face_clause(face)}. In the audio, {_voice_clause(voice)}. "
-        f"Together they suggest {EMOTIONS[word].noun}."
-    )
+    return f"{observation(face, voice)} Together they suggest {EMOTIONS[word].noun}."
 
 
 def tagged_reasoning(face: FaceCues, voice: VoiceCues, word: str) -> str:
@@ -88,6 +91,7 @@ def _face_clause(cues: FaceCues) -> str:
 
 def _voice_clause(cues: VoiceCues) -> str:
     values = [getattr(cues, name) for name in VOICE_VALUES]
+    # A voice is always dark or bright, so there is something to tell.
     return f"the voice is {_enumerate([v for v in values if v not in _UNREMARKABLE])}"
 
 

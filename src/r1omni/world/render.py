@@ -5,6 +5,7 @@ This module is what worker processes import, so it stays free of torch and of sc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,22 @@ def render_clip(plan: ClipPlan, out: Path) -> dict[str, Any]:
     }
 
 
-def draw_frames(plan: ClipPlan, speech: Speech) -> list[np.ndarray]:
-    """The clip's frames, uint8 [height, width, 3] each."""
+def draw_frames(
+    plan: ClipPlan, speech: Speech, shares: Sequence[float] | None = None
+) -> list[np.ndarray]:
+    """The clip's frames, uint8 [height, width, 3] each.
+
+    Args:
+        plan: what to draw.
+        speech: moves the mouth.
+        shares: draw only the frames at these shares of the clip, 0 to 1; None draws all.
+    """
     rate = plan.frame_rate_millihz / 1000
     count = round(plan.duration_s * rate)
+    indices = range(count) if shares is None else [int(share * (count - 1)) for share in shares]
     apex = action_units(plan.face)
     frames = []
-    for index in range(count):
+    for index in indices:
         time = index / rate
         strength = strength_at(plan.take, index / max(1, count - 1))
         units = {name: value * strength for name, value in apex.items()}

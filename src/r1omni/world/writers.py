@@ -18,10 +18,12 @@ from r1omni.world.describe import (
     CAPTION_QUESTIONS,
     EMOTION_QUESTION,
     MEDIA_TAGS,
+    OBSERVATION_QUESTION,
     REASONING_QUESTION,
     describe_both,
     describe_face,
     describe_voice,
+    observation,
     reasoning,
     tagged_reasoning,
 )
@@ -168,7 +170,7 @@ def _conversation(plan: ClipPlan, modality: str, question: str, answer: str) -> 
 
 
 def _captions(plans: list[ClipPlan]) -> list[dict[str, Any]]:
-    """Face and voice of every clip; the face alone and the voice alone of a third each."""
+    """Face and voice of every clip, listed and told; face or voice alone of a third each."""
     entries = []
     for index, plan in enumerate(plans):
         asked = {"video_audio": describe_both(plan.face, plan.voice)}
@@ -180,6 +182,8 @@ def _captions(plans: list[ClipPlan]) -> list[dict[str, Any]]:
             _conversation(plan, modality, CAPTION_QUESTIONS[modality], answer)
             for modality, answer in asked.items()
         ]
+        told = observation(plan.face, plan.voice)
+        entries.append(_conversation(plan, "video_audio", OBSERVATION_QUESTION, told))
     return entries
 
 

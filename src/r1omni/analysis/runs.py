@@ -1,0 +1,175 @@
+"""Tested runs as their folders hold them, and what the figures are compared with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from r1omni.types import UsageError
+
+SET_TITLES = {"dfew": "DFEW", "mafw": "MAFW", "ravdess": "RAVDESS"}
+PAPER = "arXiv 2503.05379"
+# WAR and UAR in percent, of R1-Omni's paper (arXiv 2503.05379): real clips, models of 0.5B.
+PAPER_RESULTS: dict[str, dict[str, tuple[float, float]]] = {
+    "HumanOmni": {"dfew": (22.64, 19.44), "mafw": (20.18, 13.52), "ravdess": (7.33, 9.38)},
+    "EMER-SFT": {"dfew": (38.66, 35.31), "mafw": (38.39, 28.02), "ravdess": (29.00, 27.19)},
+    "MAFW-DFEW-SFT": {"dfew": (60.23, 44.39), "mafw": (50.44, 30.39), "ravdess": (29.33, 30.75)},
+    "R1-Omni": {"dfew": (65.83, 56.27), "mafw": (57.68, 40.04), "ravdess": (43.00, 44.69)},
+}
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """One model on one test set.
+
+    Attributes:
+        name: the set's name in results.
+        label_set: name of the label set in force.
+        conditions: `RecognitionResult.to_dict()` by condition; "full" is always there.
+    """
+
+    __test__ = False  # no test for pytest, despite its name
+
+    name: str
+    label_set: str
+    conditions: dict[str, dict[str, Any]]
+
+    @property
+    def full(self) -> dict[str, Any]:
+        """The result with picture and sound as they are."""
+        return self.conditions["full"]
+
+
+@dataclass(frozen=True)
+class EvaluatedRun:
+    """A run folder whose model was tested.
+
+    Attributes:
+        model: name in the table.
+        folder: the run folder.
+        sets: results by test set.
+        broken_clips: reasons by path of clips that could not be decoded.
+    """
+
+    model: str
+    folder: Path
+    sets: dict[str, TestSet]
+    broken_clips: dict[str, str]
+
+    def predictions(self, name: str, condition: str = "full") -> dict[str, dict[str, Any]] | None:
+        """Labelled records of a set by sample id, or None where the run kept none."""
+        file = self.folder / "test" / "predictions" / f"{name}.{condition}.jsonl"
+        if not file.is_file():
+            return None
+        lines = file.read_text(encoding="utf-8").splitlines()
+        records = (json.loads(line) for line in lines if line.strip())
+        return {r["sample_id"]: r for r in records if r["label"] is not None}
+
+
+def read_run(model: str, folder: Path) -> EvaluatedRun:
+    """Read what `test` wrote into a run folder.
+
+    Raises:
+        UsageError: the run was not tested, or not under the condition "full".
+    """
+    file = folder / "test" / "results.json"
+    config = folder / "config_fit.yaml"
+    command = (
+        f"python -m r1omni test --config {config if config.is_file() else 'CONFIG'} "
+        f"--trainer.default_root_dir {folder} --ckpt_path last"
+    )
+    if not file.is_file():
+        raise UsageError(f"{file}: there is no such file; first run `{command}`")
+    content = read_json(file)
+    sets = {}
+    try:
+        for name, conditions in content["sets"].items():
+            if "full" not in conditions:
+                raise UsageError(
+                    f"{file}: {name} was not tested under the condition full; add it to "
+                    f"data.conditions and run `{command}`"
+                )
+            sets[name] = TestSet(name, content["label_sets"][name], conditions)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{file}: is no result of `test` ({error}); run `{command}`") from error
+    return EvaluatedRun(model, folder, sets, content.get("broken_clips", {}))
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON file that holds one object.
+
+    Raises:
+        UsageError: the file is missing or holds something else.
+    """
+    if not file.is_file():
+        raise UsageError(f"{file}: there is no such file")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: is no JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise UsageError(f"{file}: expected one JSON object, found a {type(content).__name__}")
+    return content
+
+
+def set_names(runs: list[EvaluatedRun]) -> list[str]:
+    """The test sets of any run, in the order in which they were first tested."""
+    return list(dict.fromkeys(name for run in runs for name in run.sets))
+
+
+def set_title(name: str) -> str:
+    """The name of a test set as people write it."""
+    return SET_TITLES.get(name, name)
+
+
+def find_subject(runs: list[EvaluatedRun]) -> EvaluatedRun:
+    """The run that the report is about: R1-Omni, or else the last one."""
+    return next((run for run in runs if run.model == "R1-Omni"), runs[-1])
+
+
+def find_baseline(runs: list[EvaluatedRun]) -> EvaluatedRun | None:
+    """What the subject is compared with: EMER-SFT, or else the last other run, or None."""
+    others = [run for run in runs if run is not find_subject(runs)]
+    named = [run for run in others if run.model == "EMER-SFT"]
+    return next(iter(named or others[::-1]), None)
+
+
+@dataclass(frozen=True)
+class Chance:
+    """Shares that need no look at a clip.
+
+    Attributes:
+        majority: WAR and UAR of always answering the most frequent class of the test set.
+        uniform: expected WAR and UAR of drawing each class alike.
+    """
+
+    majority: tuple[float, float]
+    uniform: tuple[float, float]
+
+
+def chance(result: Mapping[str, Any]) -> Chance:
+    """Chance on a test set, from the row sums of its confusion matrix."""
+    counts = [sum(row) for row in result["confusion"]]
+    uniform = 1 / len(result["labels"])
+    present = sum(count > 0 for count in counts)
+    return Chance((max(counts) / sum(counts), 1 / present), (uniform, uniform))
+
+
+def result_row(run: EvaluatedRun) -> dict[str, Any]:
+    """One entry of "rows" in results.json; shares between 0 and 1."""
+    row: dict[str, Any] = {"model": run.model}
+    for name, test_set in run.sets.items():
+        full = test_set.full
+        row[name] = {
+            key: full[key]
+            for key in ("war", "uar", "format_ok", "n", "war_interval", "uar_interval")
+            + ("parse_rate", "out_of_set_rate")
+        }
+        row[name]["label_set"] = test_set.label_set
+        for condition, result in test_set.conditions.items():
+            if condition != "full":
+                row[name][condition] = {"war": result["war"], "uar": result["uar"]}
+    return row

@@ -1,0 +1,144 @@
+"""Run folders as `fit` and `test` leave them, made of invented answers."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from mlflow.entities import Metric
+from mlflow.tracking import MlflowClient
+
+from r1omni.data.datamodule import EvaluationSet
+from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
+from r1omni.text.tags import render_completion
+from r1omni.training.evaluation import Evaluation
+from r1omni.training.logger import RUN_ID_FILE
+from r1omni.types import Clip, Sample
+
+CONDITIONS = ("full", "muted", "blanked")
+REASONING = "In the video, the brows are raised & the eyes wide. In the audio, the voice is <low>."
+
+
+@dataclass(frozen=True)
+class Player:
+    """How an invented model answers.
+
+    Attributes:
+        skill: share of clips that are right, by condition in the order of `CONDITIONS`.
+        form: "tags", "label" (a bare word) or "sentence" (no answer that can be read).
+    """
+
+    skill: tuple[float, float, float]
+    form: str
+
+
+PLAYERS = {
+    "HumanOmni": Player((0.25, 0.2, 0.2), "sentence"),
+    "EMER-SFT": Player((0.45, 0.35, 0.3), "tags"),
+    "MAFW-DFEW-SFT": Player((0.65, 0.5, 0.45), "label"),
+    "R1-Omni": Player((0.9, 0.6, 0.5), "tags"),
+}
+
+
+def write_clip(path: Path, *, sound: bool = True) -> Path:
+    """A clip of 8 grey frames, with a tone if `sound`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        video = container.add_stream("libx264", rate=8)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio = container.add_stream("aac", rate=16_000, layout="mono") if sound else None
+        for index in range(8):
+            picture = np.full((48, 64, 3), 20 + 25 * index, dtype=np.uint8)
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts = index
+            container.mux(video.encode(frame))
+        container.mux(video.encode())
+        if audio is not None:
+            tone = np.sin(np.arange(16_000) / 8).astype(np.float32)[None]
+            sound_frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+            sound_frame.sample_rate, sound_frame.pts = 16_000, 0
+            container.mux(audio.encode(sound_frame))
+            container.mux(audio.encode())
+    return path
+
+
+def invented_samples(clips: Sequence[Path], num_per_class: int = 8) -> dict[str, list[Sample]]:
+    """Samples of the three test sets that take turns with `clips`."""
+    samples: dict[str, list[Sample]] = {}
+    for name in ("dfew", "mafw", "ravdess"):
+        labels = LABEL_SETS[name].labels * num_per_class
+        samples[name] = [
+            Sample(
+                sample_id=f"{name}/{index}",
+                clip=Clip(clips[index % len(clips)]),
+                instruction="",
+                label=label,
+                group=f"actor_{index % 4}" if name == "ravdess" else None,
+            )
+            for index, label in enumerate(labels)
+        ]
+    return samples
+
+
+def write_run(
+    folder: Path,
+    player: Player,
+    samples: Mapping[str, Sequence[Sample]],
+    conditions: Sequence[str] = CONDITIONS,
+) -> Path:
+    """What `test` writes, of a model that answers like `player`."""
+    sets = [EvaluationSet(name, name, c) for name in samples for c in conditions]
+    evaluation = Evaluation(sets)
+    for index, entry in enumerate(sets):
+        skill = player.skill[CONDITIONS.index(entry.condition)]
+        chance = random.Random(f"{folder.name}-{entry.name}-{entry.condition}")
+        texts = []
+        for sample in samples[entry.name]:
+            label = sample.label if chance.random() < skill else None
+            word = ANSWER_WORDS[label or chance.choice(LABEL_SETS["all"].labels)]
+            texts.append(_text(player.form, word, chance))
+        evaluation.add(index, samples[entry.name], texts)
+    evaluation.write(folder / "test", {})
+    return folder
+
+
+def _text(form: str, word: str, chance: random.Random) -> str:
+    if form == "label" or chance.random() < 0.2:
+        return word
+    if form == "sentence" and chance.random() < 0.5:
+        return f"a <b>person</b> who might be {word}, or happy"
+    return render_completion(f"{REASONING} Together they suggest {word}.", word)
+
+
+def write_tracking(uri: str, folders: Sequence[Path], num_steps: int = 60) -> None:
+    """One MLflow run a folder: losses, and for the last folder the metrics of GRPO."""
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("invented")
+    chance = random.Random(0)
+    for folder in folders:
+        run_id = client.create_run(experiment).info.run_id
+        metrics = []
+        for step in range(0, num_steps, 2):
+            rise = 1 - math.exp(-step / 20)
+            values = {"loss": 3 * (1 - rise) + 0.4}
+            if folder == folders[-1]:
+                values = {
+                    "loss": 0.01,
+                    "reward": 1.2 + 0.6 * rise,
+                    "rewards/accuracy/mean": 0.4 + 0.4 * rise,
+                    "rewards/format/mean": 0.8 + 0.2 * rise,
+                    "kl": 0.1 * rise,
+                    "completions/mean_length": 40 - 5 * rise,
+                }
+            metrics += [
+                Metric(name, value * chance.uniform(0.93, 1.07), 1000 + step, step)
+                for name, value in values.items()
+            ]
+        client.log_batch(run_id, metrics=metrics)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RUN_ID_FILE).write_text(f"{run_id}\n", encoding="utf-8")

@@ -1,0 +1,243 @@
+"""The report of invented runs: its figures, its words, and what it does without them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from synthetic_runs import PLAYERS, Player, invented_samples, write_clip, write_run, write_tracking
+
+from r1omni.analysis.report import write_report
+from r1omni.types import UsageError
+
+CEILING = {"dfew": {"video": 0.85, "audio": 0.84, "video_audio": 0.986}}
+_VOID = {"meta", "img", "br"}
+
+
+class Reader(HTMLParser):
+    """Collects text and attributes, and checks that every tag is closed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in _VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@dataclass(frozen=True)
+class Written:
+    """Four runs, and what was written about them."""
+
+    runs: dict[str, Path]
+    out: Path
+    uri: str
+    world: Path
+    seconds: Path
+
+    @property
+    def page(self) -> str:
+        return (self.out / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
+    root = tmp_path_factory.mktemp("runs")
+    clips = [write_clip(root / "a.mp4"), write_clip(root / "b.mp4", sound=False)]
+    clips.append(root / "gone.mp4")
+    samples = invented_samples(clips)
+    runs = {m: write_run(root / m, player, samples) for m, player in PLAYERS.items()}
+    uri = f"sqlite:///{root}/mlflow.db"
+    write_tracking(uri, list(runs.values()))
+    world = root / "world"
+    world.mkdir()
+    facts = {"seed": 7, "counts": {"total": 123}, "ceiling": CEILING}
+    (world / "world.json").write_text(json.dumps(facts))
+    seconds = root / "seconds.json"
+    seconds.write_text(json.dumps({"fit R1-Omni": 61.0, "create": 2.5, "peak_memory_gib": 3.25}))
+    result = Written(runs, root / "out", uri, world, seconds)
+    write_report(runs, result.out, world, seconds, tracking_uri=uri)
+    return result
+
+
+@pytest.fixture(scope="module")
+def reader(written: Written) -> Reader:
+    return Reader(written.page)
+
+
+def test_results_json_has_the_agreed_form(written: Written) -> None:
+    results = json.loads((written.out / "results.json").read_text())
+    assert [row["model"] for row in results["rows"]] == list(PLAYERS)
+    tested = json.loads((written.runs["R1-Omni"] / "test/results.json").read_text())["sets"]
+    row = results["rows"][-1]
+    assert list(row) == ["model", "dfew", "mafw", "ravdess"]
+    for name in ("dfew", "mafw", "ravdess"):
+        full = tested[name]["full"]
+        for key in ("war", "uar", "format_ok", "n", "war_interval", "uar_interval", "parse_rate"):
+            assert row[name][key] == full[key]
+        for condition in ("muted", "blanked"):
+            expected = {key: tested[name][condition][key] for key in ("war", "uar")}
+            assert row[name][condition] == expected
+        assert row[name]["label_set"] == name
+    assert results["seconds"] == {"fit R1-Omni": 61.0, "create": 2.5}
+    assert results["peak_memory_gib"] == 3.25
+    assert results["ceiling"] == CEILING
+
+
+def test_the_page_needs_nothing_else(written: Written, reader: Reader) -> None:
+    assert len(written.page) < 3_000_000
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in reader.tags}
+    for _, attributes in reader.tags:
+        for key in ("src", "href"):
+            assert (attributes.get(key) or "#").startswith(("#", "data:image/"))
+    assert "url(" not in written.page
+    assert "@import" not in written.page
+
+
+def test_the_page_can_be_heard(reader: Reader) -> None:
+    images = [attributes for tag, attributes in reader.tags if tag == "img"]
+    assert len(images) % 4 == 0
+    assert images
+    assert all(attributes.get("alt") for attributes in images)
+    charts = [attributes for tag, attributes in reader.tags if tag == "svg"]
+    assert all(attributes.get("aria-label") for attributes in charts)
+    headers = [attributes for tag, attributes in reader.tags if tag == "th"]
+    assert all(attributes.get("scope") for attributes in headers)
+    anchors = {attributes["id"] for tag, attributes in reader.tags if tag == "section"}
+    links = {a["href"] for tag, a in reader.tags if tag == "a" and a["href"]}
+    assert links == {f"#{anchor}" for anchor in anchors}
+    assert len(anchors) == 9
+
+
+def test_the_words_follow_the_figures(reader: Reader) -> None:
+    assert "R1-Omni is clearly better than EMER-SFT on all 3 sets." in reader.text
+    assert "By WAR, the models rank as in the paper on DFEW, MAFW and RAVDESS." in reader.text
+    assert "a synthetic mini-world: 123 clips" in reader.text
+    assert "65.83" in reader.text
+    assert "arXiv 2503.05379" in reader.text
+    # Eight clips of each of seven classes: either chance is one in seven.
+    assert "14.3" in reader.text
+    assert "98.6" in reader.text
+    assert "1 min 01 s" in reader.text
+    assert "3.25 GiB" in reader.text
+    assert "Protocol 8way" in reader.text
+    assert "not a person's inner state" in reader.text
+
+
+def test_a_run_that_lost_is_called_worse(written: Written, tmp_path: Path) -> None:
+    swapped = {"EMER-SFT": written.runs["R1-Omni"], "R1-Omni": written.runs["EMER-SFT"]}
+    write_report(swapped, tmp_path, tracking_uri=written.uri)
+    text = Reader((tmp_path / "report.html").read_text()).text
+    assert "R1-Omni is clearly worse than EMER-SFT on all 3 sets." in text
+    assert "rank otherwise than in the paper, from low to high R1-Omni, EMER-SFT" in text
+    assert json.loads((tmp_path / "results.json").read_text())["ceiling"] is None
+
+
+def test_equal_runs_are_not_called_different(written: Written, tmp_path: Path) -> None:
+    same = {"first": written.runs["R1-Omni"], "second": written.runs["R1-Omni"]}
+    write_report(same, tmp_path, tracking_uri=written.uri)
+    text = Reader((tmp_path / "report.html").read_text()).text
+    assert "second is not clearly different from first on all 3 sets." in text
+
+
+def test_answers_are_shown_as_text_with_a_mark(written: Written, reader: Reader) -> None:
+    assert written.page.count('<article class="clip">') == 12
+    for mark in ("✓ right", "✗ wrong", "? unreadable", "✗ no class of the set"):
+        assert mark in reader.text
+    assert "a <b>person</b> who might be" in reader.text
+    assert "the voice is <low>." in reader.text
+    assert "<b>person" not in written.page
+    assert "No picture:" in reader.text
+    assert "silence is used" in reader.text
+
+
+def test_curves_come_from_the_tracking_store(reader: Reader) -> None:
+    labels = [a.get("aria-label") or "" for tag, a in reader.tags if tag == "svg"]
+    for title in ("Reward", "Accuracy reward", "Format reward", "KL to the start", "Length"):
+        assert any(label.startswith(f"{title}: ") for label in labels), title
+    assert any(re.match(r"EMER-SFT: 3\.\d+ at step 0, 0\.\d+ at step 58", la) for la in labels)
+    assert "R1-Omni: MLflow holds no value of entropy." in reader.text
+
+
+def test_a_page_without_store_predictions_or_conditions(written: Written, tmp_path: Path) -> None:
+    samples = {"dfew": invented_samples([tmp_path / "gone.mp4"])["dfew"]}
+    run = write_run(tmp_path / "run", Player((0.5, 0, 0), "tags"), samples, ["full"])
+    shutil.rmtree(run / "test/predictions")
+    (run / "mlflow_run_id.txt").write_text("0123\n")
+    named = tmp_path / "named"
+    shutil.copytree(run, named)
+    (named / "mlflow_run_id.txt").unlink()
+    absent = f"sqlite:///{tmp_path}/none.db"
+    write_report({"mine": named, "own": run}, tmp_path / "out", tracking_uri=absent)
+    text = Reader((tmp_path / "out/report.html").read_text()).text
+    assert "mlflow_run_id.txt is missing" in text
+    assert "there is no MLflow store at" in text
+    assert not (tmp_path / "none.db").exists()
+    assert "The runs kept no predictions." in text
+    assert "No run was tested under the conditions muted and blanked." in text
+    assert "No times were recorded." in text
+    write_report({"own": run}, tmp_path / "out", tracking_uri=written.uri)
+    assert "run 0123 cannot be read from" in (tmp_path / "out/report.html").read_text()
+
+
+def test_the_same_runs_give_the_same_page(written: Written, tmp_path: Path) -> None:
+    write_report(written.runs, tmp_path, written.world, written.seconds, tracking_uri=written.uri)
+    assert (tmp_path / "report.html").read_text() == written.page
+
+
+def test_a_run_that_was_not_tested_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"run/test/results\.json.*python -m r1omni test"):
+        write_report({"R1-Omni": tmp_path / "run"}, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("{", "is no JSON"),
+        ("[]", "expected one JSON object"),
+        ("{}", "is no result of `test`"),
+        ('{"sets": {"dfew": {"muted": {}}}, "label_sets": {}}', "condition full"),
+        ('{"sets": {}, "label_sets": {}}', "no run has a test set"),
+    ],
+)
+def test_broken_results_are_refused(tmp_path: Path, content: str, complaint: str) -> None:
+    (tmp_path / "run/test").mkdir(parents=True)
+    (tmp_path / "run/test/results.json").write_text(content)
+    with pytest.raises(UsageError, match=complaint):
+        write_report({"R1-Omni": tmp_path / "run"}, tmp_path / "out")
+
+
+def test_missing_world_or_seconds_are_refused(written: Written, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"world\.json: there is no such file"):
+        write_report(written.runs, tmp_path, world=tmp_path)
+    with pytest.raises(UsageError, match=r"none\.json: there is no such file"):
+        write_report(written.runs, tmp_path, seconds=tmp_path / "none.json")
+    with pytest.raises(UsageError, match="there is no run"):
+        write_report({}, tmp_path)

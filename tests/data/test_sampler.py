@@ -1,0 +1,207 @@
+"""The order of training batches: fixed by (seed, epoch), shared by ranks, resumable."""
+
+from __future__ import annotations
+
+import random
+from itertools import pairwise
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader
+
+
+def lengths_of(count: int) -> list[int]:
+    generator = random.Random(count)
+    return [generator.randrange(1000) for _ in range(count)]
+
+
+def sampler_of(count: int, batch_size: int, **changes: object) -> LengthGroupedSampler:
+    options: dict = {"shuffle": True, "drop_last": False, "seed": 5} | changes
+    return LengthGroupedSampler(lengths_of(count), batch_size, **options)
+
+
+class Numbers(Dataset[int]):
+    """Sample i is the number i."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+
+def loader_of(count: int, batch_size: int, **changes: object) -> ResumableLoader:
+    sampler = sampler_of(count, batch_size, **changes)
+    return ResumableLoader(Numbers(count), sampler, collate_fn=list)
+
+
+SIZES = [(1, 1), (1, 4), (7, 2), (16, 4), (17, 4), (100, 8), (131, 3)]
+
+
+@pytest.mark.parametrize(("count", "batch_size"), SIZES)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_an_epoch_holds_every_sample_once(count: int, batch_size: int, shuffle: bool) -> None:
+    sampler = sampler_of(count, batch_size, shuffle=shuffle)
+    for epoch in range(3):
+        batches = sampler.batches(epoch)
+        assert sorted(index for batch in batches for index in batch) == list(range(count))
+        assert all(0 < len(batch) <= batch_size for batch in batches)
+        assert len(batches) == len(sampler) == -(-count // batch_size)
+    assert list(sampler) == sampler.batches(0)
+
+
+@pytest.mark.parametrize(("count", "batch_size"), SIZES)
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_drop_last_leaves_whole_batches(count: int, batch_size: int, shuffle: bool) -> None:
+    sampler = sampler_of(count, batch_size, shuffle=shuffle, drop_last=True)
+    batches = sampler.batches(0)
+    assert len(batches) == len(sampler) == count // batch_size
+    assert all(len(batch) == batch_size for batch in batches)
+    served = [index for batch in batches for index in batch]
+    assert len(set(served)) == len(served) == count // batch_size * batch_size
+
+
+def test_without_shuffling_the_order_is_kept() -> None:
+    sampler = sampler_of(7, 3, shuffle=False)
+    assert sampler.batches(0) == sampler.batches(4) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_the_order_is_fixed_by_seed_and_epoch() -> None:
+    wanted = sampler_of(100, 8).batches(2)
+    torch.manual_seed(1234)
+    assert sampler_of(100, 8).batches(2) == wanted
+    assert sampler_of(100, 8).batches(3) != wanted
+    assert sampler_of(100, 8, seed=6).batches(2) != wanted
+    orders = [
+        str(sampler_of(100, 8, seed=seed).batches(epoch)) for seed in range(5) for epoch in range(5)
+    ]
+    assert len(set(orders)) == len(orders)
+
+
+@pytest.mark.parametrize(("count", "batch_size"), [(100, 4), (101, 4), (64, 2), (9, 2)])
+@pytest.mark.parametrize("drop_last", [True, False])
+@pytest.mark.parametrize("num_replicas", [2, 3, 4])
+def test_ranks_share_an_epoch(
+    count: int, batch_size: int, drop_last: bool, num_replicas: int
+) -> None:
+    whole = sampler_of(count, batch_size, drop_last=drop_last).batches(1)
+    ranks = [
+        sampler_of(count, batch_size, drop_last=drop_last, num_replicas=num_replicas, rank=rank)
+        for rank in range(num_replicas)
+    ]
+    shares = [sampler.batches(1) for sampler in ranks]
+    wanted = len(whole) // num_replicas
+    assert [len(share) for share in shares] == [wanted] * num_replicas
+    assert [len(sampler) for sampler in ranks] == [wanted] * num_replicas
+    served = [index for share in shares for batch in share for index in batch]
+    assert len(set(served)) == len(served)  # disjoint
+    # Step by step the ranks do together what one process does in as many steps.
+    turns = [share[step] for step in range(wanted) for share in shares]
+    assert turns == whole[: wanted * num_replicas]
+
+
+def test_ranks_of_an_evaluation_leave_nothing_out() -> None:
+    shares = [sampler_of(11, 2, shuffle=False, num_replicas=4, rank=rank) for rank in range(4)]
+    served = [index for share in shares for batch in share.batches(0) for index in batch]
+    assert sorted(served) == list(range(11))
+    assert [len(share) for share in shares] == [len(share.batches(0)) for share in shares]
+
+
+def test_batches_are_of_similar_length() -> None:
+    count, batch_size = 640, 8
+    sampler = sampler_of(count, batch_size)
+    lengths = sampler.lengths
+
+    def mean_spread(batches: list[list[int]]) -> float:
+        spreads = [
+            max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batches
+        ]
+        return sum(spreads) / len(spreads)
+
+    order = list(range(count))
+    random.Random(0).shuffle(order)
+    mixed = [order[start : start + batch_size] for start in range(0, count, batch_size)]
+    assert mean_spread(sampler.batches(0)) < 0.25 * mean_spread(mixed)
+
+
+def test_short_and_long_batches_come_in_a_mixed_order() -> None:
+    sampler = sampler_of(640, 8)
+    means = [sum(sampler.lengths[i] for i in batch) / len(batch) for batch in sampler.batches(0)]
+    rising = sum(first < second for first, second in pairwise(means))
+    # Sorted pools one after the other would rise 7 times out of 8.
+    assert 0.35 < rising / (len(means) - 1) < 0.65
+
+
+# Resuming ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_batches_done", [0, 1, 3, 6, 7, 8, 13, 14, 20])
+@pytest.mark.parametrize("drop_last", [True, False])
+def test_a_resumed_loader_goes_on_with_the_same_batches(
+    num_batches_done: int, drop_last: bool
+) -> None:
+    num_epochs = 4
+    count = 22 if drop_last else 20  # seven batches an epoch, either way
+    loader = loader_of(count, 3, drop_last=drop_last)
+    batches, states = [], [loader.state_dict()]
+    for _ in range(num_epochs):
+        for batch in loader:
+            batches.append(batch)
+            states.append(loader.state_dict())
+    assert len(batches) == num_epochs * 7
+    assert batches[:7] != batches[7:14]  # epochs differ
+
+    resumed = loader_of(count, 3, drop_last=drop_last)
+    resumed.load_state_dict(states[num_batches_done])
+    rest: list[list[int]] = []
+    while len(rest) < len(batches) - num_batches_done:
+        rest += list(resumed)
+        assert len(resumed) == 7  # the whole epoch, also in the middle of one
+    assert rest == batches[num_batches_done:]
+
+
+def test_the_first_epochs_are_those_of_the_sampler() -> None:
+    loader = loader_of(20, 3)
+    for epoch in range(3):
+        assert list(loader) == sampler_of(20, 3).batches(epoch)
+
+
+def test_the_state_counts_what_was_handed_out() -> None:
+    loader = loader_of(20, 3)
+    assert loader.state_dict() == {"epoch": 0, "offset": 0, "seed": 5}
+    iterator = iter(loader)
+    next(iterator), next(iterator)
+    assert loader.state_dict() == {"epoch": 0, "offset": 2, "seed": 5}
+    list(iterator)
+    assert loader.state_dict() == {"epoch": 0, "offset": 7, "seed": 5}
+    next(iter(loader))
+    assert loader.state_dict() == {"epoch": 1, "offset": 1, "seed": 5}
+
+
+def test_batches_read_ahead_by_workers_are_not_counted() -> None:
+    sampler = sampler_of(20, 3)
+    loader = ResumableLoader(
+        Numbers(20), sampler, collate_fn=list, num_workers=1, prefetch_factor=4
+    )
+    iterator = iter(loader)
+    wanted = sampler.batches(0)
+    assert [next(iterator), next(iterator)] == wanted[:2]
+    assert loader.state_dict()["offset"] == 2
+    assert list(iterator) == wanted[2:]
+
+
+def test_every_rank_resumes_its_own_share() -> None:
+    for rank in range(2):
+        first = loader_of(40, 3, num_replicas=2, rank=rank)
+        iterator = iter(first)
+        head = [next(iterator) for _ in range(2)]
+        second = loader_of(40, 3, num_replicas=2, rank=rank)
+        second.load_state_dict(first.state_dict())
+        whole = sampler_of(40, 3, num_replicas=2, rank=rank)
+        assert head + list(second) == whole.batches(0)
+        assert list(second) == whole.batches(1)

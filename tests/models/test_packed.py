@@ -1,0 +1,141 @@
+"""G completions behind one prompt in one row, against each completion in a row of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from short_prompts import embed, prompts_of
+from torch import Tensor
+from torch.testing import assert_close
+
+from r1omni.models import R1Omni
+from r1omni.models.omni import pad_embeds
+from r1omni.models.packed import completion_logps, packed_attention
+
+LENGTH = 7
+
+
+def completions(num_rows: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Random tokens [N, C] and a mask of different lengths, the first 1, the longest C."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(0, 384, (num_rows, LENGTH), generator=generator)
+    lengths = torch.randint(1, LENGTH + 1, (num_rows,), generator=generator)
+    lengths[0], lengths[-1] = 1, LENGTH
+    return ids, torch.arange(LENGTH)[None] < lengths[:, None]
+
+
+def one_by_one(
+    omni: R1Omni, prompts: Sequence[Tensor], ids: Tensor, mask: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities and entropies [N, C] from a forward pass for every completion."""
+    group_size = len(ids) // len(prompts)
+    logps, entropies = torch.zeros(ids.shape), torch.zeros(ids.shape)
+    for row in range(len(ids)):
+        prompt, length = prompts[row // group_size], int(mask[row].sum())
+        tokens = ids[row, :length]
+        whole = torch.cat([prompt, omni.model.embed_tokens(tokens)])
+        logits = omni.model.lm_head(omni.model.hidden_states(pad_embeds([whole])))[0]
+        scaled = (logits[len(prompt) - 1 : -1] / temperature).log_softmax(dim=-1)
+        logps[row, :length] = scaled.gather(1, tokens[:, None]).squeeze(1)
+        entropies[row, :length] = -(scaled.exp() * scaled).sum(dim=-1)
+    return logps, entropies
+
+
+@pytest.mark.parametrize("group_size", [1, 3])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@torch.no_grad()
+def test_packed_equals_one_by_one(tiny: R1Omni, group_size: int, temperature: float) -> None:
+    prompts = embed(tiny, prompts_of(tiny))
+    assert len({len(prompt) for prompt in prompts}) > 2
+    ids, mask = completions(len(prompts) * group_size)
+    packed, entropies = completion_logps(
+        tiny.model, prompts, ids, mask, temperature=temperature, with_entropy=True
+    )
+    wanted, wanted_entropies = one_by_one(tiny, prompts, ids, mask, temperature)
+    assert packed.dtype == torch.float32
+    assert_close(packed, wanted, rtol=0, atol=1e-5)
+    assert_close(entropies, wanted_entropies, rtol=0, atol=1e-5)
+    assert packed[~mask].abs().sum() == 0 and entropies[~mask].abs().sum() == 0
+    assert (packed[mask] < 0).all()
+
+
+@pytest.mark.parametrize("group_size", [1, 3])
+def test_gradients_are_equal(tiny: R1Omni, group_size: int) -> None:
+    inputs = prompts_of(tiny)
+    ids, mask = completions(len(inputs) * group_size, seed=1)
+    weights = torch.randn(ids.shape, generator=torch.Generator().manual_seed(2))
+    model = tiny.model
+    parameters = {
+        "head": model.lm_head.weight,
+        "keys": model.language_model.layers[0].self_attn.k_proj.weight,
+        "last": model.language_model.layers[-1].mlp.down_proj.weight,
+        "audio": model.audio_projector[0].weight,
+        "video": model.video_projector.readout_body[0].weight,
+        "gate": model.gate[2].weight,
+    }
+
+    def gradients(packed: bool) -> dict[str, Tensor]:
+        prompts = model.embed_prompts(inputs)
+        if packed:
+            logps, _ = completion_logps(model, prompts, ids, mask)
+        else:
+            logps, _ = one_by_one(tiny, prompts, ids, mask, 1.0)
+        found = torch.autograd.grad((logps * weights).sum(), list(parameters.values()))
+        return dict(zip(parameters, found, strict=True))
+
+    wanted = gradients(packed=False)
+    for name, gradient in gradients(packed=True).items():
+        scale = wanted[name].abs().max()
+        assert scale > 0
+        assert_close(gradient, wanted[name], rtol=0, atol=float(scale) * 1e-4, msg=name)
+
+
+@torch.no_grad()
+def test_what_stands_behind_the_end_does_not_matter(tiny: R1Omni) -> None:
+    prompts = embed(tiny, prompts_of(tiny))
+    ids, mask = completions(len(prompts) * 3)
+    before, _ = completion_logps(tiny.model, prompts, ids, mask)
+    after, _ = completion_logps(tiny.model, prompts, ids.masked_fill(~mask, 385), mask)
+    assert torch.equal(before, after)
+
+
+@torch.no_grad()
+def test_siblings_do_not_see_each_other(tiny: R1Omni) -> None:
+    prompts = embed(tiny, prompts_of(tiny))
+    ids, mask = completions(len(prompts) * 3)
+    others = ids.clone()
+    others[1::3] = (others[1::3] + 1) % 384  # the second member of every group
+    before, _ = completion_logps(tiny.model, prompts, ids, mask)
+    after, _ = completion_logps(tiny.model, prompts, others, mask)
+    kept = torch.ones(len(ids), dtype=torch.bool)
+    kept[1::3] = False
+    assert_close(after[kept], before[kept], rtol=0, atol=1e-6)
+    assert not torch.equal(after[1::3], before[1::3])
+
+
+def test_packed_attention_by_hand() -> None:
+    # Prompt of two tokens and one of padding; two completions of two tokens, the second cut to 1.
+    prompt = torch.tensor([[True, True, False]])
+    completion = torch.tensor([[True, True, True, False]])
+    wanted = [
+        # p1 p2  _ a1 a2 b1  _
+        [1, 0, 0, 0, 0, 0, 0],  # p1
+        [1, 1, 0, 0, 0, 0, 0],  # p2
+        [1, 1, 1, 0, 0, 0, 0],  # padding sees itself, so that its row is not empty
+        [1, 1, 0, 1, 0, 0, 0],  # a1
+        [1, 1, 0, 1, 1, 0, 0],  # a2
+        [1, 1, 0, 0, 0, 1, 0],  # b1 sees neither a1 nor a2
+        [1, 1, 0, 0, 0, 0, 1],  # padding
+    ]
+    attention = packed_attention(prompt, completion, group_size=2)
+    assert attention.shape == (1, 1, 7, 7) and attention.dtype == torch.bool
+    assert attention[0, 0].int().tolist() == wanted
+
+
+def test_packed_attention_of_one_completion_is_causal() -> None:
+    attention = packed_attention(
+        torch.ones(2, 3, dtype=torch.bool), torch.ones(2, 4, dtype=torch.bool), group_size=1
+    )
+    assert torch.equal(attention, torch.ones(2, 1, 7, 7).tril().bool())
