@@ -82,9 +82,7 @@ def main() -> None:
     runner = Runner(out)
     world = out / "world"
 
-    runner.run(
-        "synthesize", "synthesize", "--out", world, "--clips", options.clips, "--seed", seed
-    )
+    runner.run("synthesize", "synthesize", "--out", world, "--clips", options.clips, "--seed", seed)
     if not (out / "init").exists():
         texts = [world / "HumanOmni" / f"{name}.json" for name in ("captions", "reasoning")]
         runner.run(

@@ -20,3 +20,20 @@ torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 def fixtures_dir() -> Path:
     """Recorded inputs and outputs; each folder's README or JSON says what made them."""
     return Path(__file__).parent / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def mini_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mini-world of about a hundred clips in the publishers' layouts, and a fresh model.
+
+    `world/` is the data, `init/` the model folder.
+    """
+    from r1omni.cli import main
+
+    root = tmp_path_factory.mktemp("mini")
+    world, init = root / "world", root / "init"
+    assert main(["synthesize", "--out", str(world), "--clips", "60", "--num-workers", "2"]) == 0
+    texts = [str(world / "HumanOmni" / f"{name}.json") for name in ("captions", "reasoning")]
+    sizes = str(Path(__file__).parent.parent / "configs" / "mini" / "model.yaml")
+    assert main(["create", "--sizes", sizes, "--texts", *texts, "--out", str(init)]) == 0
+    return root

@@ -29,21 +29,30 @@ def main(args: list[str] | None = None) -> int:
     args = [arg for arg in args if arg != "--debug"]
     # Read when mlflow is first imported.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         return _dispatch(args)
     except KeyboardInterrupt:
         return _fail("interrupted", 130, debug)
-    except UsageError as error:
-        return _fail(str(error), 2, debug)
-    except ArgumentError as error:
-        return _fail(f"{_one_line(str(error))} (see `python -m r1omni {args[0]} --help`)", 2, debug)
-    except R1OmniError as error:
-        return _fail(str(error), 1, debug)
     except Exception as error:
         # The outermost line of defence: whatever it is, a person gets one line and a status.
+        own = _own_error(error)
+        if own is not None:
+            return _fail(str(own), 2 if isinstance(own, UsageError) else 1, debug)
+        if isinstance(error, ArgumentError):
+            help_hint = f"(see `python -m r1omni {args[0]} --help`)"
+            return _fail(f"{_one_line(str(error))} {help_hint}", 2, debug)
         text = f"{type(error).__name__}: {_one_line(str(error))}"
         return _fail(f"{text} (add --debug for the traceback)", 1, debug)
+
+
+def _own_error(error: BaseException | None) -> R1OmniError | None:
+    """The error of ours behind an error: the parser wraps what a configuration class raises."""
+    while error is not None:
+        if isinstance(error, R1OmniError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _dispatch(args: list[str]) -> int:

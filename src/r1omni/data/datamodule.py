@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from r1omni.data.batch import CONDITIONS, Batch, ClipDataset, collate
+from r1omni.data.batch import CONDITIONS, ClipDataset, collate
 from r1omni.data.clip_cache import ClipCache
 from r1omni.data.registry import DatasetSpec, label_set_name, load_dataset
 from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader
@@ -90,7 +91,7 @@ class EmotionDataModule(L.LightningDataModule):
         test: list[DatasetSpec] | None = None,
         predict: list[DatasetSpec] | None = None,
         conditions: list[str] | None = None,
-        loader: LoaderConfig = LoaderConfig(),  # noqa: B008 - frozen
+        loader: LoaderConfig = LoaderConfig(),
     ) -> None:
         super().__init__()
         self.root = Path(root)
@@ -152,7 +153,7 @@ class EmotionDataModule(L.LightningDataModule):
                 num_workers=self.loader.decode_workers,
                 max_broken_share=self.loader.max_broken_share,
                 description=f"decoding {split} clips",
-                report_path=report_path,
+                report_path=report_path and report_path.with_stem(f"{report_path.stem}_{split}"),
             )
             self.broken |= prepared.broken
             self.samples[split] = [
@@ -237,18 +238,16 @@ class EmotionDataModule(L.LightningDataModule):
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
 
-    def val_dataloader(self) -> list[DataLoader[Batch]]:
+    def val_dataloader(self) -> list[DataLoader[Any]]:
         return self._evaluation_loaders("val", ("full",))
 
-    def test_dataloader(self) -> list[DataLoader[Batch]]:
+    def test_dataloader(self) -> list[DataLoader[Any]]:
         return self._evaluation_loaders("test", self.conditions)
 
-    def predict_dataloader(self) -> list[DataLoader[Batch]]:
+    def predict_dataloader(self) -> list[DataLoader[Any]]:
         return self._evaluation_loaders("predict", ("full",))
 
-    def _evaluation_loaders(
-        self, split: str, conditions: Sequence[str]
-    ) -> list[DataLoader[Batch]]:
+    def _evaluation_loaders(self, split: str, conditions: Sequence[str]) -> list[DataLoader[Any]]:
         return [
             DataLoader(
                 self._dataset(samples, condition),

@@ -8,16 +8,21 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Sampler
 
+from r1omni.types import UsageError
+
 # Batches are formed inside pools of this many batches: long enough to find neighbours of similar
 # length, short enough to keep an epoch well mixed.
 _POOL_BATCHES = 8
+# Lengths that differ by less than this count as equal and stay shuffled. Sorting by the last
+# character would put clips of one label side by side: labels are words of different lengths.
+_LENGTH_STEP = 64
 
 
 class LengthGroupedSampler(Sampler[list[int]]):
     """A batch sampler that shuffles, then sorts by length inside pools of eight batches.
 
     Args:
-        lengths: a length for every sample, in any unit.
+        lengths: a length for every sample, in characters.
         batch_size: samples in a batch.
         shuffle: False keeps the order given.
         drop_last: leave an incomplete last batch out.
@@ -57,7 +62,9 @@ class LengthGroupedSampler(Sampler[list[int]]):
             pool = self.batch_size * _POOL_BATCHES
             grouped: list[int] = []
             for start in range(0, count, pool):
-                grouped += sorted(order[start : start + pool], key=self.lengths.__getitem__)
+                grouped += sorted(
+                    order[start : start + pool], key=lambda i: self.lengths[i] // _LENGTH_STEP
+                )
             chunks = self._cut(grouped)
             mixed = torch.randperm(len(chunks), generator=generator).tolist()
             chunks = [chunks[i] for i in mixed]
@@ -111,7 +118,7 @@ class ResumableLoader(DataLoader[Any]):
         self._position = _Remaining(sampler)
         super().__init__(dataset, batch_sampler=self._position, **options)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         position = self._position
         if position.offset >= len(position):
             position.epoch, position.offset = position.epoch + 1, 0
@@ -126,6 +133,15 @@ class ResumableLoader(DataLoader[Any]):
         return {"epoch": position.epoch, "offset": position.offset, "seed": position.sampler.seed}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Continue after the batches that `state` counts."""
+        """Continue after the batches that `state` counts.
+
+        Raises:
+            UsageError: the state belongs to another order of the samples.
+        """
+        if state["seed"] != self._position.sampler.seed:
+            raise UsageError(
+                f"data.loader.seed is {self._position.sampler.seed}, but the checkpoint was "
+                f"trained with {state['seed']}; resume with the same seed"
+            )
         self._position.epoch = state["epoch"]
         self._position.offset = state["offset"]

@@ -49,7 +49,7 @@ class OmniConfig:
     @property
     def grid(self) -> int:
         """Patches along one side of a frame."""
-        return self.vision.image_size // self.vision.patch_size
+        return self.media.image_size // int(self.vision.patch_size)  # type: ignore[arg-type]
 
     @property
     def num_video_tokens(self) -> int:
@@ -168,7 +168,7 @@ def _media_config(
     audio_length_s = 2 * audio.max_source_positions * hop_length / sampling_rate_hz
     return MediaConfig(
         num_frames=released.get("num_frames", 8),
-        image_size=vision.image_size,
+        image_size=int(vision.image_size),  # type: ignore[arg-type]
         image_mean=tuple(images.get("image_mean", (0.5, 0.5, 0.5))),
         image_std=tuple(images.get("image_std", (0.5, 0.5, 0.5))),
         frame_fit="pad" if released.get("image_aspect_ratio") == "pad" else "squash",

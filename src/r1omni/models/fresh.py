@@ -57,7 +57,8 @@ def create_model(sizes_file: Path, texts: Iterable[str], out: Path, seed: int) -
     # Every training prompt repeats the template and the instruction, so they weigh as much.
     texts = list(texts)
     corpus = [prompt_text(R1OMNI_INSTRUCTION, "video_audio")] * max(1, len(texts)) + texts
-    towers = {part: scratch / sizes["omni"][f"{part}_tower"] for part in ("vision", "audio", "text")}
+    parts = ("vision", "audio", "text")
+    towers = {part: scratch / sizes["omni"][f"{part}_tower"] for part in parts}
     for folder in (scratch, *towers.values()):
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -111,7 +112,8 @@ def _train_tokenizer(corpus: list[str], vocab_size: int, out: Path) -> tuple[int
         ),
     )
     tokenizer.save(str(out / "tokenizer.json"))
-    ids = {token: tokenizer.token_to_id(token) for token in _SPECIAL_TOKENS}
+    # The trainer gives special tokens the first ids, in their order.
+    ids = {token: index for index, token in enumerate(_SPECIAL_TOKENS)}
     _write(
         out / "tokenizer_config.json",
         {
@@ -149,4 +151,3 @@ def _write_audio_tower(folder: Path, sizes: dict[str, Any]) -> None:
 
 def _write(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-

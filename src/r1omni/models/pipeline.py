@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from r1omni.media.processor import MediaProcessor
+from r1omni.media.processor import FrameFit, MediaProcessor
 from r1omni.models.checkpoint import (
     ModelFolder,
     find_model_folder,
@@ -81,8 +81,8 @@ class R1Omni:
 
     def sampling(self, max_new_tokens: int, temperature: float) -> Sampling:
         """Sampling settings with this tokenizer's end and padding tokens."""
-        pad_id = self.tokenizer.pad_token_id
-        return Sampling(max_new_tokens, temperature, (int(self.tokenizer.eos_token_id),), int(pad_id))
+        end_id, pad_id = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
+        return Sampling(max_new_tokens, temperature, (int(end_id),), int(pad_id))
 
     def encode_instruction(self, instruction: str) -> Tensor:
         """Token ids of the instruction for the gate's text encoder, long [L]."""
@@ -96,7 +96,7 @@ class R1Omni:
         audio: str | Path | Tensor | None = None,
         instruction: str | None = None,
         modality: Modality = "video_audio",
-        frame_fit: str | None = None,
+        frame_fit: FrameFit | None = None,
     ) -> PromptInputs:
         """A prompt about one clip.
 
@@ -125,10 +125,11 @@ class R1Omni:
         video: str | Path | Tensor | None,
         audio: str | Path | Tensor | None,
         modality: Modality,
-        frame_fit: str | None,
+        frame_fit: FrameFit | None,
     ) -> ClipMedia:
         processor = self.processor if frame_fit is None else self.processor.with_fit(frame_fit)
-        frames, mel, warnings = None, None, ()
+        frames, mel = None, None
+        warnings: tuple[str, ...] = ()
         if "video" in modality:
             if video is None:
                 raise UsageError(f"modality {modality!r} needs a video; give video=")
@@ -162,9 +163,7 @@ class R1Omni:
         mask = mask_after_end(completion_ids, int(self.tokenizer.eos_token_id))
         prompts = self.model.embed_prompts(inputs)
         device = self.model.device
-        return completion_logps(
-            self.model, prompts, completion_ids.to(device), mask.to(device)
-        )[0]
+        return completion_logps(self.model, prompts, completion_ids.to(device), mask.to(device))[0]
 
     def generate(
         self,

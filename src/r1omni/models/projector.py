@@ -73,9 +73,7 @@ class VideoProjector(nn.Module):
         return self.readout_video(video), self.readout_body(body), face
 
     @staticmethod
-    def _convolve(
-        grid: Tensor, stage1: nn.Module, sampler: nn.Module, stage2: nn.Module
-    ) -> Tensor:
+    def _convolve(grid: Tensor, stage1: nn.Module, sampler: nn.Module, stage2: nn.Module) -> Tensor:
         """[B, T, Dv, g, g] to [B, T * (g/2)^2, D]."""
         batch, frames = grid.shape[:2]
         maps = stage1(grid.flatten(0, 1)).unflatten(0, (batch, frames))

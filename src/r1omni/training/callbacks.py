@@ -77,7 +77,7 @@ class RunCheckpoint(Checkpoint):
         folder = Path(trainer.default_root_dir) / CHECKPOINTS
         path = folder / f"step_{trainer.global_step:06d}.ckpt"
         partial = path.with_suffix(".partial")
-        trainer.save_checkpoint(partial)
+        trainer.save_checkpoint(partial, weights_only=False)  # with the optimizer
         if trainer.is_global_zero:
             os.replace(partial, path)
             for old in sorted(folder.glob("step_*.ckpt"))[: -self.keep]:
@@ -90,9 +90,7 @@ class ExportModel(L.Callback):
     @rank_zero_only
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, EmotionModule)
-        save_model(
-            pl_module.model, pl_module.omni.folder, Path(trainer.default_root_dir) / MODEL
-        )
+        save_model(pl_module.model, pl_module.omni.folder, Path(trainer.default_root_dir) / MODEL)
 
 
 class LogConfig(SaveConfigCallback):

@@ -26,7 +26,7 @@ from torch import Tensor
 from r1omni.data.batch import Batch
 from r1omni.models.packed import completion_logps
 from r1omni.ops import GRPOLossConfig, grpo_loss
-from r1omni.rewards import RewardSpec
+from r1omni.rewards import RewardSpec, get_reward
 from r1omni.training.module import EmotionModule
 from r1omni.training.optimization import OptimizerConfig
 from r1omni.training.rollout import rollout_metrics, sample_rollout, score_rollout
@@ -71,6 +71,8 @@ class GRPOConfig:
             raise UsageError(f"grpo.temperature is {self.temperature}; it must be above 0")
         if not self.rewards:
             raise UsageError("grpo.rewards is empty; name at least one reward function")
+        for reward in self.rewards:
+            get_reward(reward.name)  # a typing error should not cost a rollout
 
 
 class GRPOModule(EmotionModule):
@@ -90,7 +92,7 @@ class GRPOModule(EmotionModule):
         trainable: list[str] | None = None,
         optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-6),  # noqa: B008
         max_new_tokens: int = 512,
-        grpo: GRPOConfig = GRPOConfig(),  # noqa: B008 - frozen
+        grpo: GRPOConfig = GRPOConfig(),
     ) -> None:
         super().__init__(init_from, trainable, optimizer, max_new_tokens)
         self.grpo = grpo

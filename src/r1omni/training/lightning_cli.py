@@ -35,6 +35,8 @@ class R1OmniCLI(LightningCLI):
     def __init__(self, args: list[str], run: bool = True) -> None:
         # Lightning advises more loader workers, which would only slow reading a cache down.
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        # The same words are on the command line and in `args`: that is how they came here.
+        warnings.filterwarnings("ignore", ".*args parameter is intended.*")
         super().__init__(
             model_class=EmotionModule,
             datamodule_class=EmotionDataModule,

@@ -71,7 +71,7 @@ class EmotionModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         self.datamodule.prepare_clips(
-            self.omni.processor, report_path=self.run_dir / f"broken_clips_{stage}.jsonl"
+            self.omni.processor, report_path=self.run_dir / "broken_clips.jsonl"
         )
 
     def on_fit_start(self) -> None:
@@ -102,8 +102,7 @@ class EmotionModule(L.LightningModule):
         """The batch's prompts, tokenized."""
         return PromptInputs(
             token_ids=tuple(
-                encode_prompt(self.omni.tokenizer, s.instruction, s.modality)
-                for s in batch.samples
+                encode_prompt(self.omni.tokenizer, s.instruction, s.modality) for s in batch.samples
             ),
             instruction_ids=tuple(
                 self.omni.encode_instruction(s.instruction) for s in batch.samples

@@ -188,14 +188,20 @@ def _captions(plans: list[ClipPlan]) -> list[dict[str, Any]]:
 
 
 def _emotions(plans: list[ClipPlan], seed: int) -> list[dict[str, Any]]:
-    """Bare answer words, a share `LABEL_NOISE` of them wrong, as automatic labels are."""
+    """Bare answer words, a share `LABEL_NOISE` of them wrong, as automatic labels are.
+
+    Asked both ways: a model that has not learned to reason answers with the word alone.
+    """
     rng = clip_rng(seed, "humanomni/noise", 0)
     entries = []
     for plan in plans:
         word = plan.word
         if rng.random() < LABEL_NOISE:
             word = str(rng.choice([other for other in EMOTIONS if other != plan.word]))
-        entries.append(_conversation(plan, "video_audio", EMOTION_QUESTION, word))
+        entries += [
+            _conversation(plan, "video_audio", question, word)
+            for question in (EMOTION_QUESTION, REASONING_QUESTION)
+        ]
     return entries
 
 

@@ -1,0 +1,197 @@
+"""Wrong use and bad input: one line that names the file or key, and the exit status."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from r1omni.cli import main
+from r1omni.training.lightning_cli import R1OmniCLI
+from r1omni.training.module import EmotionModule
+
+CONFIGS = Path(__file__).parent.parent / "configs" / "mini"
+
+
+def fit(root: Path, out: Path, *more: object, config: str = "emer_sft") -> list[str]:
+    words = [
+        "fit", "--config", CONFIGS / f"{config}.yaml", "--trainer.default_root_dir", out,
+        "--trainer.max_steps", 1, "--trainer.enable_progress_bar", "false",
+        "--model.init_args.init_from", root / "init", "--data.root", root / "world",
+        "--data.loader.cache_dir", root / "cache",
+        "--run.tracking_uri", f"sqlite:///{out / 'mlflow.db'}", *more,
+    ]  # fmt: skip
+    return [str(word) for word in words]
+
+
+def refused(capfd: pytest.CaptureFixture[str], args: list[str], status: int) -> str:
+    """The one line of a refusal."""
+    assert main(args) == status
+    lines = [line for line in capfd.readouterr().err.splitlines() if "error:" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("r1omni: error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize("config", ["base", "emer_sft", "label_sft", "r1omni"])
+def test_shipped_configs_parse_and_build(
+    config: str, mini_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = fit(mini_world, tmp_path, config=config)[1:]
+    cli = R1OmniCLI(args, run=False)
+    assert isinstance(cli.model, EmotionModule)
+    assert cli.datamodule.specs["train"]
+    assert [spec.name for spec in cli.datamodule.specs["test"]] == ["dfew", "mafw", "ravdess"]
+
+
+def test_no_command_and_unknown_command(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "train" in refused(capfd, ["train"], 2)
+    assert main(["--help"]) == 0
+
+
+def test_missing_config(capfd: pytest.CaptureFixture[str]) -> None:
+    assert "nowhere.yaml" in refused(capfd, ["fit", "--config", "nowhere.yaml"], 2)
+
+
+def test_unknown_configuration_key(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capfd, fit(mini_world, tmp_path, "--data.loader.batchsize", 4), 2)
+    assert "batchsize" in line
+
+
+def test_unknown_key_in_a_file(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("trainer:\n  max_stepz: 3\n")
+    line = refused(capfd, fit(mini_world, tmp_path, "--config", overlay), 2)
+    assert "max_stepz" in line
+
+
+def test_missing_dataset_folder(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capfd, fit(mini_world, tmp_path, "--data.root", tmp_path / "nowhere"), 2)
+    assert "nowhere" in line
+
+
+def test_missing_model_folder(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone"
+    line = refused(capfd, fit(mini_world, tmp_path, "--model.init_args.init_from", gone), 1)
+    assert str(gone) in line
+
+
+def test_group_of_one(mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    args = fit(mini_world, tmp_path, "--model.init_args.grpo.group_size", 1, config="r1omni")
+    assert "group_size" in refused(capfd, args, 2)
+
+
+def test_unknown_reward_is_found_before_training(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rewards = "[{name: accurracy}]"
+    args = fit(mini_world, tmp_path, "--model.init_args.grpo.rewards", rewards, config="r1omni")
+    assert "accurracy" in refused(capfd, args, 2)
+
+
+def test_nothing_to_resume(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(capfd, fit(mini_world, tmp_path / "run", "--ckpt_path", "last"), 2)
+    assert "holds no checkpoint" in line
+    line = refused(capfd, fit(mini_world, tmp_path / "run", "--ckpt_path", "x.ckpt"), 2)
+    assert "x.ckpt" in line
+
+
+def test_label_outside_the_taxonomy(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    world = tmp_path / "world"
+    shutil.copytree(mini_world / "world" / "DFEW", world / "DFEW")
+    shutil.copytree(mini_world / "world" / "MAFW", world / "MAFW")
+    listing = next((world / "MAFW").rglob("set_1/train.txt"))
+    listing.write_text(listing.read_text() + "00001.mp4 hungry\n")
+    args = fit(mini_world, tmp_path, "--data.root", world, config="label_sft")
+    line = refused(capfd, args, 2)
+    assert "hungry" in line
+    assert "train.txt" in line
+
+
+def test_empty_split(mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    world = tmp_path / "world"
+    shutil.copytree(mini_world / "world" / "DFEW", world / "DFEW")
+    shutil.copytree(mini_world / "world" / "MAFW", world / "MAFW")
+    next((world / "MAFW").rglob("set_1/train.txt")).write_text("")
+    args = fit(mini_world, tmp_path, "--data.root", world, config="label_sft")
+    assert "MAFW" in refused(capfd, args, 2)
+
+
+@pytest.mark.parametrize(("share", "status"), [(0.01, 1), (0.5, 0)])
+def test_a_broken_clip_is_left_out_or_stops_the_run(
+    share: float,
+    status: int,
+    mini_world: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    world = tmp_path / "world"
+    shutil.copytree(mini_world / "world" / "DFEW", world / "DFEW")
+    shutil.copytree(mini_world / "world" / "MAFW", world / "MAFW")
+    listing = next((world / "MAFW").rglob("set_1/train.txt"))
+    broken = next((world / "MAFW").rglob(listing.read_text().split()[0]))
+    broken.write_bytes(broken.read_bytes()[:1000])
+    args = fit(mini_world, tmp_path / "run", "--data.root", world,
+               "--data.loader.max_broken_share", share, config="label_sft")  # fmt: skip
+    assert main(args) == status
+    report = (tmp_path / "run" / "broken_clips_train.jsonl").read_text().splitlines()
+    assert len(report) == 1
+    assert broken.name in report[0]
+    if status:
+        assert broken.name in capfd.readouterr().err
+
+
+def test_checkpoint_of_another_architecture(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    assert main(fit(mini_world, run)) == 0
+    sizes = tmp_path / "model.yaml"
+    sizes.write_text(
+        (CONFIGS / "model.yaml").read_text().replace("hidden_size: 96", "hidden_size: 48")
+    )
+    other = tmp_path / "other"
+    captions = mini_world / "world" / "HumanOmni" / "captions.json"
+    create = ["create", "--sizes", sizes, "--texts", captions, "--out", other]
+    assert main([str(word) for word in create]) == 0
+    args = fit(mini_world, run, "--model.init_args.init_from", other,
+               "--ckpt_path", "last", "--trainer.max_steps", 2)  # fmt: skip
+    assert "another architecture" in refused(capfd, args, 1)
+
+
+def test_create_and_synthesize_refuse_to_overwrite(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    init = str(mini_world / "init")
+    sizes = str(CONFIGS / "model.yaml")
+    line = refused(capfd, ["create", "--sizes", sizes, "--texts", sizes, "--out", init], 2)
+    assert init in line
+    (tmp_path / "mine.txt").write_text("keep me")
+    line = refused(capfd, ["synthesize", "--out", str(tmp_path), "--clips", "60"], 2)
+    assert str(tmp_path) in line
+    assert (tmp_path / "mine.txt").read_text() == "keep me"
+
+
+def test_analyze_names_what_it_cannot_read(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video")
+    model = str(mini_world / "init")
+    assert "gone.mp4" in refused(capfd, ["analyze", "gone.mp4", "--model", model], 2)
+    assert "broken.mp4" in refused(capfd, ["analyze", str(broken), "--model", model], 1)

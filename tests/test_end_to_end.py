@@ -1,0 +1,181 @@
+"""The whole way through the command line, as separate processes: train, resume, test, report."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from safetensors.torch import load_file
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def run(*args: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "r1omni", *map(str, args)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src"), "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == status, result.stderr[-3000:]
+    return result
+
+
+def arguments(root: Path, config: str, folder: str, start: str, *more: object) -> list[object]:
+    """Options that point a shipped config at the small world."""
+    return [
+        "--config", f"configs/mini/{config}.yaml",
+        "--trainer.default_root_dir", root / folder,
+        "--trainer.enable_progress_bar", "false",
+        "--trainer.log_every_n_steps", 1,
+        "--model.init_args.init_from", root / start,
+        "--model.init_args.max_new_tokens", 8,
+        "--data.root", root / "world",
+        "--data.loader.cache_dir", root / "cache",
+        "--data.loader.batch_size", 4,
+        "--run.tracking_uri", f"sqlite:///{root / 'mlflow.db'}",
+        "--run.checkpoint_every", 1,
+        "--run.keep_checkpoints", 9,
+        *more,
+    ]  # fmt: skip
+
+
+GRPO = ("--model.init_args.grpo.max_new_tokens", 12, "--model.init_args.grpo.group_size", 4)
+
+
+def interrupted(root: Path, folder: str, steps: int) -> Path:
+    """A copy of a finished run as it was after `steps` steps."""
+    copy = root / f"{folder}_again"
+    shutil.copytree(root / folder, copy, ignore=shutil.ignore_patterns("model", "test"))
+    for checkpoint in (copy / "checkpoints").iterdir():
+        if checkpoint.name > f"step_{steps:06d}.ckpt":
+            checkpoint.unlink()
+    return copy
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def trained(mini_world: Path) -> Path:
+    """Two steps of SFT, then two of GRPO from its model folder."""
+    run("fit", *arguments(mini_world, "emer_sft", "sft", "init", "--trainer.max_steps", 2))
+    grpo = arguments(mini_world, "r1omni", "grpo", "sft/model", "--trainer.max_steps", 2, *GRPO)
+    run("fit", *grpo)
+    return mini_world
+
+
+def test_only_what_is_trained_changes(trained: Path) -> None:
+    start = load_file(trained / "init" / "model.safetensors")
+    after_sft, after_grpo = weights(trained / "sft"), weights(trained / "grpo")
+    frozen = [n for n in start if n.split(".")[1] in ("vision_tower", "audio_tower", "bert_model")]
+    assert len(frozen) > 50
+    assert all(torch.equal(start[name], after_grpo[name]) for name in frozen)
+    for name in (
+        "model.norm.weight",
+        "model.audio_projector.0.weight",
+        "model.embed_tokens.weight",
+    ):
+        assert not torch.equal(start[name], after_sft[name])
+        assert not torch.equal(after_sft[name], after_grpo[name])
+
+
+def test_checkpoints_hold_no_frozen_weights_and_only_plain_types(trained: Path) -> None:
+    checkpoint = torch.load(
+        trained / "grpo" / "checkpoints" / "step_000002.ckpt", weights_only=True
+    )
+    assert checkpoint["global_step"] == 2
+    assert not [name for name in checkpoint["state_dict"] if "tower" in name]
+    assert any("language_model" in name for name in checkpoint["state_dict"])
+
+
+@pytest.mark.parametrize(
+    ("config", "folder", "start"), [("emer_sft", "sft", "init"), ("r1omni", "grpo", "sft/model")]
+)
+def test_a_resumed_run_ends_like_an_uninterrupted_one(
+    trained: Path, config: str, folder: str, start: str
+) -> None:
+    copy = interrupted(trained, folder, steps=1)
+    run_id = (copy / "mlflow_run_id.txt").read_text()
+    more = ("--trainer.max_steps", 2, *(GRPO if folder == "grpo" else ()))
+    resume = arguments(trained, config, copy.name, start, *more, "--ckpt_path", "last")
+    run("fit", *resume)
+    assert equal(weights(copy), weights(trained / folder))
+    # The curve goes on in the same MLflow run.
+    assert (copy / "mlflow_run_id.txt").read_text() == run_id
+    client = MlflowClient(f"sqlite:///{trained / 'mlflow.db'}")
+    assert client.get_run(run_id.strip()).info.status == "FINISHED"
+    history = client.get_metric_history(run_id.strip(), "loss")
+    by_step: dict[int, set[float]] = {}
+    for metric in history:
+        by_step.setdefault(metric.step, set()).add(metric.value)
+    assert sorted(by_step) == [0, 1]
+    assert len(history) == 3  # the second step was made twice
+    assert len(by_step[1]) == 1  # with the same loss
+
+
+def test_grpo_logs_what_it_did(trained: Path) -> None:
+    client = MlflowClient(f"sqlite:///{trained / 'mlflow.db'}")
+    run_id = (trained / "grpo" / "mlflow_run_id.txt").read_text().strip()
+    logged = client.get_run(run_id).data.metrics
+    names = (
+        "loss reward reward_std frac_reward_zero_std kl entropy num_tokens tokens_per_second "
+        "rewards/accuracy/mean rewards/accuracy/std rewards/format/mean completions/mean_length "
+        "completions/min_length completions/max_length completions/clipped_ratio "
+        "completions/mean_terminated_length clip_ratio/region_mean time/generate time/reward "
+        "time/reference time/update"
+    ).split()
+    assert not [name for name in names if name not in logged]
+    assert logged["kl"] >= 0
+    assert 1 <= logged["completions/mean_length"] <= 12
+    assert logged["sampling_logp_difference"] < 1e-4
+    artifacts = [a.path for a in client.list_artifacts(run_id, "completions")]
+    assert artifacts == ["completions/step_000000.jsonl"]
+    text = Path(client.download_artifacts(run_id, artifacts[0])).read_text()
+    first = json.loads(text.splitlines()[0])
+    assert {"sample_id", "label", "completion", "accuracy", "format", "advantage"} <= first.keys()
+
+
+def test_test_evaluates_every_set_under_every_condition(trained: Path) -> None:
+    run("test", *arguments(trained, "r1omni", "grpo", "sft/model", *GRPO, "--ckpt_path", "last"))
+    results = json.loads((trained / "grpo" / "test" / "results.json").read_text())
+    assert set(results["sets"]) == {"dfew", "mafw", "ravdess"}
+    for name, conditions in results["sets"].items():
+        assert set(conditions) == {"full", "muted", "blanked"}
+        lines = (trained / "grpo" / "test" / "predictions" / f"{name}.full.jsonl").read_text()
+        assert len(lines.splitlines()) == conditions["full"]["n"] > 0
+    report = trained / "page"
+    run("report", "--runs", f"R1-Omni={trained / 'grpo'}", "--world", trained / "world",
+        "--out", report, "--tracking-uri", f"sqlite:///{trained / 'mlflow.db'}")  # fmt: skip
+    row = json.loads((report / "results.json").read_text())["rows"][0]
+    assert row["model"] == "R1-Omni"
+    assert row["dfew"]["war"] == results["sets"]["dfew"]["full"]["war"]
+    assert "<html" in (report / "report.html").read_text()
+
+
+def test_analyze_prints_one_line_a_recording(trained: Path) -> None:
+    clip = next((trained / "world" / "DFEW").rglob("*.mp4"))
+    result = run("analyze", clip, "--model", trained / "grpo" / "model", "--max-new-tokens", 8)
+    line = json.loads(result.stdout)
+    assert line["path"] == str(clip)
+    assert line["start_s"] == 0
+    assert line["end_s"] > 1
+
+
+def test_a_finished_run_is_not_overwritten(trained: Path) -> None:
+    again = arguments(trained, "emer_sft", "sft", "init", "--trainer.max_steps", 2)
+    before = weights(trained / "sft")
+    result = run("fit", *again, status=2)
+    assert "--ckpt_path last" in result.stderr
+    assert equal(weights(trained / "sft"), before)
