@@ -23,6 +23,18 @@ from r1omni.training.logger import RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule
 from r1omni.types import UsageError
 
+# What Lightning warns of and we mean: reading a cache needs no workers, the words of the command
+# line are in `args` too, a run may have no validation set, the model stays in evaluation mode so
+# that sampling and log-probabilities agree, and the model moves a batch by itself.
+_EXPECTED_WARNINGS = (
+    ".*does not have many workers.*",
+    ".*args parameter is intended.*",
+    ".*across ranks is zero.*",
+    ".*in eval mode at the start of training.*",
+    ".*You have overridden `transfer_batch_to_device`.*",
+    ".*`LeafSpec` is deprecated.*",
+)
+
 
 class R1OmniCLI(LightningCLI):
     """`python -m r1omni fit|validate|test|predict --config FILE [--ckpt_path last]`.
@@ -33,10 +45,8 @@ class R1OmniCLI(LightningCLI):
     """
 
     def __init__(self, args: list[str], run: bool = True) -> None:
-        # Lightning advises more loader workers, which would only slow reading a cache down.
-        warnings.filterwarnings("ignore", ".*does not have many workers.*")
-        # The same words are on the command line and in `args`: that is how they came here.
-        warnings.filterwarnings("ignore", ".*args parameter is intended.*")
+        for message in _EXPECTED_WARNINGS:
+            warnings.filterwarnings("ignore", message)
         super().__init__(
             model_class=EmotionModule,
             datamodule_class=EmotionDataModule,
