@@ -142,11 +142,13 @@ def report(args: list[str]) -> None:
         if not separator:
             raise UsageError(f"--runs {entry}: write NAME=FOLDER")
         runs[name] = Path(folder)
-    from r1omni.analysis.report import write_report
+    from r1omni.analysis.report import table_text, write_report
 
-    write_report(
+    results = write_report(
         runs, options.out, options.world, options.seconds, tracking_uri=options.tracking_uri
     )
+    print(table_text(results))
+    print(f"\n{options.out / 'report.html'} is the page; `mlflow ui` shows the runs")
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {

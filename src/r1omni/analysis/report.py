@@ -46,7 +46,7 @@ def write_report(
     seconds: Path | None = None,
     *,
     tracking_uri: str = "sqlite:///mlflow.db",
-) -> None:
+) -> dict[str, Any]:
     """Write OUT/results.json and OUT/report.html.
 
     Args:
@@ -55,6 +55,9 @@ def write_report(
         world: mini-world folder, for the ceilings.
         seconds: JSON file of seconds by stage, and `peak_memory_gib`.
         tracking_uri: MLflow store of the runs' curves.
+
+    Returns:
+        what results.json holds.
 
     Raises:
         UsageError: no run, a run that was not tested, or a file that cannot be read.
@@ -76,6 +79,25 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     (out / "report.html").write_text(text, encoding="utf-8")
+    return results
+
+
+def table_text(results: dict[str, Any]) -> str:
+    """The table for a terminal: WAR / UAR and the share of well-formed answers, in percent."""
+    rows = results["rows"]
+    names = [key for key in rows[0] if key != "model"]
+    lines = [f"{'':16s}" + "".join(f"{name.upper():>26s}" for name in names)]
+    lines.append(f"{'':16s}" + "".join(f"{'WAR / UAR   format':>26s}" for _ in names))
+    for row in rows:
+        cells = [row.get(name) for name in names]
+        texts = [
+            "-"
+            if cell is None
+            else f"{cell['war']:.1%} / {cell['uar']:.1%}   {cell['format_ok']:4.0%}"
+            for cell in cells
+        ]
+        lines.append(f"{row['model']:16s}" + "".join(f"{text:>26s}" for text in texts))
+    return "\n".join(lines)
 
 
 def _read_costs(file: Path | None) -> Costs:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from r1omni.data.batch import Batch
 from r1omni.models.packed import completion_logps
-from r1omni.ops import GRPOLossConfig, grpo_loss
+from r1omni.ops import GRPOLoss, GRPOLossConfig, grpo_loss
 from r1omni.rewards import RewardSpec, get_reward
 from r1omni.training.module import EmotionModule
 from r1omni.training.optimization import OptimizerConfig
@@ -123,7 +123,7 @@ class GRPOModule(EmotionModule):
             entropies=entropies,
             config=self.grpo.loss,
         )
-        self._log_step(group, logps, batch, result)
+        self._log_step(group, logps, batch, result, sum(map(len, embedded)))
         return result.loss
 
     # The parts of a step --------------------------------------------------------------------
@@ -189,11 +189,17 @@ class GRPOModule(EmotionModule):
         speed = {"tokens_per_second": self._completion_tokens / seconds}
         self.log_dict({**self._durations, **speed}, batch_size=len(batch))
 
-    def _log_step(self, group: ScoredGroup, logps: Tensor, batch: Batch, result: Any) -> None:
+    def _log_step(
+        self,
+        group: ScoredGroup,
+        logps: Tensor,
+        batch: Batch,
+        result: GRPOLoss,
+        prompt_tokens: int,
+    ) -> None:
         rollout = group.rollout
         self._completion_tokens = int(rollout.mask.sum())
-        self.num_tokens_seen += self._completion_tokens
-        self.num_tokens_seen += sum(len(ids) for ids in rollout.prompts.token_ids)
+        self.num_tokens_seen += prompt_tokens + self._completion_tokens
         weights = torch.tensor([spec.weight for spec in self.grpo.rewards])
         drift = (logps.detach() - rollout.logps).abs()[rollout.mask].max()
         metrics = {
