@@ -168,6 +168,17 @@ def test_test_evaluates_every_set_under_every_condition(trained: Path) -> None:
     assert "<html" in (report / "report.html").read_text()
 
 
+def test_predict_keeps_what_the_model_says(trained: Path) -> None:
+    sets = "[{name: ravdess, root: RAVDESS, split: all}]"
+    more = ("--data.predict", sets, "--ckpt_path", "last")
+    run("predict", *arguments(trained, "emer_sft", "sft", "init", *more))
+    lines = (trained / "sft" / "predict" / "predictions" / "ravdess.full.jsonl").read_text()
+    clips = list((trained / "world" / "RAVDESS").rglob("*.mp4"))
+    assert sorted(json.loads(line)["path"] for line in lines.splitlines()) == sorted(
+        map(str, clips)
+    )
+
+
 def test_analyze_prints_one_line_a_recording(trained: Path) -> None:
     clip = next((trained / "world" / "DFEW").rglob("*.mp4"))
     result = run("analyze", clip, "--model", trained / "grpo" / "model", "--max-new-tokens", 8)

@@ -94,6 +94,10 @@ class GRPOModule(EmotionModule):
         max_new_tokens: int = 512,
         grpo: GRPOConfig = GRPOConfig(),
     ) -> None:
+        towers = [part for part in trainable or [] if part.endswith("_tower")]
+        if towers:
+            # A clip is encoded once, for the policy and the frozen reference alike.
+            raise UsageError(f"model.trainable: GRPO keeps towers frozen; leave out {towers}")
         super().__init__(init_from, trainable, optimizer, max_new_tokens)
         self.grpo = grpo
         self.num_tokens_seen = 0

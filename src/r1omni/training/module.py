@@ -119,12 +119,13 @@ class EmotionModule(L.LightningModule):
     def _start_evaluation(self, split: str) -> None:
         self.evaluation = Evaluation(self.datamodule.evaluation_sets(split))
 
-    def _evaluate(self, batch: Batch, dataloader_idx: int) -> None:
+    def _evaluate(self, batch: Batch, dataloader_idx: int) -> list[str]:
         assert self.evaluation is not None
         embedded = self.model.embed_prompts(self.prompts(batch))
         sampling = self.omni.sampling(self.max_new_tokens, temperature=0.0)
         texts = self.omni.decode(generate(self.model, embedded, sampling).ids)
         self.evaluation.add(dataloader_idx, batch.samples, texts)
+        return texts
 
     def on_validation_epoch_start(self) -> None:
         self._start_evaluation("val")
@@ -147,13 +148,15 @@ class EmotionModule(L.LightningModule):
         self.evaluation.write(self.run_dir / "test", self.datamodule.broken)
         self.log_dict(self.evaluation.metrics("test"), rank_zero_only=True)
 
-    def predict_step(
-        self, batch: Batch, batch_idx: int, dataloader_idx: int = 0
-    ) -> list[dict[str, Any]]:
-        evaluation = Evaluation(self.datamodule.evaluation_sets("predict"))
-        self.evaluation = evaluation
-        self._evaluate(batch, dataloader_idx)
-        return evaluation.records(dataloader_idx)
+    def on_predict_epoch_start(self) -> None:
+        self._start_evaluation("predict")
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> list[str]:
+        return self._evaluate(batch, dataloader_idx)
+
+    def on_predict_epoch_end(self) -> None:
+        assert self.evaluation is not None
+        self.evaluation.write(self.run_dir / "predict", self.datamodule.broken)
 
     # Optimizer and checkpoints --------------------------------------------------------------
 

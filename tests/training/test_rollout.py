@@ -1,0 +1,122 @@
+"""Rollouts and their scores: what a GRPO step is made of, on the recorded tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from r1omni.data.batch import Batch
+from r1omni.models.packed import completion_logps
+from r1omni.models.pipeline import R1Omni
+from r1omni.ops import GRPOLossConfig, grpo_loss
+from r1omni.rewards import RewardSpec
+from r1omni.text.prompt import encode_prompt
+from r1omni.training.grpo import GRPOModule
+from r1omni.training.rollout import rollout_metrics, sample_rollout, score_rollout
+from r1omni.types import Clip, ClipMedia, PromptInputs, Rollout, Sample, ScoredGroup, UsageError
+
+G = 4
+# Rewards that vary: the tiny model has random weights and never answers in tags.
+REWARDS = [RewardSpec("rewards_of_tests:length"), RewardSpec("format", 0.5)]
+
+
+@pytest.fixture(scope="module")
+def omni(fixtures_dir: Path) -> R1Omni:
+    return R1Omni.from_pretrained(fixtures_dir / "humanomni_tiny" / "R1-Omni-tiny")
+
+
+@pytest.fixture(autouse=True)
+def _rewards_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent))
+
+
+def batch_of(omni: R1Omni, *names: str) -> tuple[Batch, PromptInputs]:
+    """Prompts of different lengths, each with its own random frames."""
+    instructions = {"a": "Which emotion?", "b": "Say which emotion it is, and say why.", "c": "?"}
+    samples, media = [], []
+    for name in names:
+        generator = torch.Generator().manual_seed(ord(name))
+        frames = torch.randint(0, 256, (8, 3, 64, 64), generator=generator, dtype=torch.uint8)
+        media.append(ClipMedia(frames, None))
+        clip = Clip(Path(f"{name}.mp4"))
+        samples.append(Sample(name, clip, instructions[name], "video", label="happy"))
+    prompts = PromptInputs(
+        tuple(encode_prompt(omni.tokenizer, s.instruction, s.modality) for s in samples),
+        tuple(omni.encode_instruction(s.instruction) for s in samples),
+        tuple(media),
+    )
+    return Batch(tuple(samples), tuple(media)), prompts
+
+
+def rollout_of(omni: R1Omni, *names: str, step: int = 3) -> tuple[Batch, Rollout, list[Tensor]]:
+    batch, prompts = batch_of(omni, *names)
+    embedded = omni.model.embed_prompts(prompts)
+    rollout = sample_rollout(
+        omni, prompts, embedded, omni.sampling(6, 1.0), group_size=G,
+        stream=(0, step), sample_ids=[s.sample_id for s in batch.samples],
+    )  # fmt: skip
+    return batch, rollout, embedded
+
+
+def loss_of(omni: R1Omni, *names: str) -> tuple[Tensor, Tensor]:
+    """The loss of one step, and its gradient on the language model's last norm."""
+    batch, rollout, embedded = rollout_of(omni, *names)
+    group = score_rollout(rollout, batch, REWARDS, "group")
+    logps, _ = completion_logps(omni.model, embedded, rollout.completion_ids, rollout.mask)
+    loss = grpo_loss(
+        logps,
+        group.advantages,
+        rollout.mask,
+        ref_logps=logps.detach() - 0.1,
+        config=GRPOLossConfig(),
+    ).loss
+    weight = omni.model.language_model.norm.weight
+    return loss.detach(), torch.autograd.grad(loss, weight)[0]
+
+
+def test_a_completion_does_not_depend_on_its_batch(omni: R1Omni) -> None:
+    _, together, _ = rollout_of(omni, "a", "b", "c")
+    for index, name in enumerate("abc"):
+        _, alone, _ = rollout_of(omni, name)
+        assert alone.texts == together.texts[index * G : (index + 1) * G]
+    _, other_step, _ = rollout_of(omni, "a", "b", "c", step=4)
+    assert other_step.texts != together.texts
+    assert len(set(together.texts)) > G
+
+
+def test_one_batch_of_prompts_is_the_mean_of_its_prompts(omni: R1Omni) -> None:
+    losses, gradients = zip(*(loss_of(omni, name) for name in "abc"), strict=True)
+    loss, gradient = loss_of(omni, "a", "b", "c")
+    assert gradient.abs().max() > 1e-4
+    torch.testing.assert_close(loss, torch.stack(losses).mean(), atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(gradient, torch.stack(gradients).mean(0), atol=1e-6, rtol=1e-4)
+
+
+def test_metrics_by_hand() -> None:
+    rollout = Rollout(
+        prompts=PromptInputs((), (), ()),
+        completion_ids=torch.tensor([[5, 9, 0], [5, 6, 7]]),
+        mask=torch.tensor([[True, True, False], [True, True, True]]),
+        logps=torch.zeros(2, 3),
+        texts=("", ""),
+        group_size=2,
+        end_ids=(9,),
+    )
+    rewards = torch.tensor([[1.0, 0.0], [0.0, float("nan")]])
+    group = ScoredGroup(rollout, rewards, torch.zeros(2), ("accuracy", "format"))
+    metrics = rollout_metrics(group, torch.tensor([2.0, 1.0]), "group")
+    assert metrics["completions/mean_length"] == 2.5
+    assert metrics["completions/clipped_ratio"] == 0.5
+    assert metrics["completions/mean_terminated_length"] == 2
+    assert metrics["reward"] == 1.0
+    assert metrics["rewards/accuracy/mean"] == 0.5
+    assert metrics["rewards/format/mean"] == 0.0
+
+
+def test_grpo_refuses_to_train_towers(fixtures_dir: Path) -> None:
+    folder = fixtures_dir / "humanomni_tiny" / "R1-Omni-tiny"
+    with pytest.raises(UsageError, match="vision_tower"):
+        GRPOModule(str(folder), trainable=["vision_tower", "language_model"])
