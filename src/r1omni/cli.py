@@ -29,7 +29,7 @@ def main(args: list[str] | None = None) -> int:
     args = [arg for arg in args if arg != "--debug"]
     # Read when mlflow is first imported.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    _show_warnings()
     try:
         return _dispatch(args)
     except KeyboardInterrupt:
@@ -44,6 +44,15 @@ def main(args: list[str] | None = None) -> int:
             return _fail(f"{_one_line(str(error))} {help_hint}", 2, debug)
         text = f"{type(error).__name__}: {_one_line(str(error))}"
         return _fail(f"{text} (add --debug for the traceback)", 1, debug)
+
+
+def _show_warnings() -> None:
+    """Print this package's warnings; Lightning has a handler of its own."""
+    logger = logging.getLogger("r1omni")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        logger.addHandler(handler)
 
 
 def _own_error(error: BaseException | None) -> R1OmniError | None:
