@@ -278,8 +278,8 @@ def test_a_broken_clip_is_left_out_and_reported(
         recordings, tmp_path / "cache", test=[spec("mixed.csv")], loader={"max_broken_share": 0.2}
     )
     module.setup("test")
-    report = tmp_path / "run" / "broken_clips.jsonl"
-    module.prepare_clips(PROCESSOR, report)
+    module.prepare_clips(PROCESSOR, tmp_path / "run")
+    report = tmp_path / "run" / "broken_clips_test.jsonl"
     if encoded:
         module.encode_clips(Encoder(), "towers")
     [(clip, reason)] = module.broken.items()
@@ -330,3 +330,17 @@ def test_the_root_is_that_of_the_module(recordings: Path, tmp_path: Path) -> Non
     )
     module.setup("test")
     assert module.samples["test"][0][0].clip.path == recordings / "0.mp4"
+
+
+def test_each_split_has_its_own_report(recordings: Path, tmp_path: Path) -> None:
+    module = module_of(
+        recordings,
+        tmp_path / "cache",
+        train=[spec("mixed.csv")],
+        val=[spec()],
+        loader={"max_broken_share": 0.2},
+    )
+    module.setup("fit")
+    module.prepare_clips(PROCESSOR, tmp_path / "run")
+    lines = {p.name: len(p.read_text().splitlines()) for p in (tmp_path / "run").iterdir()}
+    assert lines == {"broken_clips_train.jsonl": 1, "broken_clips_val.jsonl": 0}

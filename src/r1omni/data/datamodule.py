@@ -129,12 +129,12 @@ class EmotionDataModule(L.LightningDataModule):
     def _located(self, spec: DatasetSpec) -> DatasetSpec:
         return replace(spec, root=str(self.root / spec.root))
 
-    def prepare_clips(self, processor: MediaProcessor, report_path: Path | None = None) -> None:
+    def prepare_clips(self, processor: MediaProcessor, report_dir: Path | None = None) -> None:
         """Decode every clip of the stage once into the cache; leave broken ones out.
 
         Args:
             processor: decodes and processes.
-            report_path: JSON lines of broken clips are written there.
+            report_dir: folder for `broken_clips_<split>.jsonl`, one line a broken clip.
 
         Raises:
             R1OmniError: more than `max_broken_share` of a split is broken.
@@ -153,7 +153,7 @@ class EmotionDataModule(L.LightningDataModule):
                 num_workers=self.loader.decode_workers,
                 max_broken_share=self.loader.max_broken_share,
                 description=f"decoding {split} clips",
-                report_path=report_path and report_path.with_stem(f"{report_path.stem}_{split}"),
+                report_path=report_dir and report_dir / f"broken_clips_{split}.jsonl",
             )
             self.broken |= prepared.broken
             self.samples[split] = [

@@ -70,9 +70,7 @@ class EmotionModule(L.LightningModule):
         return Path(self.trainer.default_root_dir)
 
     def setup(self, stage: str) -> None:
-        self.datamodule.prepare_clips(
-            self.omni.processor, report_path=self.run_dir / "broken_clips.jsonl"
-        )
+        self.datamodule.prepare_clips(self.omni.processor, report_dir=self.run_dir)
 
     def on_fit_start(self) -> None:
         self._encode_clips()
