@@ -102,6 +102,10 @@ def test_checkpoints_hold_no_frozen_weights_and_only_plain_types(trained: Path) 
     assert checkpoint["global_step"] == 2
     assert not [name for name in checkpoint["state_dict"] if "tower" in name]
     assert any("language_model" in name for name in checkpoint["state_dict"])
+    # Checkpoints are nowhere else in the run's folder.
+    assert (trained / "grpo" / "config_fit.yaml").exists()
+    kept = [path.parent.name for path in (trained / "grpo").rglob("*.ckpt")]
+    assert kept == ["checkpoints"] * 2
 
 
 @pytest.mark.parametrize(
@@ -159,6 +163,8 @@ def test_test_evaluates_every_set_under_every_condition(trained: Path) -> None:
         assert set(conditions) == {"full", "muted", "blanked"}
         lines = (trained / "grpo" / "test" / "predictions" / f"{name}.full.jsonl").read_text()
         assert len(lines.splitlines()) == conditions["full"]["n"] > 0
+    assert (trained / "grpo" / "config_test.yaml").exists()
+    assert (trained / "grpo" / "broken_clips_test.jsonl").read_text() == ""
     report = trained / "page"
     run("report", "--runs", f"R1-Omni={trained / 'grpo'}", "--world", trained / "world",
         "--out", report, "--tracking-uri", f"sqlite:///{trained / 'mlflow.db'}")  # fmt: skip

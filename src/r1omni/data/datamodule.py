@@ -118,6 +118,7 @@ class EmotionDataModule(L.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Read the lists of samples of a stage ("fit", "validate", "test" or "predict")."""
+        stage = str(getattr(stage, "value", stage))  # Lightning hands in an enumeration
         splits = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, (stage,))
         for split in splits:
             self.samples[split] = [load_dataset(self._located(s)) for s in self.specs[split]]

@@ -100,7 +100,8 @@ class LogConfig(SaveConfigCallback):
         text = self.parser.dump(self.config, skip_none=False)
         folder = Path(trainer.default_root_dir)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"config_{stage}.yaml").write_text(text, encoding="utf-8")
+        name = f"config_{getattr(stage, 'value', stage)}.yaml"  # Lightning hands in an enumeration
+        (folder / name).write_text(text, encoding="utf-8")
         if isinstance(trainer.logger, TrackingLogger):
             trainer.logger.start()
-            trainer.logger.log_text(text, f"config_{stage}.yaml")
+            trainer.logger.log_text(text, name)

@@ -89,7 +89,8 @@ class R1OmniCLI(LightningCLI):
         resumes = config.get("ckpt_path") is not None or self.subcommand != "fit"
         run_dir = Path(config.trainer.default_root_dir or ".")
         logger = TrackingLogger(run, run_dir, continue_run=resumes)
-        trainer = super().instantiate_trainer(logger=logger, **kwargs)
+        # Off: Lightning would add a ModelCheckpoint of its own beside ours.
+        trainer = super().instantiate_trainer(logger=logger, enable_checkpointing=False, **kwargs)
         if self.subcommand == "fit":
             trainer.callbacks += [  # type: ignore[attr-defined]
                 LearningRateMonitor(logging_interval="step"),
