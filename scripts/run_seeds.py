@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/seeds"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")
+    parser.add_argument("--note", default="", help="a sentence on how the machine was used")
     options = parser.parse_args()
     tables = {}
     for seed in options.seeds:
@@ -33,11 +34,11 @@ def main() -> None:
             command = [sys.executable, "scripts/run_table.py", "--out", folder, "--seed", seed]
             subprocess.run([str(word) for word in command], cwd=ROOT, check=True)
         tables[seed] = json.loads((folder / "results.json").read_text())
-    options.page.write_text(write_page(tables), encoding="utf-8")
+    options.page.write_text(write_page(tables, options.note), encoding="utf-8")
     print(f"wrote {options.page}")
 
 
-def write_page(tables: dict[int, dict[str, Any]]) -> str:
+def write_page(tables: dict[int, dict[str, Any]], note: str) -> str:
     """The page as Markdown."""
     seeds = ", ".join(map(str, tables))
     models = [row["model"] for row in next(iter(tables.values()))["rows"]]
@@ -77,6 +78,7 @@ def write_page(tables: dict[int, dict[str, Any]]) -> str:
         "## Cost",
         "",
         *_costs(tables),
+        *([note] if note else []),
         "",
     ]
     return "\n".join(sections)
