@@ -67,6 +67,13 @@ class MediaConfig:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def normalise_frames(frames: Tensor, config: MediaConfig) -> Tensor:
+    """uint8 [..., 3, H, W] -> float32 pixel_values (x / 255 - mean) / std, same device."""
+    mean = torch.tensor(config.image_mean, device=frames.device).view(3, 1, 1)
+    std = torch.tensor(config.image_std, device=frames.device).view(3, 1, 1)
+    return (frames.float() / 255.0 - mean) / std
+
+
 class MediaProcessor:
     """Decodes and processes clips by one `MediaConfig`. Holds no state besides the filters."""
 
@@ -148,9 +155,7 @@ class MediaProcessor:
 
     def normalise(self, frames: Tensor) -> Tensor:
         """uint8 [..., 3, H, W] -> float32 pixel_values (x / 255 - mean) / std, same device."""
-        mean = torch.tensor(self.config.image_mean, device=frames.device).view(3, 1, 1)
-        std = torch.tensor(self.config.image_std, device=frames.device).view(3, 1, 1)
-        return (frames.float() / 255.0 - mean) / std
+        return normalise_frames(frames, self.config)
 
     def mel(self, waveform: Tensor) -> Tensor:
         """float [S] at `sampling_rate_hz` -> float32 [M, F]."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, Qwen2Model
 
+from r1omni.media.processor import normalise_frames
 from r1omni.models.config import OmniConfig
 from r1omni.models.projector import Gate, VideoProjector, audio_projector
 from r1omni.models.towers import AudioTower, TextTower, VisionTower
@@ -115,9 +116,7 @@ class OmniModel(nn.Module):
     def _normalised(self, frames: Tensor) -> Tensor:
         if frames.dtype != torch.uint8:
             return frames
-        mean = torch.tensor(self.config.media.image_mean, device=self.device)
-        std = torch.tensor(self.config.media.image_std, device=self.device)
-        return (frames.float() / 255 - mean[:, None, None]) / std[:, None, None]
+        return normalise_frames(frames, self.config.media)
 
     def _encode_mels(self, mels: list[Tensor]) -> list[Tensor]:
         """float [M, F] each, to [La, Da] each."""

@@ -7,7 +7,6 @@ sound frames); the heads are thrown away.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,8 +21,6 @@ from r1omni.models.pipeline import R1Omni
 from r1omni.training.optimization import OptimizerConfig, warmup_cosine
 from r1omni.world.cues import FACE_VALUES, VOICE_VALUES
 from r1omni.world.perception import Percept, render_percepts
-
-logger = logging.getLogger(__name__)
 
 _BATCH_SIZE = 32
 _RATE = OptimizerConfig(learning_rate=2e-3, warmup_share=0.1)
