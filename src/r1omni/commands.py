@@ -133,7 +133,7 @@ def report(args: list[str]) -> None:
     parser.add_argument("--runs", nargs="+", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--world", type=Path, default=None, help="mini-world folder, for ceilings")
-    parser.add_argument("--seconds", type=Path, default=None, help="JSON of seconds by stage")
+    parser.add_argument("--costs", type=Path, default=None, help="JSON of times and memory")
     parser.add_argument("--tracking-uri", default="sqlite:///mlflow.db")
     options = parser.parse_args(args)
     runs = {}
@@ -145,7 +145,7 @@ def report(args: list[str]) -> None:
     from r1omni.analysis.report import table_text, write_report
 
     results = write_report(
-        runs, options.out, options.world, options.seconds, tracking_uri=options.tracking_uri
+        runs, options.out, options.world, options.costs, tracking_uri=options.tracking_uri
     )
     print(table_text(results))
     print(f"\n{options.out / 'report.html'} is the page; `mlflow ui` shows the runs")

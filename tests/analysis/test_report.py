@@ -16,6 +16,11 @@ from r1omni.analysis.report import write_report
 from r1omni.types import UsageError
 
 CEILING = {"dfew": {"video": 0.85, "audio": 0.84, "video_audio": 0.986}}
+COSTS = {
+    "seconds": {"fit R1-Omni": 61.0, "create": 2.5},
+    "elapsed_seconds": 62.0,
+    "peak_memory_gib": 3.25,
+}
 _VOID = {"meta", "img", "br"}
 
 
@@ -59,7 +64,7 @@ class Written:
     out: Path
     uri: str
     world: Path
-    seconds: Path
+    costs: Path
 
     @property
     def page(self) -> str:
@@ -79,10 +84,10 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     world.mkdir()
     facts = {"seed": 7, "counts": {"total": 123}, "ceiling": CEILING}
     (world / "world.json").write_text(json.dumps(facts))
-    seconds = root / "seconds.json"
-    seconds.write_text(json.dumps({"fit R1-Omni": 61.0, "create": 2.5, "peak_memory_gib": 3.25}))
-    result = Written(runs, root / "out", uri, world, seconds)
-    write_report(runs, result.out, world, seconds, tracking_uri=uri)
+    costs = root / "costs.json"
+    costs.write_text(json.dumps(COSTS))
+    result = Written(runs, root / "out", uri, world, costs)
+    write_report(runs, result.out, world, costs, tracking_uri=uri)
     return result
 
 
@@ -105,8 +110,7 @@ def test_results_json_has_the_agreed_form(written: Written) -> None:
             expected = {key: tested[name][condition][key] for key in ("war", "uar")}
             assert row[name][condition] == expected
         assert row[name]["label_set"] == name
-    assert results["seconds"] == {"fit R1-Omni": 61.0, "create": 2.5}
-    assert results["peak_memory_gib"] == 3.25
+    assert {key: results[key] for key in COSTS} == COSTS
     assert results["ceiling"] == CEILING
 
 
@@ -207,7 +211,7 @@ def test_a_page_without_store_predictions_or_conditions(written: Written, tmp_pa
 
 
 def test_the_same_runs_give_the_same_page(written: Written, tmp_path: Path) -> None:
-    write_report(written.runs, tmp_path, written.world, written.seconds, tracking_uri=written.uri)
+    write_report(written.runs, tmp_path, written.world, written.costs, tracking_uri=written.uri)
     assert (tmp_path / "report.html").read_text() == written.page
 
 
@@ -234,10 +238,13 @@ def test_broken_results_are_refused(tmp_path: Path, content: str, complaint: str
         write_report({"R1-Omni": tmp_path / "run"}, tmp_path / "out")
 
 
-def test_missing_world_or_seconds_are_refused(written: Written, tmp_path: Path) -> None:
+def test_missing_world_or_costs_are_refused(written: Written, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"world\.json: there is no such file"):
         write_report(written.runs, tmp_path, world=tmp_path)
     with pytest.raises(UsageError, match=r"none\.json: there is no such file"):
-        write_report(written.runs, tmp_path, seconds=tmp_path / "none.json")
+        write_report(written.runs, tmp_path, costs=tmp_path / "none.json")
+    (tmp_path / "other.json").write_text('{"synthesize": 61.0}')
+    with pytest.raises(UsageError, match=r"other\.json: not the costs of a table"):
+        write_report(written.runs, tmp_path, costs=tmp_path / "other.json")
     with pytest.raises(UsageError, match="there is no run"):
         write_report({}, tmp_path)

@@ -2,26 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+from pathlib import Path
+
 from r1omni.analysis.markup import paragraph, row, section
+from r1omni.analysis.runs import read_json
+from r1omni.types import UsageError
 
 
-def costs_section(seconds: dict[str, float], peak_memory_gib: float | None) -> str:
+@dataclass(frozen=True)
+class Costs:
+    """What the runs took.
+
+    Attributes:
+        seconds: by stage, in the order in which the stages ended.
+        elapsed_seconds: of all stages on the clock; less than their sum where some ran side by
+            side. None where unknown.
+        peak_memory_gib: largest resident memory of any process, or None where unknown.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    elapsed_seconds: float | None = None
+    peak_memory_gib: float | None = None
+
+
+def read_costs(file: Path) -> Costs:
+    """Read costs from JSON.
+
+    Raises:
+        UsageError: no such file, or another form.
+    """
+    content = read_json(file)
+    try:
+        return Costs(**content)
+    except TypeError as error:
+        raise UsageError(
+            f"{file}: not the costs of a table; they have the keys seconds, elapsed_seconds and "
+            "peak_memory_gib"
+        ) from error
+
+
+def costs_section(costs: Costs) -> str:
     """Seconds by stage and peak memory."""
-    if not seconds:
+    if not costs.seconds:
         return section("costs", "Time and memory", paragraph("No times were recorded.", "gap"))
-    total = sum(seconds.values())
+    total = sum(costs.seconds.values())
     rows = [
         row(
             name,
             [_duration(value), f'<span class="bar" style="--share:{value / total:.3f}"></span>'],
         )
-        for name, value in seconds.items()
+        for name, value in costs.seconds.items()
     ]
-    rows.append(row("in all", [_duration(total), ""], "subject"))
+    if costs.elapsed_seconds is not None:
+        rows.append(row("on the clock", [_duration(costs.elapsed_seconds), ""], "subject"))
     memory = (
         "Peak memory is unknown."
-        if peak_memory_gib is None
-        else f"Peak memory of a process: {peak_memory_gib:.2f} GiB."
+        if costs.peak_memory_gib is None
+        else f"Peak memory of a process: {costs.peak_memory_gib:.2f} GiB."
     )
     return section(
         "costs",
@@ -29,7 +67,7 @@ def costs_section(seconds: dict[str, float], peak_memory_gib: float | None) -> s
         '<table class="figures costs"><caption class="hidden">Time by stage</caption><thead><tr>'
         '<th scope="col">Stage</th><th scope="col">Time</th><th scope="col">Share</th></tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>",
-        paragraph(memory + " Only finished commands count; wall-clock time.", "note"),
+        paragraph(memory + " Only finished commands count; some ran side by side.", "note"),
     )
 
 

@@ -6,12 +6,12 @@ python -m r1omni report --out OUT --runs HumanOmni=outputs/base R1-Omni=outputs/
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from r1omni.analysis.clips import clips_section
-from r1omni.analysis.costs import costs_section
+from r1omni.analysis.costs import Costs, costs_section, read_costs
 from r1omni.analysis.curves import curves_section
 from r1omni.analysis.differences import Difference, differences
 from r1omni.analysis.media import conditions_section
@@ -23,27 +23,12 @@ from r1omni.analysis.summary import summary_section
 from r1omni.analysis.table import results_section
 from r1omni.types import UsageError
 
-PEAK_MEMORY = "peak_memory_gib"
-
-
-@dataclass(frozen=True)
-class Costs:
-    """What the runs took.
-
-    Attributes:
-        seconds: by stage, in the order of the stages.
-        peak_memory_gib: largest resident memory of any process, or None where unknown.
-    """
-
-    seconds: dict[str, float]
-    peak_memory_gib: float | None
-
 
 def write_report(
     runs: dict[str, Path],
     out: Path,
     world: Path | None = None,
-    seconds: Path | None = None,
+    costs: Path | None = None,
     *,
     tracking_uri: str = "sqlite:///mlflow.db",
 ) -> dict[str, Any]:
@@ -53,7 +38,7 @@ def write_report(
         runs: run folders by the model's name in the table; each was tested.
         out: folder to write.
         world: mini-world folder, for the ceilings.
-        seconds: JSON file of seconds by stage, and `peak_memory_gib`.
+        costs: JSON file of what the runs took, of the form of `Costs`.
         tracking_uri: MLflow store of the runs' curves.
 
     Returns:
@@ -68,14 +53,13 @@ def write_report(
     if not any(run.sets for run in evaluated):
         raise UsageError("no run has a test set with labels; there is nothing to report")
     world_facts = None if world is None else read_json(world / "world.json")
-    costs = _read_costs(seconds)
+    spent = Costs() if costs is None else read_costs(costs)
     results = {
         "rows": [result_row(run) for run in evaluated],
-        "seconds": costs.seconds,
-        PEAK_MEMORY: costs.peak_memory_gib,
+        **asdict(spent),
         "ceiling": None if world_facts is None else world_facts.get("ceiling"),
     }
-    text = _render(evaluated, world_facts, costs, tracking_uri)
+    text = _render(evaluated, world_facts, spent, tracking_uri)
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     (out / "report.html").write_text(text, encoding="utf-8")
@@ -100,12 +84,6 @@ def table_text(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _read_costs(file: Path | None) -> Costs:
-    content = {} if file is None else dict(read_json(file))
-    peak = content.pop(PEAK_MEMORY, None)
-    return Costs({name: float(value) for name, value in content.items()}, peak)
-
-
 def _render(
     runs: list[EvaluatedRun],
     world: dict[str, Any] | None,
@@ -124,7 +102,7 @@ def _render(
             confusion_section(runs),
             curves_section(runs, tracking_uri),
             clips_section(runs, synthetic=world is not None),
-            costs_section(costs.seconds, costs.peak_memory_gib),
+            costs_section(costs),
             notes_section(runs, found),
         ],
     )
