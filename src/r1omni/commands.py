@@ -82,7 +82,8 @@ def pretrain_towers(args: list[str]) -> None:
     parser.add_argument("--model", type=Path, required=True, help="model folder to start from")
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
     parser.add_argument("--clips", type=int, default=2000, help="rendered clips")
-    parser.add_argument("--steps", type=int, default=900, help="optimizer steps for each tower")
+    parser.add_argument("--vision-steps", type=int, default=1500, help="optimizer steps")
+    parser.add_argument("--audio-steps", type=int, default=900, help="optimizer steps")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(args)
     if options.out.exists():
@@ -90,7 +91,12 @@ def pretrain_towers(args: list[str]) -> None:
     from r1omni.training.towers import pretrain_towers as train
 
     accuracy = train(
-        options.model, options.out, clips=options.clips, steps=options.steps, seed=options.seed
+        options.model,
+        options.out,
+        clips=options.clips,
+        vision_steps=options.vision_steps,
+        audio_steps=options.audio_steps,
+        seed=options.seed,
     )
     print(json.dumps({"held_out_accuracy": {k: round(v, 3) for k, v in accuracy.items()}}))
 

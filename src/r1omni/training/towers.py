@@ -7,7 +7,11 @@ sound frames); the heads are thrown away.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from r1omni.media.processor import MediaProcessor
 from r1omni.models.checkpoint import save_model
 from r1omni.models.pipeline import R1Omni
 from r1omni.training.optimization import OptimizerConfig, warmup_cosine
@@ -31,8 +36,43 @@ _MAX_SHIFT_FRAMES = 10
 _LIGHT = 0.2
 
 
+@dataclass(frozen=True)
+class TowerTask:
+    """One tower and what it is trained on.
+
+    Attributes:
+        name: for the progress bar.
+        tower: the module, trained in place in a process of its own.
+        inputs: [N, ...], what is kept of each clip; no tensor, which would travel to the process
+            through shared memory, and containers have little of that.
+        view: chosen inputs and whether to jitter them, to what the tower reads.
+        labels: long [N, attributes], the index of each attribute's word.
+        num_words: words of each attribute.
+        steps: optimizer steps.
+        seed: of heads, batches and jitter.
+        bar: line of the progress bar.
+    """
+
+    name: str
+    tower: nn.Module
+    inputs: np.ndarray
+    view: Callable[[Tensor, bool], Tensor]
+    labels: Tensor
+    num_words: tuple[int, ...]
+    steps: int
+    seed: int
+    bar: int
+
+
 def pretrain_towers(
-    model: Path, out: Path, *, clips: int, steps: int, seed: int, num_workers: int = 2
+    model: Path,
+    out: Path,
+    *,
+    clips: int,
+    vision_steps: int,
+    audio_steps: int,
+    seed: int,
+    num_workers: int = 2,
 ) -> dict[str, float]:
     """Train the vision and the audio tower of a fresh model folder, and write it to `out`.
 
@@ -40,7 +80,8 @@ def pretrain_towers(
         model: model folder to start from.
         out: model folder to write.
         clips: rendered clips.
-        steps: optimizer steps for each tower.
+        vision_steps: optimizer steps for the vision tower.
+        audio_steps: optimizer steps for the audio tower.
         seed: of the clips and of the training.
         num_workers: processes that render.
 
@@ -50,38 +91,49 @@ def pretrain_towers(
     omni = R1Omni.from_pretrained(model)
     config = omni.model.config.media
     percepts = render_percepts(clips, config.num_frames, seed, num_workers)
-    torch.manual_seed(seed)
     frames = torch.stack([omni.processor.fit_frames(p.frames) for p in percepts])
-    faces = torch.tensor([p.face for p in percepts])
-    seen = _train(
-        omni.model.vision_tower,
-        lambda chosen, jitter: _pixels(omni, frames[chosen], jitter),
-        faces,
-        [len(words) for words in FACE_VALUES.values()],
-        steps,
-        "vision tower",
-    )
     mels = torch.stack([omni.processor.mel(_waveform(p)) for p in percepts])
-    voices = torch.tensor([p.voice for p in percepts])
-    heard = _train(
-        omni.model.audio_tower,
-        lambda chosen, jitter: _shifted(mels[chosen], jitter),
-        voices,
-        [len(words) for words in VOICE_VALUES.values()],
-        steps,
-        "audio tower",
+    vision = TowerTask(
+        name="vision tower",
+        tower=omni.model.vision_tower,
+        inputs=frames.numpy(),
+        view=partial(_pixels, omni.processor),
+        labels=torch.tensor([p.face for p in percepts]),
+        num_words=tuple(map(len, FACE_VALUES.values())),
+        steps=vision_steps,
+        seed=seed,
+        bar=0,
     )
+    audio = TowerTask(
+        name="audio tower",
+        tower=omni.model.audio_tower,
+        inputs=mels.numpy(),
+        view=_shifted,
+        labels=torch.tensor([p.voice for p in percepts]),
+        num_words=tuple(map(len, VOICE_VALUES.values())),
+        steps=audio_steps,
+        seed=seed,
+        bar=1,
+    )
+    accuracies: list[float] = []
+    # Side by side: towers this small gain nothing from a second thread.
+    context = multiprocessing.get_context("forkserver")
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        for task, trained in zip((vision, audio), pool.map(_train, (vision, audio)), strict=True):
+            weights, accuracy = trained
+            task.tower.load_state_dict(weights)
+            accuracies += accuracy
     save_model(omni.model, omni.folder, out)
-    return dict(zip((*FACE_VALUES, *VOICE_VALUES), (*seen, *heard), strict=True))
+    return dict(zip((*FACE_VALUES, *VOICE_VALUES), accuracies, strict=True))
 
 
 def _waveform(percept: Percept) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(percept.waveform, dtype=np.float32))
 
 
-def _pixels(omni: R1Omni, frames: Tensor, jitter: bool) -> Tensor:
+def _pixels(processor: MediaProcessor, frames: Tensor, jitter: bool) -> Tensor:
     """uint8 [n, T, 3, H, W] to float [n, T, 3, H, W]; jitter moves the picture and the light."""
-    pixels = omni.processor.normalise(frames)
+    pixels = processor.normalise(frames)
     if not jitter:
         return pixels
     shift = torch.randint(-_MAX_SHIFT_PX, _MAX_SHIFT_PX + 1, (2,)).tolist()
@@ -105,30 +157,27 @@ def _features(tower: nn.Module, inputs: Tensor) -> Tensor:
     return patches.mean(dim=1).flatten(1)
 
 
-def _train(
-    tower: nn.Module,
-    inputs: Callable[[Tensor, bool], Tensor],
-    labels: Tensor,
-    num_words: Sequence[int],
-    steps: int,
-    name: str,
-) -> list[float]:
-    """Train one tower; returns the held-out accuracy of each attribute."""
+def _train(task: TowerTask) -> tuple[dict[str, Tensor], list[float]]:
+    """Train one tower; returns its weights and the held-out accuracy of each attribute."""
+    torch.set_num_threads(1)
+    torch.manual_seed(task.seed)
+    tower, inputs, labels = task.tower, torch.from_numpy(task.inputs), task.labels
     held_out = torch.arange(max(1, len(labels) // _HELD_OUT))
     with torch.no_grad():
-        width = _features(tower, inputs(held_out[:1], False)).shape[-1]
+        width = _features(tower, task.view(inputs[held_out[:1]], False)).shape[-1]
     norm = nn.LayerNorm(width)
-    heads = nn.ModuleList(nn.Linear(width, count) for count in num_words)
+    heads = nn.ModuleList(nn.Linear(width, count) for count in task.num_words)
     parameters = [
         p for module in (tower, norm, heads) for p in module.parameters() if p.requires_grad
     ]
     optimizer = torch.optim.AdamW(
         parameters, lr=_RATE.learning_rate, weight_decay=0.05, betas=(0.9, 0.98)
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(_RATE, steps))
-    for _ in tqdm(range(steps), desc=f"pretraining the {name}", unit="step"):
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(_RATE, task.steps))
+    description = f"pretraining the {task.name}"
+    for _ in tqdm(range(task.steps), desc=description, unit="step", position=task.bar):
         chosen = torch.randint(len(held_out), len(labels), (_BATCH_SIZE,))
-        features = norm(_features(tower, inputs(chosen, True)))
+        features = norm(_features(tower, task.view(inputs[chosen], True)))
         losses = [
             F.cross_entropy(head(features), labels[chosen, column])
             for column, head in enumerate(heads)
@@ -139,6 +188,7 @@ def _train(
         optimizer.step()
         schedule.step()
     with torch.no_grad():
-        features = norm(_features(tower, inputs(held_out, False)))
+        features = norm(_features(tower, task.view(inputs[held_out], False)))
         guesses = torch.stack([head(features).argmax(dim=1) for head in heads], dim=1)
-    return (guesses == labels[held_out]).float().mean(dim=0).tolist()
+    accuracy = (guesses == labels[held_out]).float().mean(dim=0).tolist()
+    return tower.state_dict(), accuracy

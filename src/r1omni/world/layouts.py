@@ -17,10 +17,10 @@ from r1omni.world.story import class_sets
 SHARES: dict[str, int] = {
     "dfew/train": 400,
     "dfew/test": 280,
-    "mafw/train": 320,
+    "mafw/train": 344,
     "mafw/test": 140,
     "ravdess": 180,
-    "emer": 50,
+    "emer": 26,
     "humanomni/reasoning": 40,
     "humanomni/emotions": 70,
     "humanomni/captions": 520,

@@ -2,7 +2,9 @@
 
 The released towers, SigLIP and Whisper, come pretrained on the whole web. The mini-world's towers
 get a pretraining of the same kind, small: clips with random, independent cues, named by their cue
-words. No emotion is drawn or named here, and no clip is a clip of a dataset.
+words. No emotion is drawn or named here, and no clip is a clip of a dataset. Both drawing styles,
+both ranges of voices and both shapes of frame occur, as the web holds more than any one dataset:
+what is out of distribution in RAVDESS is so for everything that is trained after the towers.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from r1omni.world.render import draw_frames, limit_threads
 from r1omni.world.voice import speak
 
 _CHUNK = 8
+_SQUARE = (96, 96)
+_WIDE = (128, 96)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,15 @@ def render_percepts(count: int, num_frames: int, seed: int, num_workers: int) ->
 
 
 def _render(index: int, *, num_frames: int, seed: int) -> Percept:
-    plan = plan_random_cues(seed=seed, dataset="percepts", index=index, path="")
+    # Style by the index, shape by its quarter, so that all four combinations occur.
+    plan = plan_random_cues(
+        seed=seed,
+        dataset="percepts",
+        index=index,
+        path="",
+        size=_WIDE if index // 4 % 4 == 3 else _SQUARE,
+        style="sketch" if index % 4 == 3 else "painted",
+    )
     speech = speak(
         plan.parameters,
         base_pitch_hz=plan.person.base_pitch_hz,

@@ -110,11 +110,20 @@ def plan_emotion(
                    dataset=dataset, index=index, path=path, size=size)  # fmt: skip
 
 
-def plan_random_cues(*, seed: int, dataset: str, index: int, path: str) -> ClipPlan:
+def plan_random_cues(
+    *,
+    seed: int,
+    dataset: str,
+    index: int,
+    path: str,
+    size: tuple[int, int] = (96, 96),
+    style: str = "painted",
+) -> ClipPlan:
     """A clip whose attributes are independent of each other and of any emotion."""
     rng = clip_rng(seed, dataset, index)
     return _finish(rng, ("", ""), random_face_cues(rng), random_voice_cues(rng), "", seed=seed,
-                   dataset=dataset, index=index, path=path, size=(96, 96))  # fmt: skip
+                   dataset=dataset, index=index, path=path, size=size,
+                   style=style)  # fmt: skip
 
 
 def _finish(
@@ -129,6 +138,7 @@ def _finish(
     index: int,
     path: str,
     size: tuple[int, int],
+    style: str = "painted",
 ) -> ClipPlan:
     return ClipPlan(
         dataset=dataset,
@@ -139,7 +149,7 @@ def _finish(
         face=face,
         voice=voice,
         parameters=vary_voice(voice_parameters(voice), rng),
-        person=draw_person(rng),
+        person=draw_person(rng, style=style),
         take=draw_take(rng),
         duration_s=float(np.round(rng.uniform(2.0, 3.0), 1)),
         frame_rate_millihz=int(rng.choice(_FRAME_RATES_MILLIHZ)),
