@@ -11,8 +11,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from r1omni.models import R1Omni
+from r1omni.models.attention import PackedRows, packed_attention
 from r1omni.models.omni import pad_embeds
-from r1omni.models.packed import completion_logps, packed_attention
+from r1omni.models.packed import completion_logps
 
 LENGTH = 7
 
@@ -115,27 +116,35 @@ def test_siblings_do_not_see_each_other(tiny: R1Omni) -> None:
     assert not torch.equal(after[1::3], before[1::3])
 
 
-def test_packed_attention_by_hand() -> None:
-    # Prompt of two tokens and one of padding; two completions of two tokens, the second cut to 1.
-    prompt = torch.tensor([[True, True, False]])
-    completion = torch.tensor([[True, True, True, False]])
-    wanted = [
-        # p1 p2  _ a1 a2 b1  _
-        [1, 0, 0, 0, 0, 0, 0],  # p1
-        [1, 1, 0, 0, 0, 0, 0],  # p2
-        [1, 1, 1, 0, 0, 0, 0],  # padding sees itself, so that its row is not empty
-        [1, 1, 0, 1, 0, 0, 0],  # a1
-        [1, 1, 0, 1, 1, 0, 0],  # a2
-        [1, 1, 0, 0, 0, 1, 0],  # b1 sees neither a1 nor a2
-        [1, 1, 0, 0, 0, 0, 1],  # padding
-    ]
-    attention = packed_attention(prompt, completion, group_size=2)
-    assert attention.shape == (1, 1, 7, 7) and attention.dtype == torch.bool
-    assert attention[0, 0].int().tolist() == wanted
+def test_visible_by_hand() -> None:
+    # Prompts of two tokens and of one, two completions each of up to three tokens.
+    prompts = torch.tensor([[True, True], [True, False]])
+    rows = PackedRows.of(prompts, completion_length=3, group_size=2, dtype=torch.float32)
+    assert rows.bias.shape == (4, 1, 3, 5)
+    first = [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
+    second = [[1, 0, 1, 0, 0], [1, 0, 1, 1, 0], [1, 0, 1, 1, 1]]
+    assert (rows.bias == 0).int()[:, 0].tolist() == [first, first, second, second]
+    assert rows.bias[rows.bias != 0].isneginf().all()
 
 
-def test_packed_attention_of_one_completion_is_causal() -> None:
-    attention = packed_attention(
-        torch.ones(2, 3, dtype=torch.bool), torch.ones(2, 4, dtype=torch.bool), group_size=1
-    )
-    assert torch.equal(attention, torch.ones(2, 1, 7, 7).tril().bool())
+def test_attention_equals_a_square_mask() -> None:
+    torch.manual_seed(0)
+    batch, heads, prompt_length, group_size, length, width = 2, 4, 5, 3, 4, 8
+    total = prompt_length + group_size * length
+    query = torch.randn(batch, heads, total, width, dtype=torch.float64)
+    key, value = torch.randn(2, batch, heads // 2, total, width, dtype=torch.float64)
+    prompts = torch.arange(prompt_length)[None] < torch.tensor([5, 3])[:, None]
+    rows = PackedRows.of(prompts, length, group_size, torch.float64)
+    found, _ = packed_attention(torch.nn.Identity(), query, key, value, rows, scaling=0.3)
+
+    member = torch.cat([torch.zeros(prompt_length), torch.arange(1, 4).repeat_interleave(length)])
+    same = (member[None] == member[:, None]) | (member[None] == 0)
+    square = (same & torch.ones(total, total).tril().bool()).repeat(batch, 1, 1)
+    square[:, :, :prompt_length] &= prompts[:, None]
+    square |= torch.eye(total).bool()
+    wide = (t.repeat_interleave(2, dim=1) for t in (key, value))
+    wanted = torch.nn.functional.scaled_dot_product_attention(
+        query, *wide, attn_mask=square[:, None], scale=0.3
+    ).transpose(1, 2)
+    counts = torch.cat([prompts, torch.ones(batch, group_size * length).bool()], dim=1)
+    assert_close(found[counts], wanted[counts])

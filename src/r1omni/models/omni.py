@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, Qwen2Model
 
 from r1omni.media.processor import normalise_frames
+from r1omni.models.attention import PACKED_ATTENTION, PackedRows
 from r1omni.models.config import OmniConfig
 from r1omni.models.projector import Gate, VideoProjector, audio_projector
 from r1omni.models.towers import AudioTower, TextTower, VisionTower
@@ -67,6 +68,7 @@ class OmniModel(nn.Module):
         self.video_projector = VideoProjector(config.vision.hidden_size, width)
         self.audio_projector = audio_projector(config.audio.d_model, width)
         self.language_model = Qwen2Model(config.language)
+        self.language_model.set_attn_implementation(PACKED_ATTENTION)
         self.lm_head = nn.Linear(width, config.language.vocab_size, bias=False)
         if config.language.tie_word_embeddings:
             self.lm_head.weight = self.language_model.embed_tokens.weight
@@ -186,18 +188,18 @@ class OmniModel(nn.Module):
     def hidden_states(
         self,
         embedded: Embedded,
-        attention: Tensor | None = None,
+        packed: PackedRows | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
         """Last hidden states of the language model, float [B, L, D].
 
         Args:
             embedded: the sequences.
-            attention: bool [B, 1, L, K], which key each query may see; None = causal over
-                the tokens that `embedded.mask` marks.
+            packed: how the sequences are packed; None = each is one text, causal over the
+                tokens that `embedded.mask` marks.
             cache: keys and values of earlier tokens, extended in place.
         """
-        mask = embedded.mask if attention is None else {"full_attention": attention}
+        mask = embedded.mask if packed is None else {"full_attention": packed}
         return self.language_model(
             inputs_embeds=embedded.embeds,
             attention_mask=mask,

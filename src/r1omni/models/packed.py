@@ -12,44 +12,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from r1omni.models.attention import PackedRows
 from r1omni.models.omni import Embedded, OmniModel, pad_embeds
 from r1omni.ops.logprobs import entropy as token_entropy
 from r1omni.ops.logprobs import selective_logprob
 
-PROMPT = 0
-PADDING = -1
-
-
-def packed_attention(prompt_mask: Tensor, completion_mask: Tensor, group_size: int) -> Tensor:
-    """Which key each query of a packed row may see.
-
-    Args:
-        prompt_mask: bool [B, P].
-        completion_mask: bool [B, G * C], group members one after the other.
-        group_size: G.
-
-    Returns:
-        bool [B, 1, P + G*C, P + G*C]; every query sees itself, so no row is empty.
-    """
-    batch, prompt_length = prompt_mask.shape
-    device = prompt_mask.device
-    completion_length = completion_mask.shape[1] // group_size
-    members = torch.arange(1, group_size + 1, device=device).repeat_interleave(completion_length)
-    segments = torch.cat([torch.full((prompt_length,), PROMPT, device=device), members])
-    valid = torch.cat([prompt_mask, completion_mask], dim=1)
-    segments = segments.expand(batch, -1).masked_fill(~valid, PADDING)  # [B, L]
-
-    length = segments.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
-    key, query = segments[:, None, :], segments[:, :, None]
-    allowed = ((key == query) | (key == PROMPT)) & (key != PADDING) & causal
-    allowed |= torch.eye(length, dtype=torch.bool, device=device)
-    return allowed[:, None]
-
 
 def pack(
     prompts: Sequence[Tensor], completions: Tensor, mask: Tensor, group_size: int
-) -> tuple[Embedded, Tensor, Tensor]:
+) -> tuple[Embedded, PackedRows, Tensor]:
     """Packed rows ready for the language model.
 
     Args:
@@ -59,7 +30,7 @@ def pack(
         group_size: G.
 
     Returns:
-        the packed batch, its attention [B, 1, L, L], and the prompt lengths, long [B].
+        the packed batch, what sees what in it, and the prompt lengths, long [B].
     """
     left = pad_embeds(prompts)
     batch = len(prompts)
@@ -71,7 +42,8 @@ def pack(
         mask=torch.cat([left.mask, mask.reshape(batch, -1)], dim=1),
         positions=torch.cat([left.positions, lengths[:, None] + steps[None]], dim=1),
     )
-    return embedded, packed_attention(left.mask, mask.reshape(batch, -1), group_size), lengths
+    rows = PackedRows.of(left.mask, completion_length, group_size, left.embeds.dtype)
+    return embedded, rows, lengths
 
 
 def completion_logps(
@@ -102,13 +74,12 @@ def completion_logps(
     num_completions, completion_length = completion_ids.shape
     group_size = num_completions // len(prompts)
     completions = model.embed_tokens(completion_ids)
-    embedded, attention, lengths = pack(prompts, completions, mask, group_size)
-    hidden = model.hidden_states(embedded, attention)
+    embedded, rows, lengths = pack(prompts, completions, mask, group_size)
+    hidden = model.hidden_states(embedded, rows)
 
     batch = len(prompts)
-    rows = torch.arange(batch, device=hidden.device)
     # Token 0 of a completion is predicted by the prompt's last token, token j by token j - 1.
-    first = hidden[rows, lengths - 1]  # [B, D]
+    first = hidden[torch.arange(batch, device=hidden.device), lengths - 1]  # [B, D]
     later = hidden[:, -group_size * completion_length :].unflatten(
         1, (group_size, completion_length)
     )
