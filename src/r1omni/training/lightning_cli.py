@@ -32,7 +32,7 @@ _EXPECTED_WARNINGS = (
     ".*across ranks is zero.*",
     ".*in eval mode at the start of training.*",
     ".*You have overridden `transfer_batch_to_device`.*",
-    ".*`LeafSpec` is deprecated.*",
+    ".*LeafSpec.* is deprecated.*",
 )
 
 

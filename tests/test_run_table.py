@@ -1,0 +1,58 @@
+"""scripts/run_table.py: what is left to do, and what happens when a command fails."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "run_table.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("run_table", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_is_done_is_not_done_again(script: ModuleType, tmp_path: Path) -> None:
+    table = script.Table(tmp_path, seed=7, clips=100)
+    (fresh,) = table.fit(script.GRPO)
+    assert fresh.name == "fit R1-Omni" and "--ckpt_path" not in fresh.args
+    assert fresh.args[fresh.args.index("--model.init_args.grpo.seed") + 1] == "7"
+    assert "--model.init_args.grpo.seed" not in table.fit(script.BASE)[0].args
+
+    (tmp_path / "r1omni/checkpoints").mkdir(parents=True)
+    (tmp_path / "r1omni/checkpoints/step_000100.ckpt").touch()
+    (resumed,) = table.fit(script.GRPO)
+    assert resumed.args[-2:] == ("--ckpt_path", "last")
+
+    (tmp_path / "r1omni/model").mkdir()
+    assert table.fit(script.GRPO) == []
+    assert len(table.test(script.GRPO)) == 1
+    (tmp_path / "r1omni/test").mkdir()
+    (tmp_path / "r1omni/test/results.json").touch()
+    assert table.test(script.GRPO) == []
+
+
+def test_a_failing_command_stops_the_table_with_its_status(
+    script: ModuleType, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = script.Table(tmp_path, seed=0, clips=100)
+    good, bad = script.Command("good one", ("--help",)), script.Command("bad one", ("nonsense",))
+    with pytest.raises(SystemExit) as stopped:
+        table.run(good, bad)
+    assert stopped.value.code == 2
+    assert "unknown command 'nonsense'" in (tmp_path / "bad_one.log").read_text()
+    assert "bad one failed with status 2" in capfd.readouterr().err
+    costs = json.loads((tmp_path / "costs.json").read_text())
+    assert list(costs["seconds"]) == ["good one"]
+    assert costs["elapsed_seconds"] > 0 and costs["peak_memory_gib"] > 0.01
