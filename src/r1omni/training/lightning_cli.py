@@ -21,11 +21,13 @@ from r1omni.training.callbacks import (
 )
 from r1omni.training.logger import RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule
+from r1omni.training.progress import StepProgressBar
 from r1omni.types import UsageError
 
 # What Lightning warns of and we mean: reading a cache needs no workers, the words of the command
 # line are in `args` too, a run may have no validation set, the model stays in evaluation mode so
-# that sampling and log-probabilities agree, and the model moves a batch by itself.
+# that sampling and log-probabilities agree, the model moves a batch by itself, and logging counts
+# optimizer steps over all epochs, however short.
 _EXPECTED_WARNINGS = (
     ".*does not have many workers.*",
     ".*args parameter is intended.*",
@@ -33,6 +35,7 @@ _EXPECTED_WARNINGS = (
     ".*in eval mode at the start of training.*",
     ".*You have overridden `transfer_batch_to_device`.*",
     ".*LeafSpec.* is deprecated.*",
+    ".*smaller than the logging interval.*",
 )
 
 
@@ -91,6 +94,9 @@ class R1OmniCLI(LightningCLI):
         logger = TrackingLogger(run, run_dir, continue_run=resumes)
         # Off: Lightning would add a ModelCheckpoint of its own beside ours.
         trainer = super().instantiate_trainer(logger=logger, enable_checkpointing=False, **kwargs)
+        bar = trainer.progress_bar_callback
+        if bar is not None:
+            trainer.callbacks[trainer.callbacks.index(bar)] = StepProgressBar()  # type: ignore[attr-defined]
         if self.subcommand == "fit":
             trainer.callbacks += [  # type: ignore[attr-defined]
                 LearningRateMonitor(logging_interval="step"),

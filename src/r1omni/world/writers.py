@@ -8,9 +8,11 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from r1omni.world.ceiling import voice_vector
 from r1omni.world.cues import ACTION_UNITS
@@ -27,11 +29,15 @@ from r1omni.world.describe import (
     reasoning,
     tagged_reasoning,
 )
+from r1omni.world.layouts import class_set_of
 from r1omni.world.plans import ClipPlan, clip_rng
 from r1omni.world.render import apex_units
 from r1omni.world.story import EMOTIONS, class_sets
 
+# Shares of wrong answers where nobody checked: automatic labels, and explanations whose writer
+# took the clip for something else. The labels of DFEW, MAFW and RAVDESS are always right.
 LABEL_NOISE = 0.15
+EXPLANATION_NOISE = 0.35
 _VALENCE = {"happy": 3.0, "surprise": 0.8, "neutral": 0.0, "sad": -2.2, "angry": -2.6,
             "anxious": -1.4}  # fmt: skip
 
@@ -47,7 +53,7 @@ def write_labels(out: Path, plans: list[ClipPlan], seed: int) -> None:
     human = out / "HumanOmni"
     _write_json(human / "captions.json", _captions(splits.get("humanomni/captions", [])))
     _write_json(human / "emotions.json", _emotions(splits.get("humanomni/emotions", []), seed))
-    _write_json(human / "reasoning.json", _reasonings(splits.get("humanomni/reasoning", [])))
+    _write_json(human / "reasoning.json", _reasonings(splits.get("humanomni/reasoning", []), seed))
 
 
 def write_cues(path: Path, plans: list[ClipPlan], measured: list[dict[str, Any]]) -> None:
@@ -147,15 +153,19 @@ def _write_mafw(root: Path, splits: dict[str, list[ClipPlan]]) -> None:
 def _write_emer(out: Path, plans: list[ClipPlan], seed: int) -> None:
     labels = class_sets()["mer"].labels
     rng = clip_rng(seed, "emer/valence", 0)
+    words = _mistaken(plans, tuple(labels), EXPLANATION_NOISE, clip_rng(seed, "emer/noise", 0))
     rated = [
-        (plan.name, labels[plan.word], round(_VALENCE[plan.word] + float(rng.normal(0, 0.4)), 2))
-        for plan in plans
+        (plan.name, labels[word], round(_VALENCE[word] + float(rng.normal(0, 0.4)), 2))
+        for plan, word in zip(plans, words, strict=True)
     ]
     _write_csv(out / "MER2023" / "train-label.csv", ("name", "discrete", "valence"), rated)
     _write_csv(
         out / "EMER" / "dataset-v2" / "final-EMER-reason.csv",
         ("name", "chinese", "english"),
-        [(plan.name, "", reasoning(plan.face, plan.voice, plan.word)) for plan in plans],
+        [
+            (plan.name, "", reasoning(plan.face, plan.voice, word))
+            for plan, word in zip(plans, words, strict=True)
+        ],
     )
 
 
@@ -187,31 +197,38 @@ def _captions(plans: list[ClipPlan]) -> list[dict[str, Any]]:
     return entries
 
 
+def _mistaken(
+    plans: list[ClipPlan], known: Collection[str], share: float, rng: np.random.Generator
+) -> list[str]:
+    """The clips' words, about `share` of them replaced by another of the known words."""
+    return [
+        str(rng.choice([other for other in known if other != plan.word]))
+        if rng.random() < share
+        else plan.word
+        for plan in plans
+    ]
+
+
 def _emotions(plans: list[ClipPlan], seed: int) -> list[dict[str, Any]]:
-    """Bare answer words, a share `LABEL_NOISE` of them wrong, as automatic labels are.
+    """Bare answer words, some wrong, as automatic labels are.
 
     Asked both ways: a model that has not learned to reason answers with the word alone.
     """
-    rng = clip_rng(seed, "humanomni/noise", 0)
-    entries = []
-    for plan in plans:
-        word = plan.word
-        if rng.random() < LABEL_NOISE:
-            word = str(rng.choice([other for other in EMOTIONS if other != plan.word]))
-        entries += [
-            _conversation(plan, "video_audio", question, word)
-            for question in (EMOTION_QUESTION, REASONING_QUESTION)
-        ]
-    return entries
+    words = _mistaken(plans, EMOTIONS, LABEL_NOISE, clip_rng(seed, "humanomni/noise", 0))
+    return [
+        _conversation(plan, "video_audio", question, word)
+        for plan, word in zip(plans, words, strict=True)
+        for question in (EMOTION_QUESTION, REASONING_QUESTION)
+    ]
 
 
-def _reasonings(plans: list[ClipPlan]) -> list[dict[str, Any]]:
+def _reasonings(plans: list[ClipPlan], seed: int) -> list[dict[str, Any]]:
+    """Explained answers; the cues are truly in the clip, some conclusions are wrong."""
+    known = class_sets()[class_set_of("humanomni/reasoning")].labels
+    rng = clip_rng(seed, "humanomni/reasoning noise", 0)
     return [
         _conversation(
-            plan,
-            "video_audio",
-            REASONING_QUESTION,
-            tagged_reasoning(plan.face, plan.voice, plan.word),
+            plan, "video_audio", REASONING_QUESTION, tagged_reasoning(plan.face, plan.voice, word)
         )
-        for plan in plans
+        for plan, word in zip(plans, _mistaken(plans, known, EXPLANATION_NOISE, rng), strict=True)
     ]
