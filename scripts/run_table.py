@@ -143,6 +143,8 @@ class Table:
         Models this small gain little from a second core, so two commands at once are nearly
         twice as fast as one after the other.
         """
+        if not commands:
+            return
         start = time.monotonic()
         threads = None if len(commands) == 1 else max(1, (os.cpu_count() or 1) // len(commands))
         running = []

@@ -41,6 +41,8 @@ def test_what_is_done_is_not_done_again(script: ModuleType, tmp_path: Path) -> N
     (tmp_path / "r1omni/test").mkdir()
     (tmp_path / "r1omni/test/results.json").touch()
     assert table.test(script.GRPO) == []
+    table.run(*table.fit(script.GRPO), *table.test(script.GRPO))
+    assert not table.costs_file.exists()
 
 
 def test_a_failing_command_stops_the_table_with_its_status(
