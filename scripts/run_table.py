@@ -173,7 +173,8 @@ class Table:
 
     def _note(self, name: str, seconds: float, memory_gib: float) -> None:
         costs = self._costs()
-        costs["seconds"][name] = round(seconds, 1)
+        # A command that was interrupted, or finds its work done, adds to what it took before.
+        costs["seconds"][name] = round(costs["seconds"].get(name, 0.0) + seconds, 1)
         costs["peak_memory_gib"] = max(costs["peak_memory_gib"], round(memory_gib, 2))
         self._write(costs)
 

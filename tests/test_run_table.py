@@ -58,3 +58,9 @@ def test_a_failing_command_stops_the_table_with_its_status(
     costs = json.loads((tmp_path / "costs.json").read_text())
     assert list(costs["seconds"]) == ["good one"]
     assert costs["elapsed_seconds"] > 0 and costs["peak_memory_gib"] > 0.01
+
+    table.run(good)
+    again = json.loads((tmp_path / "costs.json").read_text())
+    for key in ("elapsed_seconds", "peak_memory_gib"):
+        assert again[key] >= costs[key]
+    assert again["seconds"]["good one"] > costs["seconds"]["good one"]
