@@ -15,15 +15,15 @@ from r1omni.world.story import class_sets
 # Clips of each split in a world of `clips=2000`; other sizes scale in proportion. Few clips are
 # explained and many are labelled, as in the paper (580 and 15,306).
 SHARES: dict[str, int] = {
-    "dfew/train": 400,
+    "dfew/train": 380,
     "dfew/test": 280,
-    "mafw/train": 344,
+    "mafw/train": 320,
     "mafw/test": 140,
     "ravdess": 180,
-    "emer": 26,
-    "humanomni/reasoning": 40,
+    "emer": 60,
+    "humanomni/reasoning": 80,
     "humanomni/emotions": 70,
-    "humanomni/captions": 520,
+    "humanomni/captions": 490,
 }
 REFERENCE_CLIPS = 2000
 # From here on every split holds every class at least once.
