@@ -82,7 +82,7 @@ def test_members_of_a_shared_face_get_identical_action_units() -> None:
 
 
 def test_bayes_by_hand() -> None:
-    # Two equal classes: alone a modality errs on half of its shared third (0.30 + 0.04);
+    # Two equal classes: alone a modality errs on half of its shared part (0.40 + 0.04);
     # together only the clips with both parts shared (0.04) are a coin toss.
     words = {"sad": 0.5, "neutral": 0.5}
     classes = ClassSet(
@@ -91,21 +91,21 @@ def test_bayes_by_hand() -> None:
         faces={word: {"blank": 1.0} for word in words},
         voices={word: {"flat low": 1.0} for word in words},
     )
-    assert bayes(classes, "video").accuracy == pytest.approx(1 - 0.34 / 2)
-    assert bayes(classes, "audio").accuracy == pytest.approx(1 - 0.34 / 2)
+    assert bayes(classes, "video").accuracy == pytest.approx(1 - 0.44 / 2)
+    assert bayes(classes, "audio").accuracy == pytest.approx(1 - 0.44 / 2)
     assert bayes(classes, "video_audio").accuracy == pytest.approx(1 - 0.04 / 2)
 
 
 def test_ceilings_leave_room_for_the_second_modality() -> None:
     for rows in ceilings().values():
-        assert 0.81 < rows["video"].accuracy < 0.87
-        assert 0.81 < rows["audio"].accuracy < 0.87
+        assert 0.78 < rows["video"].accuracy < 0.84
+        assert 0.78 < rows["audio"].accuracy < 0.84
         assert 0.975 < rows["video_audio"].accuracy < 1.0
 
 
 @pytest.mark.parametrize("name", ["dfew", "mafw", "ravdess"])
 def test_enumeration_agrees_with_a_fitted_classifier(name: str) -> None:
-    # 1,200 test clips have a standard error of about 1 point near 0.85.
+    # 1,200 test clips have a standard error of about 1 point near 0.8.
     classes = class_sets()[name]
     scores = cross_check(classes, num_train=1500, num_test=1200)
     for modality in MODALITIES:

@@ -7,9 +7,9 @@ confusable set. A clip draws one of four cases:
 ======== ============ ============= ==========================================
  case     probability  face          voice
 ======== ============ ============= ==========================================
- own      0.36         own           own
- face     0.30         shared        own: only the sound decides
- voice    0.30         own           shared: only the picture decides
+ own      0.16         own           own
+ face     0.40         shared        own: only the sound decides
+ voice    0.40         own           shared: only the picture decides
  both     0.04         shared        shared: nobody can always be right
 ======== ============ ============= ==========================================
 
@@ -28,7 +28,7 @@ import numpy as np
 
 from r1omni.world.cues import FaceCues, VoiceCues
 
-CASES: dict[str, float] = {"own": 0.36, "face": 0.30, "voice": 0.30, "both": 0.04}
+CASES: dict[str, float] = {"own": 0.16, "face": 0.40, "voice": 0.40, "both": 0.04}
 
 # The action units beside a face are what `cues.action_units` makes of its attributes.
 FACES: dict[str, FaceCues] = {
