@@ -11,9 +11,10 @@ import torch
 from clips import write_clip
 
 from r1omni.data.clip_cache import ClipCache
+from r1omni.media.config import MediaConfig
 from r1omni.media.packing import unpack_media
 from r1omni.media.prepare import prepare_media
-from r1omni.media.processor import MediaConfig, MediaProcessor
+from r1omni.media.processor import MediaProcessor
 from r1omni.types import Clip, ClipMedia, R1OmniError
 
 CONFIG = MediaConfig(num_frames=2, image_size=16, num_mel_bins=8, audio_length_s=3.0)

@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 from transformers import WhisperFeatureExtractor
 
 from r1omni.media.audio import LogMel, read_waveform
+from r1omni.media.config import MediaConfig
 from r1omni.media.packing import merge_entries, pack_media, unpack_media
-from r1omni.media.processor import MediaConfig, MediaProcessor
+from r1omni.media.processor import MediaProcessor
 from r1omni.types import Clip, UsageError
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "humanomni_tiny"

@@ -22,6 +22,7 @@ from r1omni.data.batch import CONDITIONS, ClipDataset, collate
 from r1omni.data.clip_cache import ClipCache
 from r1omni.data.registry import DatasetSpec, label_set_name, load_dataset
 from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader
+from r1omni.media.packing import unpack_media
 from r1omni.media.prepare import prepare_media
 from r1omni.media.processor import MediaProcessor
 from r1omni.types import Clip, ClipFeatures, ClipMedia, Sample, UsageError
@@ -196,8 +197,9 @@ class EmotionDataModule(L.LightningDataModule):
 
     def _read(self, clip: Clip) -> ClipMedia:
         cached = self._decoded.get(clip)
-        assert cached is not None, f"{clip.path} was decoded a moment ago"
-        return ClipMedia(cached[0].get("frames"), cached[0].get("mel"))
+        media = None if cached is None else unpack_media(cached)
+        assert media is not None, f"{clip.path} was decoded a moment ago"
+        return media
 
     # Batches --------------------------------------------------------------------------------
 

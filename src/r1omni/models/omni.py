@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, Qwen2Model
 
-from r1omni.media.processor import normalise_frames
+from r1omni.media.config import normalise_frames
 from r1omni.models.attention import PACKED_ATTENTION, PackedRows
 from r1omni.models.config import OmniConfig
 from r1omni.models.projector import Gate, VideoProjector, audio_projector

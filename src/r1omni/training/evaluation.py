@@ -36,9 +36,11 @@ class Evaluation:
     def __init__(self, sets: Sequence[EvaluationSet]) -> None:
         self.sets = tuple(sets)
         self._collected = [_Collected() for _ in self.sets]
+        self._results: dict[str, dict[str, RecognitionResult]] | None = None
 
     def add(self, index: int, samples: Sequence[Sample], texts: Sequence[str]) -> None:
         """Completions of a batch of the `index`-th set."""
+        self._results = None
         label_set = LABEL_SETS[self.sets[index].label_set]
         collected = self._collected[index]
         collected.samples += samples
@@ -47,6 +49,11 @@ class Evaluation:
 
     def results(self) -> dict[str, dict[str, RecognitionResult]]:
         """Results by set name, then by condition; sets without labelled samples are left out."""
+        if self._results is None:  # the intervals take seconds, and files and metrics both ask
+            self._results = self._evaluate()
+        return self._results
+
+    def _evaluate(self) -> dict[str, dict[str, RecognitionResult]]:
         results: dict[str, dict[str, RecognitionResult]] = {}
         for entry, collected in zip(self.sets, self._collected, strict=True):
             labelled = [i for i, s in enumerate(collected.samples) if s.label is not None]
