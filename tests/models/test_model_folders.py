@@ -14,13 +14,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from r1omni.models import R1Omni
-from r1omni.models.checkpoint import (
-    find_model_folder,
-    load_model,
-    released_name,
-    same_architecture,
-)
+from r1omni.models.checkpoint import load_model, same_architecture
 from r1omni.models.config import read_config
+from r1omni.models.folders import find_model_folder
+from r1omni.models.released import released_name
 from r1omni.types import R1OmniError
 
 Edit = Callable[..., None]
@@ -306,7 +303,7 @@ def test_frames_are_fitted_as_the_checkpoint_says(
 
 def test_saving_replaces_the_whole_folder(tiny: R1Omni, tmp_path: Path) -> None:
     out = tmp_path / "run" / "model"
-    out.mkdir(parents=True)
+    tiny.save_pretrained(out)
     (out / "stale.safetensors").write_bytes(b"old")
     (out.parent / "model.partial").mkdir()  # of a run that was killed while it saved
     (out.parent / "model.partial" / "half.json").write_text("{", encoding="utf-8")

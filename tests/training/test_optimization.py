@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from r1omni.models.checkpoint import find_model_folder, load_model
+from r1omni.models.checkpoint import load_model
+from r1omni.models.folders import find_model_folder
 from r1omni.models.omni import OmniModel
 from r1omni.training.optimization import (
     PARTS,

@@ -9,11 +9,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from transformers import BertConfig, Qwen2Config, SiglipVisionConfig, WhisperConfig
+from huggingface_hub.errors import StrictDataclassError
+from transformers import (
+    BertConfig,
+    PreTrainedConfig,
+    Qwen2Config,
+    SiglipVisionConfig,
+    WhisperConfig,
+)
 
-from r1omni.media.processor import MediaConfig
+from r1omni.media.config import MediaConfig
 from r1omni.types import R1OmniError
 
 MODEL_TYPE = "HumanOmni_qwen2"
@@ -124,37 +131,59 @@ def read_config(main: Path, vision: Path, audio: Path, text: Path) -> OmniConfig
             f"{main / 'config.json'} asks for the projector {released['mm_projector_type']!r}; "
             f"only {PROJECTOR_TYPE!r} (the 0.5B releases) is built"
         )
-    vision_config = SiglipVisionConfig(**_vision_section(read_json(vision / "config.json")))
-    audio_config = WhisperConfig(**read_json(audio / "config.json"))
+    vision_config = _build(SiglipVisionConfig, vision, section="vision_config")
+    audio_config = _build(WhisperConfig, audio)
     return OmniConfig(
-        language=_language_config(released),
+        language=_language_config(released, main),
         vision=vision_config,
         audio=audio_config,
-        text=BertConfig(**read_json(text / "config.json")),
-        media=_media_config(released, vision_config, audio_config, vision, audio),
-        vision_select_layer=released.get("mm_vision_select_layer", -2),
-        gate_hidden_size=released.get("mm_gate_hidden_size", 3584),
+        text=_build(BertConfig, text),
+        media=_media_config(released, main, vision_config, audio_config, vision, audio),
+        vision_select_layer=_integer(released, "mm_vision_select_layer", -2, main),
+        gate_hidden_size=_integer(released, "mm_gate_hidden_size", 3584, main),
         released=released,
     )
 
 
-def _vision_section(values: dict[str, Any]) -> dict[str, Any]:
-    # A full SigLIP checkpoint nests the vision tower's sizes under "vision_config".
-    return values.get("vision_config", values)
+Config = TypeVar("Config", bound=PreTrainedConfig)
 
 
-def _language_config(released: dict[str, Any]) -> Qwen2Config:
+def _build(
+    kind: type[Config], folder: Path, values: dict[str, Any] | None = None, section: str = ""
+) -> Config:
+    """The configuration class of a folder's config.json, or of one section of it if it is there."""
+    if values is None:
+        values = read_json(folder / "config.json")
+        values = values.get(section, values)
+    try:
+        return kind(**values)
+    except (StrictDataclassError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise R1OmniError(
+            f"{folder / 'config.json'} is no valid {kind.__name__} ({reason}); copy the file again"
+        ) from None
+
+
+def _integer(released: dict[str, Any], key: str, default: int, folder: Path) -> int:
+    value = released.get(key, default)
+    if not isinstance(value, int):
+        raise R1OmniError(f"{folder / 'config.json'}: {key} must be an integer, not {value!r}")
+    return value
+
+
+def _language_config(released: dict[str, Any], folder: Path) -> Qwen2Config:
     keys = (
         "attention_dropout bos_token_id eos_token_id hidden_act hidden_size initializer_range "
         "intermediate_size max_position_embeddings num_attention_heads num_hidden_layers "
         "num_key_value_heads rms_norm_eps rope_theta tie_word_embeddings vocab_size"
     ).split()
     # `sliding_window` is left out: the releases set use_sliding_window to false.
-    return Qwen2Config(**{key: released[key] for key in keys if key in released})
+    return _build(Qwen2Config, folder, {key: released[key] for key in keys if key in released})
 
 
 def _media_config(
     released: dict[str, Any],
+    main_folder: Path,
     vision: SiglipVisionConfig,
     audio: WhisperConfig,
     vision_folder: Path,
@@ -167,7 +196,7 @@ def _media_config(
     # The encoder halves the frame rate, so this is the one length it accepts.
     audio_length_s = 2 * audio.max_source_positions * hop_length / sampling_rate_hz
     return MediaConfig(
-        num_frames=released.get("num_frames", 8),
+        num_frames=_integer(released, "num_frames", 8, main_folder),
         image_size=int(vision.image_size),  # type: ignore[arg-type]
         image_mean=tuple(images.get("image_mean", (0.5, 0.5, 0.5))),
         image_std=tuple(images.get("image_std", (0.5, 0.5, 0.5))),

@@ -6,25 +6,21 @@ reads a download.
 
 from __future__ import annotations
 
-import json
-import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
-from omegaconf import OmegaConf
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import BertConfig, SiglipVisionConfig, WhisperConfig
 
-from r1omni.models.checkpoint import find_model_folder, save_model
-from r1omni.models.config import MODEL_TYPE, PROJECTOR_TYPE, read_config
+from r1omni.models.checkpoint import save_model
+from r1omni.models.config import read_config
+from r1omni.models.folders import find_model_folder
 from r1omni.models.omni import OmniModel
+from r1omni.models.sizes import read_sizes, write_json, write_settings
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, prompt_text
-from r1omni.types import UsageError
 
 _SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-_SECTIONS = ("language", "vision", "audio", "text", "omni")
 # Qwen2's split: words with their leading space, single digits, runs of punctuation.
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
@@ -48,47 +44,28 @@ def create_model(sizes_file: Path, texts: Iterable[str], out: Path, seed: int) -
     Raises:
         UsageError: the file is missing or a section is missing or unknown.
     """
-    if not sizes_file.is_file():
-        raise UsageError(f"{sizes_file} does not exist; give a YAML file of model sizes")
-    sizes: Any = OmegaConf.to_container(OmegaConf.load(sizes_file))
-    if set(sizes) != set(_SECTIONS):
-        raise UsageError(f"{sizes_file} must have exactly the sections {', '.join(_SECTIONS)}")
-    scratch = out.with_name(out.name + ".settings")
+    sizes = read_sizes(sizes_file)
     # Every training prompt repeats the template and the instruction, so they weigh as much.
     texts = list(texts)
     corpus = [prompt_text(R1OMNI_INSTRUCTION, "video_audio")] * max(1, len(texts)) + texts
-    parts = ("vision", "audio", "text")
-    towers = {part: scratch / sizes["omni"][f"{part}_tower"] for part in parts}
-    for folder in (scratch, *towers.values()):
-        folder.mkdir(parents=True, exist_ok=True)
-
-    vocab_size, ids = _train_tokenizer(corpus, sizes["language"]["vocab_size"], scratch)
-    _write_text_tower(towers["text"], sizes["text"], corpus)
-    _write(towers["vision"] / "config.json", SiglipVisionConfig(**sizes["vision"]).to_dict())
-    _write_audio_tower(towers["audio"], sizes["audio"])
-    released = {
-        **sizes["language"],
-        "architectures": ["HumanOmniQwen2ForCausalLM"],
-        "model_type": MODEL_TYPE,
-        "vocab_size": vocab_size,
-        "bos_token_id": ids["<|endoftext|>"],
-        "eos_token_id": ids["<|im_end|>"],
-        "mm_projector_type": PROJECTOR_TYPE,
-        "mm_audio_projector_type": "mlp2x_gelu",
-        "mm_use_x_start_end": True,
-        "mm_hidden_size": sizes["vision"]["hidden_size"],
-        "audio_hidden_size": sizes["audio"]["d_model"],
-        "mm_vision_tower": towers["vision"].name,
-        "mm_audio_tower": towers["audio"].name,
-        "mm_text_tower": towers["text"].name,
-        **{k: v for k, v in sizes["omni"].items() if not k.endswith("_tower")},
-    }
-    _write(scratch / "config.json", released)
-
-    torch.manual_seed(seed)
-    model = OmniModel(read_config(scratch, towers["vision"], towers["audio"], towers["text"]))
-    save_model(model, find_model_folder(scratch), out)
-    shutil.rmtree(scratch)
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        vocab_size, ids = _train_tokenizer(corpus, sizes["language"]["vocab_size"], scratch)
+        vocabulary = _text_vocabulary(corpus)
+        towers = write_settings(
+            sizes,
+            scratch,
+            vocab_size,
+            len(vocabulary),
+            bos_token_id=ids["<|endoftext|>"],
+            eos_token_id=ids["<|im_end|>"],
+        )
+        words = "\n".join(vocabulary) + "\n"
+        (towers["text"] / "vocab.txt").write_text(words, encoding="utf-8")
+        write_json(towers["text"] / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
+        torch.manual_seed(seed)
+        model = OmniModel(read_config(scratch, towers["vision"], towers["audio"], towers["text"]))
+        save_model(model, find_model_folder(scratch), out)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -114,7 +91,7 @@ def _train_tokenizer(corpus: list[str], vocab_size: int, out: Path) -> tuple[int
     tokenizer.save(str(out / "tokenizer.json"))
     # The trainer gives special tokens the first ids, in their order.
     ids = {token: index for index, token in enumerate(_SPECIAL_TOKENS)}
-    _write(
+    write_json(
         out / "tokenizer_config.json",
         {
             "tokenizer_class": "Qwen2Tokenizer",
@@ -127,27 +104,12 @@ def _train_tokenizer(corpus: list[str], vocab_size: int, out: Path) -> tuple[int
     return tokenizer.get_vocab_size(), ids
 
 
-def _write_text_tower(folder: Path, sizes: dict[str, Any], corpus: list[str]) -> None:
+def _text_vocabulary(corpus: list[str]) -> list[str]:
+    """Whole words of the texts, after BERT's special tokens."""
     words = sorted({word for text in corpus for word in _words(text)})
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
-    (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n", encoding="utf-8")
-    _write(folder / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
-    _write(folder / "config.json", BertConfig(**sizes, vocab_size=len(vocabulary)).to_dict())
+    return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words]
 
 
 def _words(text: str) -> list[str]:
     pieces = pre_tokenizers.BertPreTokenizer().pre_tokenize_str(text.lower())
     return [piece for piece, _ in pieces]
-
-
-def _write_audio_tower(folder: Path, sizes: dict[str, Any]) -> None:
-    sound = {key: sizes.pop(key) for key in ("hop_length", "n_fft")}
-    _write(folder / "config.json", WhisperConfig(**sizes).to_dict())
-    _write(
-        folder / "preprocessor_config.json",
-        {**sound, "feature_size": sizes["num_mel_bins"], "sampling_rate": 16_000},
-    )
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")

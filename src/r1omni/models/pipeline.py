@@ -7,14 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from r1omni.media.processor import FrameFit, MediaProcessor
-from r1omni.models.checkpoint import (
-    ModelFolder,
-    find_model_folder,
-    load_model,
-    load_tokenizers,
-    save_model,
-)
+from r1omni.media.config import FrameFit
+from r1omni.media.processor import MediaProcessor
+from r1omni.models.checkpoint import load_model, load_tokenizers, save_model
+from r1omni.models.folders import ModelFolder, find_model_folder
 from r1omni.models.generate import Sampling, generate, stream_seed
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
@@ -23,7 +19,7 @@ from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_prompt
 from r1omni.text.tags import parse_completion
 from r1omni.types import Analysis, Clip, ClipMedia, Modality, PromptInputs, UsageError
 
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class R1Omni:
@@ -49,13 +45,14 @@ class R1Omni:
         device: str = "cpu",
         dtype: str = "float32",
     ) -> R1Omni:
-        """Load a model folder in the released layout.
+        """Load a model in the released layout.
 
         Args:
-            path: the model folder.
-            vision_tower: folder of the SigLIP tower, where it is not found by itself.
-            audio_tower: folder of the Whisper tower, likewise.
-            text_encoder: folder of the BERT encoder, likewise.
+            path: the model folder, or a repository of the hub ("StarJiaxing/R1-Omni-0.5B").
+            vision_tower: folder or repository of the SigLIP tower, where it is not found by
+                itself (`r1omni.models.folders` says where it is looked for).
+            audio_tower: of the Whisper tower, likewise.
+            text_encoder: of the BERT encoder, likewise.
             device: torch device.
             dtype: "float32", "bfloat16" or "float16".
 
@@ -63,10 +60,10 @@ class R1Omni:
             UsageError: unknown dtype.
             R1OmniError: a folder or its weights cannot be used; one line says which and why.
         """
-        if dtype not in _DTYPES:
-            raise UsageError(f"dtype {dtype!r} is unknown; use one of {', '.join(_DTYPES)}")
+        if dtype not in DTYPES:
+            raise UsageError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
         folder = find_model_folder(path, vision_tower, audio_tower, text_encoder)
-        model = load_model(folder, _DTYPES[dtype]).to(device).eval()
+        model = load_model(folder, DTYPES[dtype]).to(device).eval()
         return cls(model, folder)
 
     def save_pretrained(self, path: str | Path, format: str = "humanomni") -> None:  # noqa: A002

@@ -1,0 +1,74 @@
+"""Model folders from the Hugging Face hub, or from its cache where there is no network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    IncompleteSnapshotError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
+
+from r1omni.types import R1OmniError
+
+# Public ids of the towers that the released checkpoints name by a folder of their authors.
+PUBLIC_IDS = {
+    "siglip-base-patch16-224": "google/siglip-base-patch16-224",
+    "whisper-large-v3": "openai/whisper-large-v3",
+    "bert-base-uncased": "google-bert/bert-base-uncased",
+}
+_SETTINGS = ("*.json", "*.txt", "*.jinja")
+# A repository may hold the same weights many times over (fp32, Flax, ...): one form is fetched.
+_WEIGHTS = (
+    ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json"),
+)
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether a text has the form `owner/name`."""
+    return _HUB_ID.fullmatch(text) is not None
+
+
+def fetch_settings(hub_id: str) -> Path:
+    """Configuration and tokenizer of a repository; returns the folder they lie in.
+
+    Raises:
+        R1OmniError: the repository is not there, not open, or not to be reached and not cached.
+    """
+    return _fetch(hub_id, _SETTINGS)
+
+
+def fetch_weights(hub_id: str) -> Path:
+    """Weights of a repository, safetensors where it has them; returns the folder.
+
+    Raises:
+        R1OmniError: as `fetch_settings`.
+    """
+    safe, pickled = _WEIGHTS
+    folder = _fetch(hub_id, safe)
+    if any(folder.glob("*.safetensors")):
+        return folder
+    return _fetch(hub_id, pickled)
+
+
+def _fetch(hub_id: str, patterns: Sequence[str]) -> Path:
+    try:
+        return Path(snapshot_download(hub_id, allow_patterns=list(patterns)))
+    except GatedRepoError:
+        remedy = "accept its terms on its page and log in with `hf auth login`"
+    except RepositoryNotFoundError:
+        remedy = "there is none of that name; a private one needs `hf auth login`"
+    except IncompleteSnapshotError:
+        remedy = "the hub cannot be reached and only a part is in the cache; download it again"
+    except LocalEntryNotFoundError:
+        remedy = "the hub cannot be reached and it is not in the cache; give a local folder"
+    except (OSError, ValueError) as error:  # the disk, the network, the form of the id
+        remedy = str(error).splitlines()[0] if str(error) else type(error).__name__
+    raise R1OmniError(f"{hub_id} cannot be had from the hub: {remedy}")

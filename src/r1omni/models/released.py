@@ -1,0 +1,173 @@
+"""Tensor names: ours, those of the released checkpoints, and those of public tower downloads.
+
+Ours differ from the released ones in two places only: the release keeps its parts under `model.`,
+and transformers no longer has the `vision_model.` level inside SigLIP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from r1omni.models.folders import ModelFolder
+from r1omni.models.omni import OmniModel
+from r1omni.models.weights import Weights
+from r1omni.types import R1OmniError
+
+# Ours to released, first match wins.
+_RENAMES = (
+    ("vision_tower.vision_tower.", "model.vision_tower.vision_tower.vision_model."),
+    ("audio_tower.", "model.audio_tower."),
+    ("text_tower.bert_model.", "model.bert_model."),
+    ("gate.", "model.bert_gate."),
+    ("video_projector.", "model.mm_projector."),
+    ("audio_projector.", "model.audio_projector."),
+    ("language_model.", "model."),
+    ("lm_head.", "lm_head."),
+)
+# Buffers that old releases wrote and nobody reads.
+_IGNORED_SUFFIXES = ("rotary_emb.inv_freq", "embeddings.position_ids")
+
+
+@dataclass(frozen=True)
+class _TowerNames:
+    """How a tower is called in a released checkpoint and in its public download.
+
+    Attributes:
+        prefix: of the tower's tensors in a released checkpoint.
+        level: what the public names begin with inside the tower, as the release has it.
+        renames: beginnings or endings of public names, and what they become.
+        ignored: beginnings of public names the model has no use for.
+        optional: beginnings of released names that never run, and so may be missing.
+    """
+
+    prefix: str
+    level: str = ""
+    renames: tuple[tuple[str, str], ...] = ()
+    ignored: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+
+    def released(self, name: str) -> str | None:
+        """The released name of a public one, or None for what is not needed."""
+        for old, new in self.renames:
+            if name.startswith(old):
+                name = new + name.removeprefix(old)
+            elif name.endswith(old):
+                name = name.removesuffix(old) + new
+        if name.startswith(self.ignored):
+            return None
+        return self.prefix + (name if name.startswith(self.level) else self.level + name)
+
+
+_TOWERS = {
+    "vision_tower": _TowerNames(
+        "model.vision_tower.vision_tower.",
+        level="vision_model.",
+        ignored=("text_model.", "logit_scale", "logit_bias"),
+        optional=("vision_model.head.", "vision_model.post_layernorm."),
+    ),
+    "audio_tower": _TowerNames(
+        "model.audio_tower.audio_tower.",
+        renames=(("model.encoder.", "encoder."),),
+        ignored=("model.decoder.", "proj_out."),
+        optional=("projector.", "classifier."),
+    ),
+    "text_tower": _TowerNames(
+        "model.bert_model.",
+        renames=(
+            ("bert.", ""),
+            ("LayerNorm.gamma", "LayerNorm.weight"),
+            ("LayerNorm.beta", "LayerNorm.bias"),
+        ),
+        ignored=("cls.",),
+        optional=("pooler.",),
+    ),
+}
+_OPTIONAL = tuple(tower.prefix + name for tower in _TOWERS.values() for name in tower.optional)
+
+
+def released_name(name: str) -> str:
+    """The name a tensor of `OmniModel` has in a released checkpoint."""
+    for ours, theirs in _RENAMES:
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    raise KeyError(name)
+
+
+def released_state(model: OmniModel) -> dict[str, Tensor]:
+    """The model's tensors under their released names, on CPU; a tied head is left out."""
+    tied = model.config.language.tie_word_embeddings
+    return {
+        released_name(name): tensor.detach().cpu().contiguous()
+        for name, tensor in model.state_dict().items()
+        if not (tied and name == "lm_head.weight")
+    }
+
+
+@torch.no_grad()
+def fill(model: OmniModel, folder: ModelFolder) -> None:
+    """Copy every tensor of a checkpoint into the model, one at a time.
+
+    Weights of a tower that the main folder lacks are read from the tower's own folder.
+
+    Raises:
+        R1OmniError: tensors are missing, unexpected, or of another shape; the message lists them.
+    """
+    own = {released_name(name): tensor for name, tensor in model.state_dict().items()}
+    tied = model.config.language.tie_word_embeddings
+    head: Tensor | None = None
+    filled: set[str] = set()
+    unexpected: list[str] = []
+    wrong_shape: list[str] = []
+    for name, tensor in _all_tensors(folder):
+        target = own.get(name)
+        if target is None:
+            if not name.endswith(_IGNORED_SUFFIXES):
+                unexpected.append(name)
+        elif target.shape != tensor.shape:
+            wrong_shape.append(f"{name} {list(tensor.shape)} instead of {list(target.shape)}")
+        elif tied and name == "lm_head.weight":  # the same tensor as the embedding
+            head = tensor
+        else:
+            target.copy_(tensor)
+        filled.add(name)
+    missing = [name for name in own if name not in filled]
+    if tied:
+        missing = [name for name in missing if name != "lm_head.weight"]
+    # Parts that never run: zeros stand for what the download does not have.
+    for name in [name for name in missing if name.startswith(_OPTIONAL)]:
+        own[name].zero_()
+        missing.remove(name)
+    if head is not None and not torch.equal(own["lm_head.weight"], head.to(model.dtype)):
+        raise R1OmniError(
+            f"{folder.main}: lm_head.weight is not the embedding, though config.json says "
+            "tie_word_embeddings; set it to false there"
+        )
+    _report(folder, {"missing": missing, "unexpected": unexpected, "of another shape": wrong_shape})
+
+
+def _all_tensors(folder: ModelFolder) -> Iterator[tuple[str, Tensor]]:
+    main = Weights(folder.with_weights("main"))
+    yield from main
+    for part, names in _TOWERS.items():
+        if not any(name.startswith(names.prefix) for name in main.names):
+            for name, tensor in Weights(folder.with_weights(part)):
+                released = names.released(name)
+                if released is not None:
+                    yield released, tensor
+
+
+def _report(folder: ModelFolder, problems: dict[str, Iterable[str]]) -> None:
+    listed = [
+        f"{kind}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''} ({len(names)})"
+        for kind, names in ((kind, sorted(names)) for kind, names in problems.items())
+        if names
+    ]
+    if listed:
+        raise R1OmniError(
+            f"{folder.main}: its weights do not fit its config.json; {'; '.join(listed)}; "
+            "give a checkpoint of the same architecture"
+        )

@@ -1,0 +1,135 @@
+"""Reading weights: safetensors or pickled tensors, in one file or in shards.
+
+Nothing here runs code of a checkpoint: pickles are opened with torch's `weights_only`.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from r1omni.types import R1OmniError
+
+_LFS_POINTER = b"version https://git-lfs"
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that hold a folder's weights.
+
+    The first of these that is there: `model.safetensors`; the shards of
+    `model.safetensors.index.json`; `pytorch_model.bin`; the shards of its index; the only
+    `.safetensors` file; `model-*.safetensors` without an index.
+
+    Raises:
+        R1OmniError: there is none of them, a shard is missing, or an index cannot be read.
+    """
+    for whole in ("model.safetensors", "pytorch_model.bin"):
+        index = folder / f"{whole}.index.json"
+        if (folder / whole).is_file():
+            return [folder / whole]
+        if index.is_file():
+            return _shards(index)
+    others = sorted(folder.glob("*.safetensors"))
+    shards = [file for file in others if file.name.startswith("model-")]
+    if len(others) == 1 or shards:
+        return shards or others
+    if others:
+        names = ", ".join(file.name for file in others[:5])
+        raise R1OmniError(f"{folder} holds several files of weights ({names}); keep one of them")
+    raise R1OmniError(
+        f"{folder} holds no .safetensors or .bin file of weights; copy the weights into it"
+    )
+
+
+def _shards(index: Path) -> list[Path]:
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise R1OmniError(f"{index} cannot be read ({error!r}); copy the file again") from None
+    # A name is a file of this folder: an index must not lead anywhere else.
+    files = [index.parent / Path(str(name)).name for name in sorted(map(str, names))]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise R1OmniError(
+            f"{index.parent} lacks {len(missing)} of {len(files)} files that {index.name} lists: "
+            f"{', '.join(missing[:5])}; copy them there"
+        )
+    return files
+
+
+class Weights:
+    """The tensors of a folder, read one at a time.
+
+    Args:
+        folder: holds the files, see `weight_files`.
+
+    Raises:
+        R1OmniError: a file is missing, cut off, a Git LFS pointer, or not what its name says.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.files = weight_files(folder)
+        self.names = frozenset(name for file in self.files for name in _names(file))
+
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        for file in self.files:
+            yield from _tensors(file)
+
+
+def _names(file: Path) -> list[str]:
+    if file.suffix == ".safetensors":
+        _refuse_pointer(file)
+        try:
+            with safe_open(file, framework="pt") as reader:
+                return list(reader.keys())
+        except (SafetensorError, OSError) as error:
+            raise _unreadable(file, error) from None
+    return list(_unpickled(file))
+
+
+def _tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
+    if file.suffix == ".safetensors":
+        with safe_open(file, framework="pt") as reader:
+            for name in reader.keys():  # noqa: SIM118 - the reader is not a dictionary
+                yield name, reader.get_tensor(name)
+    else:
+        yield from _unpickled(file).items()
+
+
+def _unpickled(file: Path) -> dict[str, Tensor]:
+    _refuse_pointer(file)
+    try:
+        # Mapped, not read: only the tensors that are used come into memory.
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=_is_zip(file))
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
+        raise _unreadable(file, error) from None
+    if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
+        raise R1OmniError(f"{file} holds other things than named tensors; give a state dict")
+    return content
+
+
+def _is_zip(file: Path) -> bool:
+    with file.open("rb") as opened:
+        return opened.read(4) == b"PK\x03\x04"
+
+
+def _refuse_pointer(file: Path) -> None:
+    with file.open("rb") as opened:
+        if opened.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            raise R1OmniError(
+                f"{file} is a Git LFS pointer, not the weights; fetch them with `git lfs pull`"
+            )
+
+
+def _unreadable(file: Path, error: Exception) -> R1OmniError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return R1OmniError(
+        f"{file} cannot be read as weights ({reason}); it is cut off or damaged, copy it again"
+    )
