@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -131,6 +131,48 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(
     assert sorted(by_step) == [0, 1]
     assert len(history) == 3  # the second step was made twice
     assert len(by_step[1]) == 1  # with the same loss
+
+
+@pytest.mark.parametrize("folder", ["sft", "grpo"])
+def test_a_checkpoint_is_exported_without_the_trainer(
+    trained: Path, tmp_path: Path, folder: str
+) -> None:
+    checkpoints = trained / folder / "checkpoints"
+    run("export", "--ckpt_path", trained / folder, "--out", tmp_path / "last")
+    assert equal(load_file(tmp_path / "last" / "model.safetensors"), weights(trained / folder))
+    first = checkpoints / "step_000001.ckpt"
+    run("export", "--ckpt_path", first, "--out", tmp_path / "first", "--dtype", "bfloat16")
+    earlier = load_file(tmp_path / "first" / "model.safetensors")
+    assert {tensor.dtype for tensor in earlier.values()} == {torch.bfloat16}
+    assert not equal(earlier, {n: t.bfloat16() for n, t in weights(trained / folder).items()})
+
+
+def test_what_cannot_be_exported(trained: Path, tmp_path: Path) -> None:
+    checkpoint = trained / "sft" / "checkpoints" / "step_000002.ckpt"
+    out = tmp_path / "out"
+
+    def refused(file: Path, *more: object, status: int = 1) -> str:
+        message = run("export", "--ckpt_path", file, "--out", out, *more, status=status).stderr
+        assert len(message.strip().splitlines()) == 1
+        assert not out.exists()
+        return message
+
+    assert "no such file" in refused(tmp_path / "no.ckpt", status=2)
+    assert "no checkpoint" in refused(tmp_path, status=2)
+    data = checkpoint.read_bytes()
+    (tmp_path / "half.ckpt").write_bytes(data[: len(data) // 2])
+    assert "half.ckpt cannot be read" in refused(tmp_path / "half.ckpt")
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    assert "other.ckpt was not written by r1omni" in refused(tmp_path / "other.ckpt")
+    other = REPOSITORY / "tests" / "fixtures" / "humanomni_tiny" / "R1-Omni-tiny"
+    assert "another architecture" in refused(checkpoint, "--model", other)
+    assert "--dtype" in refused(checkpoint, "--dtype", "int8", status=2)
+    retrained = tmp_path / "other towers"
+    shutil.copytree(trained / "init", retrained)
+    tensors = load_file(retrained / "model.safetensors")
+    tensors["model.bert_model.embeddings.LayerNorm.bias"] += 1
+    save_file(tensors, retrained / "model.safetensors")
+    assert "other frozen weights" in refused(checkpoint, "--model", retrained)
 
 
 def test_grpo_logs_what_it_did(trained: Path) -> None:

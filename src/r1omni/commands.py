@@ -133,6 +133,26 @@ def analyze(args: list[str]) -> None:
         raise R1OmniError("; ".join(failures))
 
 
+def export(args: list[str]) -> None:
+    """Write the model of a training checkpoint as a folder in the released layout."""
+    parser = _parser("export", export)
+    parser.add_argument(
+        "--ckpt_path",
+        "--ckpt-path",
+        type=Path,
+        required=True,
+        help="checkpoint, or the folder of a run for its newest one",
+    )
+    parser.add_argument("--out", type=Path, required=True, help="model folder to write")
+    parser.add_argument("--model", help="model the run started from; as the checkpoint says")
+    parser.add_argument("--dtype", help="float32 (as trained), bfloat16 or float16")
+    options = parser.parse_args(args)
+    from r1omni.training.checkpoints import export_checkpoint
+
+    export_checkpoint(options.ckpt_path, options.out, options.model, options.dtype)
+    print(f"{options.out} is a model folder; `analyze --model {options.out}` uses it")
+
+
 def report(args: list[str]) -> None:
     """Write results.json and report.html from runs that were tested."""
     parser = _parser("report", report)
@@ -162,5 +182,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "create": create,
     "pretrain-towers": pretrain_towers,
     "analyze": analyze,
+    "export": export,
     "report": report,
 }

@@ -12,37 +12,11 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
 from r1omni.models.checkpoint import save_model
+from r1omni.training.checkpoints import CHECKPOINTS
 from r1omni.training.logger import TrackingLogger
 from r1omni.training.module import EmotionModule
-from r1omni.types import UsageError
 
-CHECKPOINTS = "checkpoints"
 MODEL = "model"
-
-
-def newest_checkpoint(run_dir: Path) -> Path | None:
-    """The checkpoint of the highest step in a run's folder."""
-    return max((run_dir / CHECKPOINTS).glob("step_*.ckpt"), default=None)
-
-
-def resolve_checkpoint(ckpt_path: str, run_dir: Path) -> Path:
-    """The file that `--ckpt_path` means; "last" is the newest of the run's folder.
-
-    Raises:
-        UsageError: there is no such file, or nothing to resume.
-    """
-    if ckpt_path == "last":
-        newest = newest_checkpoint(run_dir)
-        if newest is None:
-            raise UsageError(
-                f"--ckpt_path last: {run_dir / CHECKPOINTS} holds no checkpoint; "
-                "leave --ckpt_path out to start from the beginning"
-            )
-        return newest
-    path = Path(ckpt_path)
-    if not path.is_file():
-        raise UsageError(f"--ckpt_path {path}: there is no such file")
-    return path
 
 
 class RunCheckpoint(Checkpoint):

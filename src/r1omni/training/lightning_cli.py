@@ -11,14 +11,8 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from r1omni.data import EmotionDataModule
-from r1omni.training.callbacks import (
-    CHECKPOINTS,
-    ExportModel,
-    LogConfig,
-    RunCheckpoint,
-    newest_checkpoint,
-    resolve_checkpoint,
-)
+from r1omni.training.callbacks import ExportModel, LogConfig, RunCheckpoint
+from r1omni.training.checkpoints import CHECKPOINTS, newest_checkpoint, resolve_checkpoint
 from r1omni.training.logger import RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule
 from r1omni.training.progress import StepProgressBar

@@ -17,6 +17,7 @@ from r1omni.models.generate import generate
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.towers import fingerprint
 from r1omni.text.prompt import encode_prompt
+from r1omni.training.checkpoints import fingerprints, frozen_parts
 from r1omni.training.evaluation import Evaluation
 from r1omni.training.optimization import (
     OptimizerConfig,
@@ -32,7 +33,8 @@ class EmotionModule(L.LightningModule):
     """The shared model under a trainer; `SFTModule` and `GRPOModule` add their loss.
 
     Args:
-        init_from: model folder to start from; it also fixes architecture and tokenizer.
+        init_from: model folder, or repository of the hub, to start from; it also fixes
+            architecture and tokenizer.
         trainable: parts of the model that are trained, any of vision_tower, audio_tower,
             text_tower, projectors, language_model; the others stay bit-identical.
         optimizer: rates and schedule.
@@ -50,6 +52,8 @@ class EmotionModule(L.LightningModule):
         max_new_tokens: int = 512,
     ) -> None:
         super().__init__()
+        # A folder is recorded in full: a checkpoint may be exported from elsewhere.
+        self.init_from = str(Path(init_from).resolve()) if Path(init_from).exists() else init_from
         self.omni = R1Omni.from_pretrained(init_from)
         self.model = self.omni.model
         self.optimizer_config = optimizer
@@ -180,6 +184,7 @@ class EmotionModule(L.LightningModule):
         checkpoint["r1omni"] = {
             "architecture": self.model.config.architecture(),
             "frozen": self._frozen_fingerprint(),
+            "init_from": self.init_from,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -201,16 +206,8 @@ class EmotionModule(L.LightningModule):
 
     def _frozen_fingerprint(self) -> str:
         if self._frozen is None:  # hashing takes seconds at 0.5B, and frozen weights stay
-            self._frozen = self._hash_frozen()
+            self._frozen = fingerprints(self.model, frozen_parts(self.model))
         return self._frozen
-
-    def _hash_frozen(self) -> str:
-        frozen = [
-            name
-            for name, module in self.model.named_children()
-            if not any(p.requires_grad for p in module.parameters())
-        ]
-        return ",".join(f"{name}={fingerprint(getattr(self.model, name))}" for name in frozen)
 
     def frozen_copy(self) -> Any:
         """A copy of the model that never changes; its towers are shared, not copied."""

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace
+
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from r1omni.data.batch import Batch
+from r1omni.data.batch import Batch, collate
+from r1omni.models.generate import generate
 from r1omni.models.packed import completion_logps
-from r1omni.text.prompt import encode_target
+from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_target
 from r1omni.training.module import EmotionModule
 from r1omni.types import R1OmniError
+
+_logger = logging.getLogger(__name__)
+# Enough for "<think>" in any tokenizer.
+_OPENING_LENGTH = 8
 
 
 class SFTModule(EmotionModule):
     """Cold start, label baseline and base training: all are this loss on other data."""
+
+    def on_fit_start(self) -> None:
+        super().on_fit_start()
+        samples = [s for samples in self.datamodule.samples["train"] for s in samples]
+        if not any("<think>" in (s.target or "") for s in samples) and self.reasons():
+            _warn_of_unlearning(self.init_from)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         target_ids, mask = self.targets(batch)
@@ -44,3 +59,22 @@ class SFTModule(EmotionModule):
         lengths = torch.tensor([len(row) for row in rows])
         mask = torch.arange(ids.shape[1])[None] < lengths[:, None]
         return ids.to(self.device), mask.to(self.device)
+
+    @torch.no_grad()
+    def reasons(self) -> bool:
+        """Whether the model answers R1-Omni's question about the first clip with `<think>`."""
+        sample, media = self.datamodule.train_dataloader().dataset[0]
+        batch = collate([(replace(sample, instruction=R1OMNI_INSTRUCTION), media)])
+        embedded = self.model.embed_prompts(self.prompts(batch))
+        opening = generate(self.model, embedded, self.omni.sampling(_OPENING_LENGTH, 0.0)).ids
+        return self.omni.decode(opening)[0].lstrip().startswith("<think>")
+
+
+@rank_zero_only
+def _warn_of_unlearning(init_from: str) -> None:
+    _logger.warning(
+        "%s explains its answers in <think>, but no training sample has a reasoning: supervised "
+        "training on bare labels will make it forget to. Train on labels by GRPO "
+        "(r1omni.training.GRPOModule), or add samples with reasoning",
+        init_from,
+    )

@@ -1,0 +1,134 @@
+"""Training checkpoints: what they record of their model, and how one becomes a model folder."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from r1omni.models.checkpoint import cast_weights, check_replaceable, same_architecture, save_model
+from r1omni.models.omni import OmniModel
+from r1omni.models.pipeline import DTYPES, R1Omni
+from r1omni.models.towers import fingerprint
+from r1omni.types import R1OmniError, UsageError
+
+CHECKPOINTS = "checkpoints"
+# A LightningModule holds the model under this name.
+_PREFIX = "model."
+
+
+def newest_checkpoint(run_dir: Path) -> Path | None:
+    """The checkpoint of the highest step in a run's folder."""
+    return max((run_dir / CHECKPOINTS).glob("step_*.ckpt"), default=None)
+
+
+def resolve_checkpoint(ckpt_path: str, run_dir: Path) -> Path:
+    """The file that `--ckpt_path` means; "last" is the newest of the run's folder.
+
+    Raises:
+        UsageError: there is no such file, or nothing to resume.
+    """
+    if ckpt_path == "last":
+        newest = newest_checkpoint(run_dir)
+        if newest is None:
+            raise UsageError(
+                f"--ckpt_path last: {run_dir / CHECKPOINTS} holds no checkpoint; "
+                "leave --ckpt_path out to start from the beginning"
+            )
+        return newest
+    path = Path(ckpt_path)
+    if not path.is_file():
+        raise UsageError(f"--ckpt_path {path}: there is no such file")
+    return path
+
+
+def frozen_parts(model: OmniModel) -> list[str]:
+    """Parts of the model without a trained parameter."""
+    return [
+        name
+        for name, module in model.named_children()
+        if not any(parameter.requires_grad for parameter in module.parameters())
+    ]
+
+
+def fingerprints(model: OmniModel, parts: Iterable[str]) -> str:
+    """Digests of parts of the model, as a checkpoint records them."""
+    return ",".join(f"{name}={fingerprint(getattr(model, name))}" for name in parts)
+
+
+def export_checkpoint(
+    path: Path, out: Path, model: str | None = None, dtype: str | None = None
+) -> None:
+    """Write the model of a training checkpoint as a folder in the released layout.
+
+    Args:
+        path: a checkpoint file of SFT or GRPO, or the folder of a run, for its newest one.
+        out: folder to write; an older model folder is replaced.
+        model: folder or repository the run started from, where it is not where it was.
+        dtype: "float32", "bfloat16" or "float16"; None keeps float32.
+
+    Raises:
+        UsageError: no such file, or an unknown dtype.
+        R1OmniError: the file cannot be read, or does not belong to the model.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise UsageError(f"--dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
+    file = resolve_checkpoint("last" if path.is_dir() else str(path), path)
+    check_replaceable(out)
+    checkpoint = read_checkpoint(file)
+    recorded = checkpoint["r1omni"]
+    omni = R1Omni.from_pretrained(model or _start(recorded, file))
+    same_architecture(omni.model.config, recorded["architecture"], str(file))
+    _load_trained(omni.model, checkpoint["state_dict"], recorded["frozen"], file)
+    if dtype is not None:
+        cast_weights(omni.model, DTYPES[dtype])
+    save_model(omni.model, omni.folder, out)
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """A training checkpoint of ours, opened without running anything in it.
+
+    Raises:
+        R1OmniError: the file is damaged, holds code, or was not written by r1omni.
+    """
+    try:
+        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise R1OmniError(f"{file} cannot be read as a checkpoint ({reason})") from None
+    if not isinstance(checkpoint, dict) or "r1omni" not in checkpoint:
+        raise R1OmniError(f"{file} was not written by r1omni; give one of its own checkpoints")
+    return checkpoint
+
+
+def _start(recorded: Mapping[str, Any], file: Path) -> str:
+    start = recorded.get("init_from")
+    if start is None:
+        raise R1OmniError(f"{file} does not say which model it started from; give --model")
+    return str(start)
+
+
+def _load_trained(model: OmniModel, state: Mapping[str, Tensor], frozen: str, file: Path) -> None:
+    """Put a checkpoint's weights over those the run started from."""
+    parts = [entry.split("=")[0] for entry in frozen.split(",") if entry]
+    trained = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
+    missing = [
+        name
+        for name in model.state_dict()
+        if name not in trained and name.split(".")[0] not in parts
+    ]
+    if missing:
+        raise R1OmniError(
+            f"{file} lacks {len(missing)} weights of the model ({', '.join(missing[:5])}); "
+            "it is not whole"
+        )
+    if fingerprints(model, parts) != frozen:
+        raise R1OmniError(
+            f"{file} was trained on other frozen weights than the model given; name the folder "
+            "its run started from by --model"
+        )
+    model.load_state_dict(trained, strict=False)
