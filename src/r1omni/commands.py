@@ -105,8 +105,12 @@ def analyze(args: list[str]) -> None:
     """Say which emotion recordings show, and why, as JSON lines."""
     parser = _parser("analyze", analyze)
     parser.add_argument("paths", type=Path, nargs="+", help="recordings")
-    parser.add_argument("--model", required=True, help="model folder")
+    parser.add_argument("--model", required=True, help="model folder, or its id on the hub")
     parser.add_argument("--modality", choices=MODALITIES, default="video_audio")
+    parser.add_argument("--window-s", type=float, help="seconds of a window; the whole recording")
+    parser.add_argument("--hop-s", type=float, help="seconds between windows; one window")
+    parser.add_argument("--device", default="cpu", help="torch device")
+    parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
     parser.add_argument("--max-new-tokens", type=int, default=512)
     parser.add_argument("--out", type=Path, default=None, help="file to write; standard output")
     options = parser.parse_args(args)
@@ -115,11 +119,19 @@ def analyze(args: list[str]) -> None:
             raise UsageError(f"{path}: there is no such file")
     from r1omni.models.pipeline import R1Omni
 
-    omni = R1Omni.from_pretrained(options.model)
+    omni = R1Omni.from_pretrained(options.model, device=options.device, dtype=options.dtype)
     lines, failures = [], []
     for path in options.paths:
         try:
-            found = omni.analyze(path, options.modality, max_new_tokens=options.max_new_tokens)
+            found = omni.analyze(
+                path,
+                options.modality,
+                window_s=options.window_s,
+                hop_s=options.hop_s,
+                max_new_tokens=options.max_new_tokens,
+            )
+        except UsageError:
+            raise
         except R1OmniError as error:
             failures.append(str(error))
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -9,12 +10,14 @@ from torch import Tensor
 
 from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
+from r1omni.media.windows import windows
 from r1omni.models.checkpoint import load_model, load_tokenizers, save_model
 from r1omni.models.folders import ModelFolder, find_model_folder
 from r1omni.models.generate import Sampling, generate, stream_seed
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
-from r1omni.text.emotions import canonical
+from r1omni.models.scoring import emotion_scores
+from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS, canonical
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_prompt
 from r1omni.text.tags import parse_completion
 from r1omni.types import Analysis, Clip, ClipMedia, Modality, PromptInputs, UsageError
@@ -57,11 +60,12 @@ class R1Omni:
             dtype: "float32", "bfloat16" or "float16".
 
         Raises:
-            UsageError: unknown dtype.
+            UsageError: unknown dtype or device, or a device that this machine does not have.
             R1OmniError: a folder or its weights cannot be used; one line says which and why.
         """
         if dtype not in DTYPES:
             raise UsageError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
+        _check_device(device)
         folder = find_model_folder(path, vision_tower, audio_tower, text_encoder)
         model = load_model(folder, DTYPES[dtype]).to(device).eval()
         return cls(model, folder)
@@ -109,8 +113,12 @@ class R1Omni:
             UsageError: a medium that the modality needs is missing.
             R1OmniError: a file cannot be decoded.
         """
+        return self._inputs(self._media(video, audio, modality, frame_fit), instruction, modality)
+
+    def _inputs(
+        self, media: ClipMedia, instruction: str | None, modality: Modality
+    ) -> PromptInputs:
         instruction = instruction or R1OMNI_INSTRUCTION
-        media = self._media(video, audio, modality, frame_fit)
         return PromptInputs(
             token_ids=(encode_prompt(self.tokenizer, instruction, modality),),
             instruction_ids=(self.encode_instruction(instruction),),
@@ -123,6 +131,8 @@ class R1Omni:
         audio: str | Path | Tensor | None,
         modality: Modality,
         frame_fit: FrameFit | None,
+        start_s: float | None = None,
+        end_s: float | None = None,
     ) -> ClipMedia:
         processor = self.processor if frame_fit is None else self.processor.with_fit(frame_fit)
         frames, mel = None, None
@@ -133,7 +143,7 @@ class R1Omni:
             if isinstance(video, Tensor):
                 frames = video
             else:
-                loaded = processor.load(Clip(Path(video)), "video")
+                loaded = processor.load(Clip(Path(video), None, start_s, end_s), "video")
                 frames, warnings = loaded.frames, warnings + loaded.warnings
         if "audio" in modality:
             source = audio if audio is not None else video
@@ -142,7 +152,7 @@ class R1Omni:
             if isinstance(source, Tensor):
                 mel = processor.mel(source) if source.dim() == 1 else source.squeeze(0)
             else:
-                loaded = processor.load(Clip(Path(source)), "audio")
+                loaded = processor.load(Clip(Path(source), None, start_s, end_s), "audio")
                 mel, warnings = loaded.mel, warnings + loaded.warnings
         return ClipMedia(frames, mel, warnings)
 
@@ -199,25 +209,73 @@ class R1Omni:
         self,
         path: str | Path,
         modality: Modality = "video_audio",
+        window_s: float | None = None,
+        hop_s: float | None = None,
         instruction: str | None = None,
         max_new_tokens: int = 512,
+        label_set: str = "all",
     ) -> list[Analysis]:
-        """What the model says about a recording: one `Analysis` of the whole file."""
-        inputs = self.prepare(video=path, audio=path, instruction=instruction, modality=modality)
-        text = self.decode(self.generate(inputs, max_new_tokens=max_new_tokens))[0]
+        """What the model says about a recording, or about one window of it after the other.
+
+        Only one window is in memory at a time, however long the recording is.
+
+        Args:
+            path: the recording.
+            modality: which of its media the model is given.
+            window_s: length of a window in seconds; None takes the recording as a whole.
+            hop_s: seconds from the start of one window to the next; None is `window_s`.
+            instruction: the question; None asks R1-Omni's.
+            max_new_tokens: longest answer in tokens.
+            label_set: the emotions that are scored, a key of `LABEL_SETS`.
+
+        Raises:
+            UsageError: a length that is not positive, or an unknown label set.
+            R1OmniError: the file cannot be decoded.
+        """
+        if label_set not in LABEL_SETS:
+            raise UsageError(f"label_set {label_set!r} is unknown; use one of {sorted(LABEL_SETS)}")
+        words = {label: ANSWER_WORDS[label] for label in LABEL_SETS[label_set].labels}
+        duration_s = self.processor.duration_s(Path(path))
+        found = []
+        for start_s, end_s in windows(duration_s, window_s, hop_s):
+            span = (None, None) if window_s is None else (start_s, end_s)
+            inputs = self._inputs(
+                self._media(path, path, modality, None, *span), instruction, modality
+            )
+            found.append(self._analyze_prompt(inputs, (start_s, end_s), max_new_tokens, words))
+        return found
+
+    def _analyze_prompt(
+        self,
+        inputs: PromptInputs,
+        span: tuple[float, float],
+        max_new_tokens: int,
+        words: Mapping[str, str],
+    ) -> Analysis:
+        with torch.no_grad():
+            prompts = self.model.embed_prompts(inputs)
+        sampled = generate(self.model, prompts, self.sampling(max_new_tokens, 0.0))
+        text = self.decode(sampled.ids)[0]
         parsed = parse_completion(text)
         media = inputs.media[0]
-        return [
-            Analysis(
-                start_s=0.0,
-                end_s=self.processor.duration_s(Path(path)),
-                label=canonical(parsed.answer) if parsed.format_ok else canonical(text),
-                reasoning=parsed.reasoning,
-                text=text,
-                format_ok=parsed.format_ok,
-                warnings=media.warnings if isinstance(media, ClipMedia) else (),
-            )
-        ]
+        return Analysis(
+            start_s=span[0],
+            end_s=span[1],
+            label=canonical(parsed.answer) if parsed.format_ok else canonical(text),
+            scores=emotion_scores(self.model, self.tokenizer, prompts[0], text, words),
+            reasoning=parsed.reasoning,
+            text=text,
+            format_ok=parsed.format_ok,
+            warnings=media.warnings if isinstance(media, ClipMedia) else (),
+        )
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch names no better type
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device {device!r} cannot be used ({reason}); use cpu") from None
 
 
 def mask_after_end(completion_ids: Tensor, end_id: int) -> Tensor:

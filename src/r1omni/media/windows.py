@@ -1,0 +1,32 @@
+"""Spans that cover a recording."""
+
+from __future__ import annotations
+
+import math
+
+from r1omni.types import UsageError
+
+
+def windows(
+    duration_s: float, window_s: float | None, hop_s: float | None
+) -> list[tuple[float, float]]:
+    """Spans (start, end) in seconds that cover a recording; the last one ends with it.
+
+    A window that would hold nothing new, since the one before it already reaches the end, is
+    left out.
+
+    Raises:
+        UsageError: a length that is not positive, or a hop without a window.
+    """
+    if window_s is None:
+        if hop_s is not None:
+            raise UsageError("hop_s needs window_s, the length of a window in seconds")
+        return [(0.0, duration_s)]
+    hop_s = window_s if hop_s is None else hop_s
+    if not (math.isfinite(window_s) and window_s > 0 and math.isfinite(hop_s) and hop_s > 0):
+        raise UsageError(f"window_s and hop_s must be positive, not {window_s} and {hop_s}")
+    spans = [(0.0, min(window_s, duration_s))]
+    while spans[-1][1] < duration_s and len(spans) * hop_s < duration_s:
+        start_s = len(spans) * hop_s
+        spans.append((start_s, min(start_s + window_s, duration_s)))
+    return spans

@@ -1,0 +1,51 @@
+"""Spans that cover a recording."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from r1omni.media.windows import windows
+from r1omni.types import UsageError
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "window_s", "hop_s", "wanted"),
+    [
+        (4.2, None, None, [(0, 4.2)]),
+        (4.2, 5.0, None, [(0, 4.2)]),
+        (4.0, 2.0, None, [(0, 2), (2, 4)]),
+        (4.2, 2.0, None, [(0, 2), (2, 4), (4, 4.2)]),
+        (4.0, 2.0, 1.0, [(0, 2), (1, 3), (2, 4)]),  # (3, 4) would hold nothing new
+        (4.5, 2.0, 1.0, [(0, 2), (1, 3), (2, 4), (3, 4.5)]),
+        (5.0, 1.0, 2.0, [(0, 1), (2, 3), (4, 5)]),  # with gaps
+        (5.5, 1.0, 3.0, [(0, 1), (3, 4)]),
+    ],
+)
+def test_windows(
+    duration_s: float,
+    window_s: float | None,
+    hop_s: float | None,
+    wanted: list[tuple[float, float]],
+) -> None:
+    assert windows(duration_s, window_s, hop_s) == wanted
+
+
+def test_starts_do_not_drift() -> None:
+    spans = windows(3600.0, 0.1, None)
+    assert len(spans) == 36_000
+    assert spans[-1][0] == pytest.approx(3599.9, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("window_s", "hop_s"), [(0, None), (-1, None), (math.nan, None), (1, 0), (1, -2), (math.inf, 1)]
+)
+def test_lengths_that_are_none(window_s: float, hop_s: float | None) -> None:
+    with pytest.raises(UsageError, match="must be positive"):
+        windows(4.0, window_s, hop_s)
+
+
+def test_a_hop_without_a_window() -> None:
+    with pytest.raises(UsageError, match="needs window_s"):
+        windows(4.0, None, 1.0)
