@@ -175,6 +175,23 @@ def test_what_cannot_be_exported(trained: Path, tmp_path: Path) -> None:
     assert "other frozen weights" in refused(checkpoint, "--model", retrained)
 
 
+def test_one_recording_through_a_released_checkpoint(tmp_path: Path) -> None:
+    tiny = REPOSITORY / "tests" / "fixtures" / "humanomni_tiny"
+    clip, model = tiny / "clip.mp4", tiny / "R1-Omni-tiny"
+    found = run("analyze", clip, "--model", model, "--max-new-tokens", 8, "--window-s", 3)
+    spans = [(a["start_s"], a["end_s"]) for a in map(json.loads, found.stdout.splitlines())]
+    assert spans == [(0.0, 3.0), (3.0, 4.2)]
+    options = arguments(tmp_path, "emer_sft", "run", "init",
+                        "--model.init_args.init_from", model, "--data.root", clip.parent,
+                        "--data.predict", "[{name: own, root: clip.mp4}]")  # fmt: skip
+    run("predict", *options)
+    lines = (tmp_path / "run" / "predict" / "predictions" / "own.full.jsonl").read_text()
+    [record] = map(json.loads, lines.splitlines())
+    assert record["sample_id"] == "own/clip.mp4"
+    whole = run("analyze", clip, "--model", model, "--max-new-tokens", 8).stdout
+    assert record["text"] == json.loads(whole)["text"] != ""
+
+
 def test_grpo_logs_what_it_did(trained: Path) -> None:
     client = MlflowClient(f"sqlite:///{trained / 'mlflow.db'}")
     run_id = (trained / "grpo" / "mlflow_run_id.txt").read_text().strip()

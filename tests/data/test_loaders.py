@@ -10,7 +10,7 @@ import pytest
 from r1omni.data import DatasetSpec, load_dataset
 from r1omni.data.emer import last_emotion
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
-from r1omni.types import Sample
+from r1omni.types import Clip, Sample
 
 
 def load(name: str, root: Path, split: str = "train", **options: object) -> list[Sample]:
@@ -166,6 +166,15 @@ def test_own_csv(tmp_path: Path) -> None:
     unlabelled = load("own", tmp_path, "test")
     assert [(s.label, s.target) for s in unlabelled] == [(None, None)]
     assert len(load("own", tmp_path, "all")) == 3
+
+
+@pytest.mark.parametrize("name", ["talk.mp4", "talk.MKV", "talk.wav"])
+def test_own_single_recording(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"")
+    [sample] = load_dataset(DatasetSpec("own", str(tmp_path / name), "predict"))
+    assert sample.sample_id == f"own/{name}"
+    assert sample.clip == Clip(tmp_path / name)
+    assert sample.label is None and sample.target is None
 
 
 def test_own_jsonl(tmp_path: Path) -> None:

@@ -196,6 +196,23 @@ def test_settings_that_make_no_model(
     assert str(copied) in message or where in message
 
 
+def test_a_tokenizer_without_padding_or_without_an_end(
+    copied: Path, tiny: R1Omni, expected: Tensors
+) -> None:
+    path = copied / "tokenizer_config.json"
+    (copied / "special_tokens_map.json").unlink()
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**settings, "pad_token": None}), encoding="utf-8")
+    omni = R1Omni.from_pretrained(copied)
+    assert omni.tokenizer.pad_token_id == tiny.tokenizer.eos_token_id
+    inputs = tiny.prepare(video=expected["pixel_values_squash"], modality="video")
+    options = {"max_new_tokens": 6, "num_return_sequences": 3}
+    assert torch.equal(omni.generate(inputs, **options), tiny.generate(inputs, **options))  # type: ignore[arg-type]
+    path.write_text(json.dumps({**settings, "eos_token": None}), encoding="utf-8")
+    with pytest.raises(R1OmniError, match="no end token"):
+        R1Omni.from_pretrained(copied)
+
+
 def test_saving_does_not_replace_a_folder_of_other_things(tiny: R1Omni, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("three years", encoding="utf-8")
     with pytest.raises(R1OmniError, match=r"no model folder|missing"):

@@ -17,6 +17,7 @@ from r1omni.text.emotions import ANSWER_WORDS, LabelSet, canonical
 from r1omni.types import UsageError
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".flv")
+SOUND_SUFFIXES = (".wav", ".mp3", ".flac", ".m4a", ".ogg", ".aac")
 
 
 @dataclass(frozen=True)

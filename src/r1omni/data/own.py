@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from r1omni.data.labels_io import Row, class_of, confined, read_csv, read_json_rows
+from r1omni.data.labels_io import (
+    SOUND_SUFFIXES,
+    VIDEO_SUFFIXES,
+    Row,
+    class_of,
+    confined,
+    read_csv,
+    read_json_rows,
+)
 from r1omni.data.registry import register
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS, LabelSet
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
@@ -34,7 +42,8 @@ def load_own(
     one; otherwise the whole file is the split.
 
     Args:
-        root: folder that the paths count from, or the file itself.
+        root: folder that the paths count from, or the label file itself, or one recording, which
+            is then a sample without a label.
         split: name in the column `split`, or of the file; "all" for every row.
         instruction: None for R1-Omni's.
         modality: which media the prompts carry.
@@ -44,6 +53,8 @@ def load_own(
     Raises:
         UsageError: a missing file, a malformed row, an unknown label, or a path outside the root.
     """
+    if root.is_file() and root.suffix.lower() in (*VIDEO_SUFFIXES, *SOUND_SUFFIXES):
+        return [_recording(root, instruction, modality)]
     if root.is_file():
         root, file = root.parent, root.name
     if label_set is not None and label_set not in LABEL_SETS:
@@ -60,6 +71,16 @@ def load_own(
             continue
         samples.append(_sample(row, root, labels, instruction, modality))
     return samples
+
+
+def _recording(path: Path, instruction: str | None, modality: Modality) -> Sample:
+    return Sample(
+        sample_id=f"own/{path.name}",
+        clip=Clip(path),
+        instruction=R1OMNI_INSTRUCTION if instruction is None else instruction,
+        modality=modality,
+        dataset="own",
+    )
 
 
 def _find_file(root: Path, split: str) -> Path:

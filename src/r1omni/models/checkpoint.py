@@ -79,10 +79,14 @@ def load_tokenizers(
     Raises:
         R1OmniError: a folder holds no tokenizer, or one that cannot be read.
     """
-    return (
-        _load_tokenizer(Qwen2Tokenizer, folder.main, ("vocab.json", "merges.txt")),
-        _load_tokenizer(BertTokenizer, folder.text_tower, ("vocab.txt",)),
-    )
+    tokenizer = _load_tokenizer(Qwen2Tokenizer, folder.main, ("vocab.json", "merges.txt"))
+    if tokenizer.eos_token_id is None:
+        raise R1OmniError(
+            f"{folder.main}: its tokenizer has no end token; add eos_token to tokenizer_config.json"
+        )
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token will do
+    return tokenizer, _load_tokenizer(BertTokenizer, folder.text_tower, ("vocab.txt",))
 
 
 def _load_tokenizer(
