@@ -11,10 +11,17 @@ from r1omni.cli import main
 from r1omni.training.lightning_cli import R1OmniCLI
 from r1omni.training.module import EmotionModule
 
-CONFIGS = Path(__file__).parent.parent / "configs" / "mini"
+CONFIGS = Path(__file__).parent.parent / "configs"
+# Complete files; a file of model sizes is no run.
+SHIPPED = sorted(
+    f"{path.parent.name}/{path.stem}"
+    for folder in ("mini", "r1omni_0.5b")
+    for path in (CONFIGS / folder).glob("*.yaml")
+    if path.stem != "model"
+)
 
 
-def fit(root: Path, out: Path, *more: object, config: str = "emer_sft") -> list[str]:
+def fit(root: Path, out: Path, *more: object, config: str = "mini/emer_sft") -> list[str]:
     words = [
         "fit", "--config", CONFIGS / f"{config}.yaml", "--trainer.default_root_dir", out,
         "--trainer.max_steps", 1, "--trainer.enable_progress_bar", "false",
@@ -34,7 +41,7 @@ def refused(capfd: pytest.CaptureFixture[str], args: list[str], status: int) -> 
     return lines[0]
 
 
-@pytest.mark.parametrize("config", ["base", "emer_sft", "label_sft", "r1omni"])
+@pytest.mark.parametrize("config", SHIPPED)
 def test_shipped_configs_parse_and_build(
     config: str, mini_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -42,8 +49,10 @@ def test_shipped_configs_parse_and_build(
     args = fit(mini_world, tmp_path, config=config)[1:]
     cli = R1OmniCLI(args, run=False)
     assert isinstance(cli.model, EmotionModule)
-    assert cli.datamodule.specs["train"]
-    assert [spec.name for spec in cli.datamodule.specs["test"]] == ["dfew", "mafw", "ravdess"]
+    evaluated = config.partition("eval_")[2]
+    assert cli.datamodule.specs["train"] or evaluated
+    sets = [evaluated] if evaluated else ["dfew", "mafw", "ravdess"]
+    assert [spec.name for spec in cli.datamodule.specs["test"]] == sets
 
 
 def test_no_command_and_unknown_command(capfd: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +97,7 @@ def test_missing_model_folder(
 
 
 def test_group_of_one(mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    args = fit(mini_world, tmp_path, "--model.init_args.grpo.group_size", 1, config="r1omni")
+    args = fit(mini_world, tmp_path, "--model.init_args.grpo.group_size", 1, config="mini/r1omni")
     assert "group_size" in refused(capfd, args, 2)
 
 
@@ -96,7 +105,9 @@ def test_unknown_reward_is_found_before_training(
     mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     rewards = "[{name: accurracy}]"
-    args = fit(mini_world, tmp_path, "--model.init_args.grpo.rewards", rewards, config="r1omni")
+    args = fit(
+        mini_world, tmp_path, "--model.init_args.grpo.rewards", rewards, config="mini/r1omni"
+    )
     assert "accurracy" in refused(capfd, args, 2)
 
 
@@ -117,7 +128,7 @@ def test_label_outside_the_taxonomy(
     shutil.copytree(mini_world / "world" / "MAFW", world / "MAFW")
     listing = next((world / "MAFW").rglob("set_1/train.txt"))
     listing.write_text(listing.read_text() + "00001.mp4 hungry\n")
-    args = fit(mini_world, tmp_path, "--data.root", world, config="label_sft")
+    args = fit(mini_world, tmp_path, "--data.root", world, config="mini/label_sft")
     line = refused(capfd, args, 2)
     assert "hungry" in line
     assert "train.txt" in line
@@ -128,7 +139,7 @@ def test_empty_split(mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixt
     shutil.copytree(mini_world / "world" / "DFEW", world / "DFEW")
     shutil.copytree(mini_world / "world" / "MAFW", world / "MAFW")
     next((world / "MAFW").rglob("set_1/train.txt")).write_text("")
-    args = fit(mini_world, tmp_path, "--data.root", world, config="label_sft")
+    args = fit(mini_world, tmp_path, "--data.root", world, config="mini/label_sft")
     assert "MAFW" in refused(capfd, args, 2)
 
 
@@ -147,7 +158,7 @@ def test_a_broken_clip_is_left_out_or_stops_the_run(
     broken = next((world / "MAFW").rglob(listing.read_text().split()[0]))
     broken.write_bytes(broken.read_bytes()[:1000])
     args = fit(mini_world, tmp_path / "run", "--data.root", world,
-               "--data.loader.max_broken_share", share, config="label_sft")  # fmt: skip
+               "--data.loader.max_broken_share", share, config="mini/label_sft")  # fmt: skip
     assert main(args) == status
     report = (tmp_path / "run" / "broken_clips_train.jsonl").read_text().splitlines()
     assert len(report) == 1
@@ -163,7 +174,7 @@ def test_checkpoint_of_another_architecture(
     assert main(fit(mini_world, run)) == 0
     sizes = tmp_path / "model.yaml"
     sizes.write_text(
-        (CONFIGS / "model.yaml").read_text().replace("hidden_size: 96", "hidden_size: 48")
+        (CONFIGS / "mini" / "model.yaml").read_text().replace("hidden_size: 96", "hidden_size: 48")
     )
     other = tmp_path / "other"
     captions = mini_world / "world" / "HumanOmni" / "captions.json"
@@ -178,7 +189,7 @@ def test_create_and_synthesize_refuse_to_overwrite(
     mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     init = str(mini_world / "init")
-    sizes = str(CONFIGS / "model.yaml")
+    sizes = str(CONFIGS / "mini" / "model.yaml")
     line = refused(capfd, ["create", "--sizes", sizes, "--texts", sizes, "--out", init], 2)
     assert init in line
     (tmp_path / "mine.txt").write_text("keep me")

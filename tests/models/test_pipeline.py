@@ -85,6 +85,24 @@ def test_frame_fit_is_the_checkpoints_unless_given(
     assert distance("squash", "squash") < 0.02 < 0.1 < distance("squash", "pad")
 
 
+def test_a_frame_fit_of_ones_own_is_saved(tiny_dir: Path, tmp_path: Path) -> None:
+    omni = R1Omni.from_pretrained(tiny_dir / "R1-Omni-tiny")
+    assert omni.processor.config.frame_fit == "pad"
+    omni.use_frame_fit("squash")
+    omni.save_pretrained(tmp_path / "saved")
+    again = R1Omni.from_pretrained(tmp_path / "saved")
+    clip = tiny_dir / "clip.mp4"
+    for model in (omni, again):
+        assert model.processor.config.frame_fit == "squash"
+        given = model.prepare(clip, modality="video").media[0].frames
+        assert torch.equal(
+            given, omni.prepare(clip, modality="video", frame_fit="squash").media[0].frames
+        )
+        assert not torch.equal(
+            given, omni.prepare(clip, modality="video", frame_fit="pad").media[0].frames
+        )
+
+
 def test_waveform_in_place_of_mel(tiny: R1Omni, expected: Recorded) -> None:
     inputs = tiny.prepare(audio=expected["waveform"], modality="audio")
     assert_close(inputs.media[0].mel, expected["mel"][0], rtol=0, atol=2e-3)

@@ -181,6 +181,11 @@ def test_constant_after_the_warm_up() -> None:
     assert rates(config, 16) == pytest.approx([0.25, 0.5, 0.75, 1.0] + [1.0] * 12)
 
 
+def test_linear() -> None:
+    config = OptimizerConfig(warmup_share=0.5, schedule="linear", final_share=0.2)
+    assert rates(config, 8) == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 0.8, 0.6, 0.4])
+
+
 @pytest.mark.parametrize("total_steps", [1, 2, 3])
 def test_a_very_short_run_still_learns(total_steps: int) -> None:
     found = rates(OptimizerConfig(), total_steps)
@@ -208,8 +213,8 @@ def test_betas_are_passed_on() -> None:
 
 
 def test_unknown_schedule() -> None:
-    with pytest.raises(UsageError, match=r"optimizer\.schedule: 'linear'.*cosine or constant"):
-        OptimizerConfig(schedule="linear")
+    with pytest.raises(UsageError, match=r"optimizer\.schedule: 'square'.*cosine, linear, const"):
+        OptimizerConfig(schedule="square")
 
 
 def test_an_update_moves_what_is_trained_and_nothing_else(model: OmniModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -79,6 +80,16 @@ class R1Omni:
         if format != "humanomni":
             raise UsageError(f"format {format!r} is unknown; use 'humanomni'")
         save_model(self.model, self.folder, Path(path))
+
+    def use_frame_fit(self, frame_fit: FrameFit) -> None:
+        """Make frames square in this way from now on; a folder that is saved says so, too."""
+        self.processor = self.processor.with_fit(frame_fit)
+        config = self.model.config
+        self.model.config = replace(
+            config,
+            media=self.processor.config,
+            released={**config.released, "image_aspect_ratio": frame_fit},
+        )
 
     def sampling(self, max_new_tokens: int, temperature: float) -> Sampling:
         """Sampling settings with this tokenizer's end and padding tokens."""

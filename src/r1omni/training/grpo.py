@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from r1omni.data.batch import Batch
+from r1omni.media.config import FrameFit
 from r1omni.models.packed import completion_logps
 from r1omni.ops import GRPOLoss, GRPOLossConfig, grpo_loss
 from r1omni.rewards import RewardSpec, get_reward
@@ -84,6 +85,7 @@ class GRPOModule(EmotionModule):
         optimizer: rates and schedule.
         max_new_tokens: longest completion in evaluation, in tokens.
         grpo: sampling, rewards and loss.
+        frame_fit: as for `EmotionModule`.
     """
 
     def __init__(
@@ -93,12 +95,13 @@ class GRPOModule(EmotionModule):
         optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-6),  # noqa: B008
         max_new_tokens: int = 512,
         grpo: GRPOConfig = GRPOConfig(),
+        frame_fit: FrameFit | None = None,
     ) -> None:
         towers = [part for part in trainable or [] if part.endswith("_tower")]
         if towers:
             # A clip is encoded once, for the policy and the frozen reference alike.
             raise UsageError(f"model.trainable: GRPO keeps towers frozen; leave out {towers}")
-        super().__init__(init_from, trainable, optimizer, max_new_tokens)
+        super().__init__(init_from, trainable, optimizer, max_new_tokens, frame_fit)
         self.grpo = grpo
         self.num_tokens_seen = 0
         # In a list, so that it is no submodule: it is not trained and not checkpointed, a

@@ -51,6 +51,8 @@ class R1OmniCLI(LightningCLI):
             save_config_callback=LogConfig,
             save_config_kwargs={"save_to_log_dir": False},
             parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False},
+            # Our sampler deals batches to the ranks itself.
+            trainer_defaults={"use_distributed_sampler": False},
             auto_configure_optimizers=False,
             seed_everything_default=0,
             args=args,

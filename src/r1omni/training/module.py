@@ -12,6 +12,7 @@ from torch import Tensor
 
 from r1omni.data import EmotionDataModule
 from r1omni.data.batch import Batch
+from r1omni.media.config import FrameFit
 from r1omni.models.checkpoint import same_architecture
 from r1omni.models.generate import generate
 from r1omni.models.pipeline import R1Omni
@@ -39,6 +40,7 @@ class EmotionModule(L.LightningModule):
             text_tower, projectors, language_model; the others stay bit-identical.
         optimizer: rates and schedule.
         max_new_tokens: longest completion in evaluation, in tokens.
+        frame_fit: "pad" or "squash", how frames become square; None is the model's own way.
     """
 
     # Frozen weights are not in our checkpoints; `on_load_checkpoint` checks what is missing.
@@ -50,11 +52,14 @@ class EmotionModule(L.LightningModule):
         trainable: list[str] | None = None,
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
         max_new_tokens: int = 512,
+        frame_fit: FrameFit | None = None,
     ) -> None:
         super().__init__()
         # A folder is recorded in full: a checkpoint may be exported from elsewhere.
         self.init_from = str(Path(init_from).resolve()) if Path(init_from).exists() else init_from
         self.omni = R1Omni.from_pretrained(init_from)
+        if frame_fit is not None:
+            self.omni.use_frame_fit(frame_fit)
         self.model = self.omni.model
         self.optimizer_config = optimizer
         self.max_new_tokens = max_new_tokens

@@ -1,4 +1,4 @@
-"""The optimizer: parameter groups, AdamW, warm-up and cosine."""
+"""The optimizer: parameter groups, AdamW, warm-up and schedule."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ PARTS = {
     "language_model": ("language_model", "lm_head"),
 }
 
+SCHEDULES = ("cosine", "linear", "constant")
+
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with warm-up, then a cosine or a constant rate.
+    """AdamW with warm-up, then a falling or a constant rate.
 
     Attributes:
         learning_rate: peak rate.
         weight_decay: on matrices only, never on biases and norms.
         adam_betas: decay of the two moments.
         warmup_share: share of all optimizer steps over which the rate rises from 0.
-        schedule: "cosine" (to `final_share` of the peak) or "constant".
-        final_share: rate at the last step over the peak rate, for "cosine".
+        schedule: "cosine" or "linear" (to `final_share` of the peak), or "constant".
+        final_share: rate at the last step over the peak rate, for those that fall.
         projector_rate_scale: factor on the rate of projectors and gate.
         tower_rate_scale: factor on the rate of towers, where they are trained.
     """
@@ -47,9 +49,10 @@ class OptimizerConfig:
     tower_rate_scale: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.schedule not in ("cosine", "constant"):
+        if self.schedule not in SCHEDULES:
             raise UsageError(
-                f"optimizer.schedule: {self.schedule!r} is unknown; use cosine or constant"
+                f"optimizer.schedule: {self.schedule!r} is unknown; use one of "
+                f"{', '.join(SCHEDULES)}"
             )
 
 
@@ -107,10 +110,10 @@ def build_optimizer(
 ) -> tuple[torch.optim.Optimizer, LambdaLR]:
     """AdamW and its schedule over `total_steps` optimizer steps."""
     optimizer = torch.optim.AdamW(parameter_groups(model, config), betas=config.adam_betas)
-    return optimizer, LambdaLR(optimizer, warmup_cosine(config, total_steps))
+    return optimizer, LambdaLR(optimizer, rate_factor(config, total_steps))
 
 
-def warmup_cosine(config: OptimizerConfig, total_steps: int) -> Callable[[int], float]:
+def rate_factor(config: OptimizerConfig, total_steps: int) -> Callable[[int], float]:
     """The factor on the peak rate at each step (the first step is 0)."""
     warmup = max(1, round(config.warmup_share * total_steps))
 
@@ -120,7 +123,9 @@ def warmup_cosine(config: OptimizerConfig, total_steps: int) -> Callable[[int], 
         if config.schedule == "constant":
             return 1.0
         progress = min(1.0, (step - warmup) / max(1, total_steps - warmup))
-        cosine = 0.5 * (1 + math.cos(math.pi * progress))
-        return config.final_share + (1 - config.final_share) * cosine
+        left = 1 - progress
+        if config.schedule == "cosine":
+            left = 0.5 * (1 + math.cos(math.pi * progress))
+        return config.final_share + (1 - config.final_share) * left
 
     return factor

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from r1omni.media.processor import MediaProcessor
 from r1omni.models.checkpoint import save_model
 from r1omni.models.pipeline import R1Omni
-from r1omni.training.optimization import OptimizerConfig, warmup_cosine
+from r1omni.training.optimization import OptimizerConfig, rate_factor
 from r1omni.world.cues import FACE_VALUES, VOICE_VALUES
 from r1omni.world.perception import Percept, render_percepts
 
@@ -173,7 +173,7 @@ def _train(task: TowerTask) -> tuple[dict[str, Tensor], list[float]]:
     optimizer = torch.optim.AdamW(
         parameters, lr=_RATE.learning_rate, weight_decay=0.05, betas=(0.9, 0.98)
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, warmup_cosine(_RATE, task.steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_factor(_RATE, task.steps))
     description = f"pretraining the {task.name}"
     for _ in tqdm(range(task.steps), desc=description, unit="step", position=task.bar):
         chosen = torch.randint(len(held_out), len(labels), (_BATCH_SIZE,))
