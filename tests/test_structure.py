@@ -35,8 +35,9 @@ ALLOWED: dict[str, set[str]] = {
     "models": {*_BASE, "kernels", "ops"},
     "training": _ALL,
     "analysis": {*_ALL, "training"},
-    "commands": {*_ALL, "training", "analysis"},
-    "cli": {*_ALL, "training", "analysis", "commands"},
+    "doctor": {*_ALL, "training", "analysis"},
+    "commands": {*_ALL, "training", "analysis", "doctor"},
+    "cli": {*_ALL, "training", "analysis", "doctor", "commands"},
     "__main__": {"cli"},
     "__init__": _ALL,
 }
@@ -46,7 +47,7 @@ LIBRARY_HOMES: dict[str, set[str]] = {
     "triton": {"kernels"},
     "lightning": {"training", "data"},
     "mlflow": {"training", "analysis"},
-    "av": {"media", "world", "analysis"},
+    "av": {"media", "world", "analysis", "doctor"},
 }
 
 

@@ -189,6 +189,37 @@ def report(args: list[str]) -> None:
     print(f"\n{options.out / 'report.html'} is the page; `mlflow ui` shows the runs")
 
 
+def doctor(args: list[str]) -> None:
+    """Check this machine, a model and data, and say what to do about each problem."""
+    parser = _parser("doctor", doctor)
+    parser.add_argument("--data", type=Path, help="folder that holds DFEW, MAFW, RAVDESS, ...")
+    parser.add_argument("--model", help="model folder, or its id on the hub")
+    for tower, kind in (
+        ("--vision-tower", "SigLIP tower"),
+        ("--audio-tower", "Whisper tower"),
+        ("--text-encoder", "BERT encoder"),
+    ):
+        parser.add_argument(tower, help=f"folder or hub id of the {kind}; found by itself")
+    parser.add_argument("--device", default="cpu", help="torch device the model is tried on")
+    parser.add_argument(
+        "--dtype", default="float32", choices=("float32", "bfloat16", "float16"),
+        help="type of the weights while the model is tried",
+    )  # fmt: skip
+    options = parser.parse_args(args)
+    if options.data is not None and not options.data.is_dir():
+        raise UsageError(f"--data {options.data}: there is no such folder")
+    towers = (options.vision_tower, options.audio_tower, options.text_encoder)
+    if options.model is None and any(tower is not None for tower in towers):
+        raise UsageError("a tower belongs to a model; give --model as well")
+    from r1omni.doctor.examine import examine
+    from r1omni.doctor.model import ModelRequest
+
+    model = None
+    if options.model is not None:
+        model = ModelRequest(options.model, *towers, options.device, options.dtype)
+    examine(model, options.data)
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "synthesize": synthesize,
     "create": create,
@@ -196,4 +227,5 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "analyze": analyze,
     "export": export,
     "report": report,
+    "doctor": doctor,
 }

@@ -20,6 +20,10 @@ VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".flv")
 SOUND_SUFFIXES = (".wav", ".mp3", ".flac", ".m4a", ".ogg", ".aac")
 
 
+class MissingDataError(UsageError):
+    """What a data set consists of is not in the folder."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One record of a label file.
@@ -183,12 +187,12 @@ def first_existing(root: Path, names: Sequence[str], what: str) -> Path:
     """The first of `root / name` that exists, inside the root.
 
     Raises:
-        UsageError: none exists.
+        MissingDataError: none exists.
     """
     for name in names:
         if (root / name).exists():
             return confined(root, name, str(root))
-    raise UsageError(f"{root}: no {what}; looked for {', '.join(names)}")
+    raise MissingDataError(f"{root}: no {what}; looked for {', '.join(names)}")
 
 
 class ClipFolder:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from r1omni.data.labels_io import confined
+from r1omni.data.labels_io import MissingDataError, confined
 from r1omni.data.registry import check_fold, check_split, labelled_sample, register
 from r1omni.types import Clip, Modality, Sample, UsageError
 
@@ -60,7 +60,7 @@ def load_ravdess(
     files = sorted((path.name, path) for path in root.rglob("*.mp4"))
     found = [(match, path) for name, path in files if (match := _NAME.fullmatch(name))]
     if not found:
-        raise UsageError(f"{root}: no RAVDESS recordings; looked for Actor_XX/01-01-*.mp4")
+        raise MissingDataError(f"{root}: no RAVDESS recordings; looked for Actor_XX/01-01-*.mp4")
     for match, path in found:
         if match[1] != "01" or match[2] not in _VOCAL[vocal] or int(match[7]) not in chosen:
             continue

@@ -1,0 +1,133 @@
+"""Clips on disk: those that the lists name and that are not there, and one that is opened."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from r1omni.doctor.checks import Finding
+from r1omni.types import Sample
+
+# `max_broken_share` of the data module: a run stops above it.
+ALLOWED_SHARE = 0.01
+_NUM_NAMES = 3
+_NUM_TRIES = 3
+
+
+@dataclass
+class Shelf:
+    """Says which files are there; looks each up once, however many folds name it."""
+
+    _known: dict[Path, bool] = field(default_factory=dict)
+
+    def missing(self, samples: Sequence[Sample]) -> list[Path]:
+        """Of each clip that is not whole on disk, the first file that is not there or empty."""
+        lost: list[Path] = []
+        for clip in dict.fromkeys(sample.clip for sample in samples):
+            files = [path for path in (clip.path, clip.audio_path) if path is not None]
+            lost += [path for path in files if not self.has(path)][:1]
+        return lost
+
+    def has(self, path: Path) -> bool:
+        """Whether the file is there and holds something."""
+        if path not in self._known:
+            self._known[path] = path.is_file() and path.stat().st_size > 0
+        return self._known[path]
+
+
+def completeness(
+    subject: str, counts: str, splits: Mapping[str, Sequence[Sample]], shelf: Shelf, notes: str = ""
+) -> Finding:
+    """A finding about the clips of some splits.
+
+    Args:
+        subject: the data set.
+        counts: how many samples there are, in words.
+        splits: name -> samples.
+        shelf: knows which files are there.
+        notes: what differs from the publisher's files, or "".
+    """
+    missing = {split: shelf.missing(samples) for split, samples in splits.items()}
+    lost = [path for paths in missing.values() for path in paths]
+    if not lost:
+        if notes:
+            return Finding(
+                subject, "note", f"{counts}, every clip there; {notes}",
+                "fine for a part of the set or a mini-world; otherwise fetch the lists again",
+            )  # fmt: skip
+        return Finding(subject, "ok", f"{counts}, every clip there")
+    stops = any(
+        len(paths) > ALLOWED_SHARE * len({sample.clip for sample in splits[split]})
+        for split, paths in missing.items()
+    )
+    named = ", ".join(path.name for path in lost[:_NUM_NAMES])
+    more = f" and {len(lost) - _NUM_NAMES} more" if len(lost) > _NUM_NAMES else ""
+    parts = ", ".join(f"{split} {len(paths):,}" for split, paths in missing.items() if paths)
+    found = f"{counts}; not on disk or empty: {parts} ({named}{more})"
+    folder = lost[0].parent
+    allowed = f"a run stops where more than {ALLOWED_SHARE:.0%} of a split are missing"
+    return Finding(
+        subject, "fails" if stops else "note", f"{found}; {notes}" if notes else found,
+        f"copy the missing clips to {folder}; {allowed} (data.loader.max_broken_share)",
+    )  # fmt: skip
+
+
+def class_differences(samples: Sequence[Sample], published: Mapping[str, int]) -> str:
+    """Classes whose clips are not as many as published, in words, or ""."""
+    counted = Counter(sample.label for sample in samples)
+    wrong = [
+        f"{label} {counted[label]} instead of {number}"
+        for label, number in published.items()
+        if counted[label] != number
+    ]
+    more = f" and {len(wrong) - _NUM_NAMES} classes more" if len(wrong) > _NUM_NAMES else ""
+    return f"{', '.join(wrong[:_NUM_NAMES])}{more}" if wrong else ""
+
+
+def check_first_clip(title: str, samples: Sequence[Sample], shelf: Shelf) -> Iterator[Finding]:
+    """Open the first recording that is there; opening all would take as long as a run's start.
+
+    Where it cannot be read the next few are tried: single broken clips stop no run.
+    """
+    from r1omni.media.container import MediaError
+
+    subject = f"{title} clip"
+    present = (sample for sample in samples if shelf.has(sample.clip.path))
+    broken: list[MediaError] = []
+    for sample in islice(present, _NUM_TRIES):
+        try:
+            found = f"{_open(sample)}; most were not opened"
+        except MediaError as error:
+            broken.append(error)
+            continue
+        if broken:
+            reasons = "; ".join(map(str, broken))
+            yield Finding(subject, "note", f"{reasons}; {found}", "copy the broken clips again")
+        else:
+            yield Finding(subject, "ok", found)
+        return
+    if broken:
+        reasons = "; ".join(map(str, broken))
+        yield Finding(
+            subject, "fails", f"none of {len(broken)} tried: {reasons}", "copy the clips again"
+        )
+
+
+def _open(sample: Sample) -> str:
+    """What a recording holds; a frame of it is decoded where the picture is asked for.
+
+    Raises:
+        MediaError: it cannot be read.
+    """
+    from r1omni.media.container import read_duration_s
+    from r1omni.media.video import read_frames
+
+    path = sample.clip.path
+    seconds = read_duration_s(path)
+    if sample.modality == "audio":
+        return f"{path.name}: {seconds:.1f} s"
+    _, height, width, _ = read_frames(path, 1).frames.shape
+    return f"{path.name}: {seconds:.1f} s, {width} x {height} px"

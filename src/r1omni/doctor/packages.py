@@ -1,0 +1,166 @@
+"""Python and the packages that r1omni declares: there, in range, and importable together."""
+
+from __future__ import annotations
+
+import platform
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from r1omni.doctor.checks import Finding
+from r1omni.types import R1OmniError
+
+_CHECKOUT = Path(__file__).parents[3]
+# Releases that ran foreign code.
+_COMPROMISED = {"lightning": ("2.6.2", "2.6.3")}
+# Their compiled parts fit one another only as a set.
+_TORCH_FAMILY = ("torch", "torchvision", "torchaudio")
+_NO_MARKER = {"extra": ""}
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What the project asks for.
+
+    Attributes:
+        python: versions of Python, as a specifier.
+        requirements: packages, as in pyproject.toml.
+    """
+
+    python: str
+    requirements: tuple[str, ...]
+
+
+def declared(checkout: Path = _CHECKOUT) -> Declared:
+    """From pyproject.toml of the checkout that runs, else from the installed distribution.
+
+    The metadata of an editable installation are as old as the installation.
+
+    Raises:
+        R1OmniError: neither is there.
+    """
+    file = checkout / "pyproject.toml"
+    if file.is_file():
+        project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
+        if project["name"] == "r1omni":
+            return Declared(project["requires-python"], tuple(project["dependencies"]))
+    try:
+        python = metadata.metadata("r1omni")["Requires-Python"]
+        return Declared(python, tuple(metadata.requires("r1omni") or ()))
+    except metadata.PackageNotFoundError:
+        raise R1OmniError(
+            "r1omni is neither a checkout nor installed, so what it needs is not known; install "
+            "it with `pip install -e .` in the repository"
+        ) from None
+
+
+def check_python(python: str) -> Iterator[Finding]:
+    """The interpreter's version against the declared ones, and the operating system."""
+    version = platform.python_version()
+    if not SpecifierSet(python).contains(version, prereleases=True):
+        yield Finding(
+            "Python", "fails", f"{version}, but {python} is needed",
+            "install Python 3.11 or 3.12 and run `PYTHON=/path/to/python scripts/setup.sh`",
+        )  # fmt: skip
+    else:
+        yield Finding("Python", "ok", f"{version} (needed: {python})")
+    if platform.system() != "Linux":
+        yield Finding(
+            "operating system", "note", f"{platform.system()}: r1omni is tested on Linux only",
+            "use Linux where something behaves oddly",
+        )  # fmt: skip
+
+
+def installed_version(name: str) -> str | None:
+    """Version of an installed distribution, or None."""
+    try:
+        # Damaged metadata have no version.
+        return metadata.version(name) or None
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def check_packages(
+    requirements: tuple[str, ...], version_of: Callable[[str], str | None] = installed_version
+) -> Iterator[Finding]:
+    """One finding for all packages that are there and in range, and one for each other."""
+    num_good = 0
+    asked = [part for text in requirements for part in _with_extras(Requirement(text))]
+    for requirement in asked:
+        if requirement.marker is not None and not requirement.marker.evaluate(_NO_MARKER):
+            continue
+        problem = _problem(requirement, version_of(requirement.name))
+        if problem is None:
+            num_good += 1
+        else:
+            yield problem
+    if num_good:
+        yield Finding("packages", "ok", f"{num_good} installed and in range")
+
+
+def _problem(requirement: Requirement, version: str | None) -> Finding | None:
+    name = requirement.name
+    subject = f"package {name}"
+    wanted = f"{name}{requirement.specifier}"
+    install = f'python -m pip install "{wanted}"'
+    if name in _TORCH_FAMILY:
+        install += " (torch, torchvision and torchaudio together, from one index)"
+    if version is None:
+        return Finding(subject, "fails", f"not installed, {wanted} is needed", install)
+    if version in _COMPROMISED.get(name, ()):
+        return Finding(
+            subject, "fails", f"{version} is a compromised release",
+            f"{install}, and renew the passwords and keys that this machine holds",
+        )  # fmt: skip
+    if not requirement.specifier.contains(version, prereleases=True):
+        return Finding(subject, "fails", f"{version} is installed, {wanted} is needed", install)
+    return None
+
+
+def _with_extras(requirement: Requirement) -> Iterator[Requirement]:
+    """The requirement, and what the extras it names ask for."""
+    yield requirement
+    try:
+        parts = [Requirement(text) for text in metadata.requires(requirement.name) or ()]
+    except metadata.PackageNotFoundError:
+        return
+    for part in parts:
+        marker = part.marker
+        if marker is None or marker.evaluate(_NO_MARKER):
+            continue  # asked for in any case
+        if any(marker.evaluate({"extra": extra}) for extra in requirement.extras):
+            part.marker = None
+            yield part
+
+
+def check_torch_family(requirements: tuple[str, ...]) -> Iterator[Finding]:
+    """torch, torchvision and torchaudio import and compute together.
+
+    A CPU wheel of one beside a CUDA wheel of another is in range, and does not import.
+    """
+    versions = ", ".join(f"{name} {installed_version(name)}" for name in _TORCH_FAMILY)
+    try:
+        import torch
+        import torchaudio
+        import torchvision
+
+        boxes = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+        torchvision.ops.nms(boxes, torch.ones(1), 0.5)  # an operator compiled for one torch
+        torchaudio.functional.resample(torch.zeros(16), 2, 1)
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        wanted = " ".join(
+            f'"{text}"' for text in requirements if Requirement(text).name in _TORCH_FAMILY
+        )
+        yield Finding(
+            "torch family", "fails", f"{versions} do not work together ({reason})",
+            "install the three anew from one index, all with CUDA or all without: "
+            f"python -m pip install --force-reinstall {wanted}",
+        )  # fmt: skip
+        return
+    yield Finding("torch family", "ok", f"{versions} work together")
