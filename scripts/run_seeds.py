@@ -1,6 +1,6 @@
 """The whole table for several seeds, and docs/results.md with mean and spread.
 
-    python scripts/run_seeds.py --out outputs/seeds --seeds 4 5 6
+    python scripts/run_seeds.py --out outputs/seeds --seeds 5 6 7
 
 A seed is a new world, new towers and new trainings. A table that is finished is not made again.
 Settings were tuned on other seeds than the default ones.
@@ -24,7 +24,7 @@ SETS = ("dfew", "mafw", "ravdess")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("outputs/seeds"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[4, 5, 6])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[5, 6, 7])
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")
     parser.add_argument("--note", default="", help="a sentence on how the machine was used")
     options = parser.parse_args()
@@ -111,7 +111,7 @@ def _table(models: list[str], tables: Any, join: Any, paths: tuple[str, ...]) ->
 def _goals(tables: dict[int, dict[str, Any]]) -> list[str]:
     lines = [
         "| seed | R1-Omni format_ok, lowest of the sets (goal 0.95) | DFEW WAR over EMER-SFT "
-        "(goal 0.10) | DFEW WAR over its better single medium (goal above 0) |",
+        "(goal 0.10) | DFEW WAR over its better single medium (goal 0.10) |",
         "|---|---|---|---|",
     ]
     for seed, table in tables.items():
