@@ -55,6 +55,47 @@ def test_shipped_configs_parse_and_build(
     assert [spec.name for spec in cli.datamodule.specs["test"]] == sets
 
 
+OVERLAYS = sorted(path.stem for path in (CONFIGS / "overlay").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_overlays_of_grpo_train(
+    overlay: str, mini_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    more = ("--config", CONFIGS / "overlay" / f"{overlay}.yaml",
+            "--data.loader.batch_size", 4, "--model.init_args.grpo.group_size", 2,
+            "--model.init_args.grpo.max_new_tokens", 4)  # fmt: skip
+    args = fit(mini_world, tmp_path / "run", *more, config="mini/r1omni")
+    grpo = R1OmniCLI(args[1:], run=False).model.grpo
+    wanted = {"dapo": "dapo", "dr_grpo": "dr_grpo", "gspo": "grpo", "cispo": "cispo"}
+    assert grpo.loss.loss_type == wanted[overlay]
+    assert grpo.loss.beta == 0 and not grpo.needs_reference
+    assert (grpo.loss.importance_sampling_level == "sequence") == (overlay == "gspo")
+    assert grpo.temperature == 0.7  # what the overlay does not name stays
+    assert main(args) == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "named"),
+    [
+        ("--trainer.gradient_clip_val", 1.0, "max_grad_norm"),
+        ("--trainer.accumulate_grad_batches", 2, "micro_batch_size"),
+    ],
+)
+def test_options_of_the_trainer_that_grpo_has_itself(
+    option: str,
+    value: object,
+    named: str,
+    mini_world: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    args = fit(mini_world, tmp_path, option, value, config="mini/r1omni")
+    line = refused(capfd, args, 2)
+    assert option.strip("-") in line and named in line
+
+
 def test_no_command_and_unknown_command(capfd: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "train" in refused(capfd, ["train"], 2)

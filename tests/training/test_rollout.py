@@ -14,7 +14,7 @@ from r1omni.models.pipeline import R1Omni
 from r1omni.ops import GRPOLossConfig, grpo_loss
 from r1omni.rewards import RewardSpec
 from r1omni.text.prompt import encode_prompt
-from r1omni.training.grpo import GRPOModule
+from r1omni.training import GRPOConfig, GRPOModule
 from r1omni.training.rollout import rollout_metrics, sample_rollout, score_rollout
 from r1omni.types import Clip, ClipMedia, PromptInputs, Rollout, Sample, ScoredGroup, UsageError
 
@@ -64,7 +64,7 @@ def rollout_of(omni: R1Omni, *names: str, step: int = 3) -> tuple[Batch, Rollout
 def loss_of(omni: R1Omni, *names: str) -> tuple[Tensor, Tensor]:
     """The loss of one step, and its gradient on the language model's last norm."""
     batch, rollout, embedded = rollout_of(omni, *names)
-    group = score_rollout(rollout, batch, REWARDS, "group")
+    group = score_rollout(rollout, batch.samples, GRPOConfig(rewards=REWARDS))
     logps, _ = completion_logps(omni.model, embedded, rollout.completion_ids, rollout.mask)
     loss = grpo_loss(
         logps,
@@ -107,7 +107,8 @@ def test_metrics_by_hand() -> None:
     )
     rewards = torch.tensor([[1.0, 0.0], [0.0, float("nan")]])
     group = ScoredGroup(rollout, rewards, torch.zeros(2), ("accuracy", "format"))
-    metrics = rollout_metrics(group, torch.tensor([2.0, 1.0]), "group")
+    config = GRPOConfig(rewards=[RewardSpec("accuracy", 2.0), RewardSpec("format")])
+    metrics = rollout_metrics(group, config)
     assert metrics["completions/mean_length"] == 2.5
     assert metrics["completions/clipped_ratio"] == 0.5
     assert metrics["completions/mean_terminated_length"] == 2

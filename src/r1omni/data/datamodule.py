@@ -7,6 +7,7 @@ It knows files and clips, not models: the module under training hands it the med
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from r1omni.data.batch import CONDITIONS, ClipDataset, collate
+from r1omni.data.batch import CONDITIONS, Batch, ClipDataset, collate
 from r1omni.data.clip_cache import ClipCache
 from r1omni.data.registry import DatasetSpec, label_set_name, load_dataset
 from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader
@@ -236,6 +237,18 @@ class EmotionDataModule(L.LightningDataModule):
             collate_fn=collate,
             num_workers=self.loader.num_workers,
         )
+
+    def draw(self, count: int, stream: Sequence[int]) -> Batch:
+        """Training samples at random, beside the order of the loader.
+
+        Args:
+            count: how many; at most as many as there are.
+            stream: names the draw; the same names draw the same samples.
+        """
+        dataset = self._dataset([s for samples in self.samples["train"] for s in samples])
+        seed = "/".join(map(str, (*stream, self._rank()[0])))
+        chosen = random.Random(seed).sample(range(len(dataset)), min(count, len(dataset)))
+        return collate([dataset[index] for index in chosen])
 
     def _rank(self) -> tuple[int, int]:
         trainer = self.trainer

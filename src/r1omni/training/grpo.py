@@ -13,67 +13,32 @@ from the published code:
 
 from __future__ import annotations
 
-import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor
 
 from r1omni.data.batch import Batch
 from r1omni.media.config import FrameFit
 from r1omni.models.packed import completion_logps
-from r1omni.ops import GRPOLoss, GRPOLossConfig, grpo_loss
-from r1omni.rewards import RewardSpec, get_reward
+from r1omni.ops import GRPOLoss, grpo_loss
+from r1omni.ops.importance import importance_weights
+from r1omni.training.experience import (
+    Experience,
+    join_groups,
+    micro_batches,
+    minibatches,
+    select_group,
+)
+from r1omni.training.grpo_config import GRPOConfig
+from r1omni.training.grpo_log import StepLog
 from r1omni.training.module import EmotionModule
 from r1omni.training.optimization import OptimizerConfig
-from r1omni.training.rollout import rollout_metrics, sample_rollout, score_rollout
-from r1omni.types import PromptInputs, Rollout, ScoredGroup, UsageError
-
-
-@dataclass(frozen=True)
-class GRPOConfig:
-    """How completions are sampled, scored and learned from.
-
-    Attributes:
-        group_size: G, completions sampled for each prompt.
-        temperature: of the sampling, and of every log-probability.
-        max_new_tokens: longest completion, in tokens.
-        rewards: reward functions with their weights.
-        scale_rewards: what advantages are divided by: "group" (its standard deviation),
-            "batch" or "none".
-        loss: the loss; R1-Omni's is the default.
-        seed: of the sampling; with the step, the sample and the member's index it fixes every
-            completion.
-        log_completions_every: steps between samples of completions in MLflow; 0 logs none.
-    """
-
-    group_size: int = 8
-    temperature: float = 1.0
-    max_new_tokens: int = 512
-    rewards: list[RewardSpec] = field(
-        default_factory=lambda: [RewardSpec("accuracy"), RewardSpec("format")]
-    )
-    scale_rewards: str = "group"
-    loss: GRPOLossConfig = field(default_factory=GRPOLossConfig)
-    seed: int = 0
-    log_completions_every: int = 20
-
-    def __post_init__(self) -> None:
-        if self.group_size < 2:
-            raise UsageError(
-                f"grpo.group_size is {self.group_size}; a group needs at least 2 completions, "
-                "or no completion can be better than its siblings"
-            )
-        if self.temperature <= 0:
-            raise UsageError(f"grpo.temperature is {self.temperature}; it must be above 0")
-        if not self.rewards:
-            raise UsageError("grpo.rewards is empty; name at least one reward function")
-        for reward in self.rewards:
-            get_reward(reward.name)  # a typing error should not cost a rollout
+from r1omni.training.reference import Reference
+from r1omni.training.rollout import sample_rollout, score_rollout, terminated, useful_prompts
+from r1omni.types import R1OmniError, Rollout, Sample, ScoredGroup, UsageError
 
 
 class GRPOModule(EmotionModule):
@@ -82,11 +47,14 @@ class GRPOModule(EmotionModule):
     Args:
         init_from: model folder to start from; a frozen copy of it is the reference.
         trainable: as for `EmotionModule`.
-        optimizer: rates and schedule.
+        optimizer: rates and schedule, over optimizer steps.
         max_new_tokens: longest completion in evaluation, in tokens.
         grpo: sampling, rewards and loss.
         frame_fit: as for `EmotionModule`.
     """
+
+    # A batch is one rollout, and a rollout may be learned from in several optimizer steps.
+    automatic_optimization = False
 
     def __init__(
         self,
@@ -94,7 +62,7 @@ class GRPOModule(EmotionModule):
         trainable: list[str] | None = None,
         optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-6),  # noqa: B008
         max_new_tokens: int = 512,
-        grpo: GRPOConfig = GRPOConfig(),
+        grpo: GRPOConfig = GRPOConfig(),  # noqa: B008 - frozen
         frame_fit: FrameFit | None = None,
     ) -> None:
         towers = [part for part in trainable or [] if part.endswith("_tower")]
@@ -103,158 +71,242 @@ class GRPOModule(EmotionModule):
             raise UsageError(f"model.trainable: GRPO keeps towers frozen; leave out {towers}")
         super().__init__(init_from, trainable, optimizer, max_new_tokens, frame_fit)
         self.grpo = grpo
-        self.num_tokens_seen = 0
-        # In a list, so that it is no submodule: it is not trained and not checkpointed, a
-        # resumed run copies the same init_from again.
-        self._reference = [self.frozen_copy()] if grpo.loss.beta != 0 else []
-        self._durations: dict[str, float] = {}
-        self._update_started = 0.0
-        self._completion_tokens = 0
+        # In a list, so that it is no submodule: it is not trained, and a resumed run copies the
+        # same init_from again.
+        self._references = [Reference(self.frozen_copy())] if grpo.needs_reference else []
+        self.step_log = StepLog()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        prompts = self._encoded_prompts(batch)
-        with self._timed("generate"):
-            embedded = self.model.embed_prompts(prompts)
-            rollout = self._sample(prompts, embedded, batch)
-        with self._timed("reward"):
-            group = score_rollout(rollout, batch, self.grpo.rewards, self.grpo.scale_rewards)
-        with self._timed("reference"):
-            ref_logps = self._reference_logps(rollout)
-        self._update_started = time.perf_counter()
-        logps, entropies = self._policy_logps(embedded, rollout)
-        result = grpo_loss(
-            logps,
-            group.advantages,
-            rollout.mask,
-            ref_logps=ref_logps,
-            entropies=entropies,
-            config=self.grpo.loss,
+    def training_step(self, batch: Batch, batch_idx: int) -> None:
+        log = self.step_log.begin(self.device)
+        experience = self._collect(batch)
+        with log.timed("update"):
+            for _ in range(self.grpo.num_iterations):
+                for prompts in minibatches(len(experience), self.grpo.steps_per_generation):
+                    if self.global_step < self.trainer.max_steps:
+                        self._update(experience, experience.select(prompts))
+        log.write(self, experience)
+
+    # Collecting experience -------------------------------------------------------------------
+
+    def _collect(self, batch: Batch) -> Experience:
+        """Sample, score, and compute what the loss needs of the policy as it is now."""
+        samples, group = self._scored_groups(batch)
+        rollout = group.rollout
+        old_logps = self._logps(rollout) if self.grpo.needs_old_logps else None
+        if self.grpo.kl_in_reward:
+            assert old_logps is not None
+            group = self._penalized(group, samples, old_logps)
+        mask = rollout.mask
+        if self.grpo.mask_truncated_completions:
+            mask = mask & terminated(rollout)[:, None]
+        return Experience(
+            samples=tuple(samples),
+            group=group,
+            loss_mask=mask,
+            ref_logps=self._reference_logps(rollout) if self.grpo.loss.beta else None,
+            old_logps=old_logps,
+            importance_weights=None
+            if old_logps is None
+            else importance_weights(
+                old_logps,
+                rollout.logps,
+                rollout.mask,
+                self.grpo.importance_correction,
+                self.grpo.importance_cap,
+            ),
         )
-        self._log_step(group, logps, batch, result, sum(map(len, embedded)))
-        return result.loss
 
-    # The parts of a step --------------------------------------------------------------------
+    def _scored_groups(self, batch: Batch) -> tuple[list[Sample], ScoredGroup]:
+        """Samples and scored completions; groups without advantages are replaced in rounds."""
+        group = self._sample_and_score(batch, round_index=0)
+        samples = list(batch.samples)
+        if not self.grpo.max_refills:
+            return samples, group
+        wanted, num_sampled = len(samples), len(samples)
+        kept = [(group, samples, useful_prompts(group, self.grpo))]
+        for round_index in range(1, self.grpo.max_refills + 1):
+            lacking = wanted - sum(len(useful) for _, _, useful in kept)
+            if lacking <= 0:
+                break
+            more = self.datamodule.draw(lacking, (self.grpo.seed, self.global_step, round_index))
+            group = self._sample_and_score(more, round_index)
+            kept.append((group, list(more.samples), useful_prompts(group, self.grpo)))
+            num_sampled += lacking
+        num_useful = sum(len(useful) for _, _, useful in kept)
+        self.step_log.add("frac_dropped", 1 - num_useful / num_sampled)
+        if num_useful == 0:  # nothing to prefer: the first groups, whose advantages are all 0
+            return kept[0][1], kept[0][0]
+        chosen = [(g, s, useful) for g, s, useful in kept if useful]
+        return (
+            [s[prompt] for _, s, useful in chosen for prompt in useful],
+            join_groups([select_group(g, useful) for g, _, useful in chosen]),
+        )
 
-    def _encoded_prompts(self, batch: Batch) -> PromptInputs:
-        """The prompts with their clips encoded, for the policy and the reference alike."""
-        prompts = self.prompts(batch)
-        with torch.no_grad():
-            features = tuple(self.model.encode_media(prompts.media))
-        return PromptInputs(prompts.token_ids, prompts.instruction_ids, features)
+    def _sample_and_score(self, batch: Batch, round_index: int) -> ScoredGroup:
+        with self.step_log.timed("generate"):
+            rollout = self._sample(batch, round_index)
+        with self.step_log.timed("reward"):
+            return score_rollout(rollout, batch.samples, self.grpo)
 
-    def _sample(self, prompts: PromptInputs, embedded: list[Tensor], batch: Batch) -> Rollout:
+    @torch.no_grad()
+    def _sample(self, batch: Batch, round_index: int) -> Rollout:
+        prompts = self.encoded_prompts(batch)
+        embedded = self.model.embed_prompts(prompts)
+        self.step_log.count_prompt_tokens(embedded)
+        stream = (self.grpo.seed, self.global_step)
         return sample_rollout(
             self.omni,
             prompts,
             embedded,
             self.omni.sampling(self.grpo.max_new_tokens, self.grpo.temperature),
             group_size=self.grpo.group_size,
-            stream=(self.grpo.seed, self.global_step),
+            stream=(*stream, round_index) if round_index else stream,
             sample_ids=[s.sample_id for s in batch.samples],
         )
 
-    @torch.no_grad()
-    def _reference_logps(self, rollout: Rollout) -> Tensor | None:
-        if not self._reference:
-            return None
-        reference = self._reference[0].to(self.device)
-        embedded = reference.embed_prompts(rollout.prompts)
-        return completion_logps(
-            reference,
-            embedded,
-            rollout.completion_ids,
-            rollout.mask,
-            temperature=self.grpo.temperature,
-        )[0]
+    def _penalized(
+        self, group: ScoredGroup, samples: Sequence[Sample], old_logps: Tensor
+    ) -> ScoredGroup:
+        """The rewards less the divergence of each completion from the reference (k1, summed)."""
+        rollout = group.rollout
+        divergence = (old_logps - self._reference_logps(rollout)) * rollout.mask
+        penalty = self.grpo.kl_in_reward * divergence.sum(dim=1)
+        self.step_log.add("kl", float(divergence.sum() / rollout.mask.sum()))
+        return score_rollout(rollout, samples, self.grpo, penalty)
 
-    def _policy_logps(self, embedded: list[Tensor], rollout: Rollout) -> tuple[Tensor, Tensor]:
+    @torch.no_grad()
+    def _reference_logps(self, rollout: Rollout) -> Tensor:
+        with self.step_log.timed("reference"):
+            reference = self._references[0].on(self.device)
+            return self._in_passes(reference, rollout)
+
+    @torch.no_grad()
+    def _logps(self, rollout: Rollout) -> Tensor:
+        with self.step_log.timed("old_logps"):
+            return self._in_passes(self.model, rollout)
+
+    def _in_passes(self, model: Any, rollout: Rollout) -> Tensor:
+        """Log-probabilities, float32 [N, C], of as many prompts at a time as an update takes."""
+        size = self.grpo.micro_batch_size or len(rollout.prompts)
+        embedded = model.embed_prompts(rollout.prompts)
+        rows = size * rollout.group_size
+        return torch.cat(
+            [
+                completion_logps(
+                    model,
+                    embedded[start : start + size],
+                    rollout.completion_ids[start * rollout.group_size :][:rows],
+                    rollout.mask[start * rollout.group_size :][:rows],
+                    temperature=self.grpo.temperature,
+                )[0]
+                for start in range(0, len(embedded), size)
+            ]
+        )
+
+    # Updating -------------------------------------------------------------------------------
+
+    def _update(self, experience: Experience, step: Experience) -> None:
+        """One optimizer step on a part of the experience."""
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, L.pytorch.core.optimizer.LightningOptimizer)
+        optimizer.zero_grad()
+        num_tokens = self._num_tokens(experience)
+        num_steps = min(self.grpo.steps_per_generation, len(experience))
+        for part, share in micro_batches(step, self.grpo.micro_batch_size, self.grpo.loss):
+            result = self._loss(part, num_tokens, num_steps)
+            self._check_finite("loss", result.loss, part)
+            self.manual_backward(result.loss * share)
+            self.step_log.add_loss(result, share, len(part) / len(step))
+        self._check_finite("gradient", self._clip_gradients(), step)
+        optimizer.step()
+        schedule = self.lr_schedulers()
+        assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
+        schedule.step()
+        self.step_log.end_update()
+        every = self.grpo.ref_sync_steps
+        if every and self.global_step % every == 0:
+            self._references[0].move_towards(self.model, self.grpo.ref_mixup_alpha)
+
+    def _loss(self, part: Experience, num_tokens: Tensor, num_steps: int) -> GRPOLoss:
+        """The loss of a part.
+
+        Args:
+            part: of an optimizer step's experience.
+            num_tokens: tokens of the whole rollout.
+            num_steps: optimizer steps that one pass over the rollout takes.
+        """
+        rollout = part.rollout
         logps, entropies = completion_logps(
             self.model,
-            embedded,
+            self.model.embed_prompts(rollout.prompts),
             rollout.completion_ids,
             rollout.mask,
             temperature=self.grpo.temperature,
             with_entropy=True,
         )
-        assert entropies is not None
-        return logps, entropies
-
-    # Logging --------------------------------------------------------------------------------
-
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self._durations[f"time/{name}"] = time.perf_counter() - start
-
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        # The update ends here, after the backward pass and the optimizer's step.
-        self._durations["time/update"] = time.perf_counter() - self._update_started
-        seconds = sum(self._durations.values())
-        speed = {"tokens_per_second": self._completion_tokens / seconds}
-        self.log_dict({**self._durations, **speed}, batch_size=len(batch))
-
-    def _log_step(
-        self,
-        group: ScoredGroup,
-        logps: Tensor,
-        batch: Batch,
-        result: GRPOLoss,
-        prompt_tokens: int,
-    ) -> None:
-        rollout = group.rollout
-        self._completion_tokens = int(rollout.mask.sum())
-        self.num_tokens_seen += prompt_tokens + self._completion_tokens
-        weights = torch.tensor([spec.weight for spec in self.grpo.rewards])
-        drift = (logps.detach() - rollout.logps).abs()[rollout.mask].max()
-        metrics = {
-            "loss": float(result.loss.detach()),
-            **{name: float(value) for name, value in result.metrics.items()},
-            **rollout_metrics(group, weights, self.grpo.scale_rewards),
-            "num_tokens": float(self.num_tokens_seen),
-            "sampling_logp_difference": float(drift),
-        }
-        self.log_dict(metrics, batch_size=len(batch))
-        self.log("mean_reward", metrics["reward"], prog_bar=True, logger=False)
-        every = self.grpo.log_completions_every
-        if every and self.global_step % every == 0:
-            self._log_completions(group, batch)
-
-    def _log_completions(self, group: ScoredGroup, batch: Batch) -> None:
-        """One artifact a logging event: the first two groups with their rewards."""
-        if self.logger is None or not self.trainer.is_global_zero:
-            return
-        size = group.rollout.group_size
-        lines = [
-            json.dumps(
-                {
-                    "step": self.global_step,
-                    "sample_id": batch.samples[index // size].sample_id,
-                    "label": batch.samples[index // size].label,
-                    "completion": group.rollout.texts[index],
-                    "advantage": round(float(group.advantages[index]), 4),
-                    **{
-                        name: float(value)
-                        for name, value in zip(
-                            group.reward_names, group.rewards[index], strict=True
-                        )
-                    },
-                }
-            )
-            for index in range(min(2, len(batch)) * size)
-        ]
-        self.logger.experiment.log_text(  # type: ignore[attr-defined]
-            self.logger.run_id,  # type: ignore[attr-defined]
-            "\n".join(lines) + "\n",
-            f"completions/step_{self.global_step:06d}.jsonl",
+        self.step_log.compare_with_sampler(logps, rollout)
+        return grpo_loss(
+            logps,
+            part.group.advantages,
+            part.loss_mask,
+            old_logps=part.old_logps,
+            ref_logps=part.ref_logps,
+            entropies=entropies,
+            importance_weights=part.importance_weights,
+            config=self.grpo.loss,
+            num_batch_tokens=num_tokens,
+            world_size=self.trainer.world_size,
+            steps_per_generation=num_steps,
         )
+
+    def _num_tokens(self, experience: Experience) -> Tensor:
+        """Tokens of the whole rollout, over all ranks."""
+        tokens = experience.loss_mask.sum()
+        gathered = self.all_gather(tokens)
+        return gathered.sum() if isinstance(gathered, Tensor) else tokens
+
+    def _clip_gradients(self) -> Tensor:
+        """The norm of the gradients before they were scaled down, 0-dimensional."""
+        trained = [p for p in self.parameters() if p.grad is not None]
+        limit = self.grpo.max_grad_norm
+        norm = torch.nn.utils.clip_grad_norm_(trained, float("inf") if limit is None else limit)
+        self.step_log.add("grad_norm", float(norm))
+        return norm
+
+    def _check_finite(self, what: str, value: Tensor, part: Experience) -> None:
+        if not bool(value.detach().isfinite().all()):
+            names = ", ".join(sample.sample_id for sample in part.samples)
+            raise R1OmniError(
+                f"step {self.global_step}: the {what} is {float(value.detach())} on {names}; "
+                "nothing was changed. Look at these clips and completions, lower the rate, or go "
+                "on from the last checkpoint with another seed"
+            )
+
+    # Around the training --------------------------------------------------------------------
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        # The first hook that knows the trainer, before Lightning refuses these in other words.
+        if self.trainer.gradient_clip_val is not None:
+            raise UsageError(
+                "trainer.gradient_clip_val has no effect on GRPO; set model.init_args.grpo."
+                "max_grad_norm instead"
+            )
+        if self.trainer.accumulate_grad_batches != 1:
+            raise UsageError(
+                "trainer.accumulate_grad_batches has no effect on GRPO, where a batch is a whole "
+                "rollout; raise data.loader.batch_size and set model.init_args.grpo."
+                "micro_batch_size to what fits into memory"
+            )
+        return []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["r1omni"]["num_tokens_seen"] = self.num_tokens_seen
+        checkpoint["r1omni"]["num_tokens_seen"] = self.step_log.num_tokens_seen
+        if self.grpo.ref_sync_steps:
+            checkpoint["r1omni"]["reference"] = self._references[0].state(self.trained_names())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
-        self.num_tokens_seen = checkpoint["r1omni"].get("num_tokens_seen", 0)
+        self.step_log.num_tokens_seen = checkpoint["r1omni"].get("num_tokens_seen", 0)
+        if self.grpo.ref_sync_steps:
+            self._references[0].load(checkpoint["r1omni"].get("reference"))

@@ -178,6 +178,17 @@ class EmotionModule(L.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
 
+    def encoded_prompts(self, batch: Batch) -> PromptInputs:
+        """The batch's prompts with their clips encoded, without gradient."""
+        prompts = self.prompts(batch)
+        with torch.no_grad():
+            features = tuple(self.model.encode_media(prompts.media))
+        return PromptInputs(prompts.token_ids, prompts.instruction_ids, features)
+
+    def trained_names(self) -> list[str]:
+        """Parameters of the model that are trained."""
+        return [name for name, p in self.model.named_parameters() if p.requires_grad]
+
     def trained_state(self) -> dict[str, Tensor]:
         """The weights that training changes, by their name in this module."""
         frozen = {name for name, p in self.named_parameters() if not p.requires_grad}

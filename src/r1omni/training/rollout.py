@@ -7,12 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from r1omni.data.batch import Batch
 from r1omni.models.generate import Sampling, generate, stream_seed
 from r1omni.models.pipeline import R1Omni
 from r1omni.ops import group_advantages, reward_metrics
-from r1omni.rewards import RewardSpec, score
-from r1omni.types import PromptInputs, Rollout, ScoredGroup
+from r1omni.rewards import score
+from r1omni.training.grpo_config import GRPOConfig
+from r1omni.types import PromptInputs, Rollout, Sample, ScoredGroup
+
+# The column of rewards that holds the divergence from the reference, where it is a reward.
+KL_PENALTY = "kl_penalty"
+# Rewards of float32 that should be equal differ by roundoff.
+_ALIKE = 1e-6
 
 
 def sample_rollout(
@@ -61,54 +66,77 @@ def sample_rollout(
 
 
 def score_rollout(
-    rollout: Rollout, batch: Batch, rewards: Sequence[RewardSpec], scale: str
+    rollout: Rollout, samples: Sequence[Sample], config: GRPOConfig, penalty: Tensor | None = None
 ) -> ScoredGroup:
-    """Rewards of every completion and their advantages within each group."""
-    samples = [s for s in batch.samples for _ in range(rollout.group_size)]
+    """Rewards of every completion and their advantages within each group.
+
+    Args:
+        rollout: the completions.
+        samples: B samples, one a prompt.
+        config: reward functions, and how advantages are made of them.
+        penalty: float [N], taken from the rewards as one more column, or None.
+    """
+    rows = [s for s in samples for _ in range(rollout.group_size)]
     values = score(
-        rewards,
+        config.rewards,
         list(rollout.texts),
-        [s.label for s in samples],
-        sample_ids=[s.sample_id for s in samples],
-        modality=[s.modality for s in samples],
+        [s.label for s in rows],
+        sample_ids=[s.sample_id for s in rows],
+        modality=[s.modality for s in rows],
     )
+    names = tuple(spec.name for spec in config.rewards)
+    if penalty is not None:
+        values = torch.cat([values, -penalty.cpu()[:, None]], dim=1)
+        names = (*names, KL_PENALTY)
     advantages = group_advantages(
         values,
         rollout.group_size,
-        weights=torch.tensor([spec.weight for spec in rewards]),
-        scale=scale,
+        weights=reward_weights(config, names),
+        scale=config.scale_rewards,
+        aggregation=config.aggregation,
+        baseline=config.baseline,
     )
     return ScoredGroup(
         rollout=rollout,
         rewards=values,
         advantages=advantages.to(rollout.logps.device),
-        reward_names=tuple(spec.name for spec in rewards),
+        reward_names=names,
     )
 
 
-def rollout_metrics(group: ScoredGroup, weights: Tensor, scale: str) -> dict[str, float]:
-    """What a rollout looks like, under TRL's metric names.
+def reward_weights(config: GRPOConfig, names: Sequence[str]) -> Tensor:
+    """float [K]: the weight of each column of rewards."""
+    weights = {spec.name: spec.weight for spec in config.rewards}
+    return torch.tensor([weights.get(name, 1.0) for name in names])
 
-    Args:
-        group: a scored rollout.
-        weights: float [K], the weights of the reward functions.
-        scale: what advantages were divided by.
-    """
+
+def useful_prompts(group: ScoredGroup, config: GRPOConfig) -> list[int]:
+    """Prompts whose completions did not all earn the same: only they have advantages."""
+    weights = reward_weights(config, group.reward_names)
+    total = (group.rewards * weights).nansum(dim=1).view(-1, group.rollout.group_size)
+    return torch.nonzero(total.amax(dim=1) - total.amin(dim=1) > _ALIKE).flatten().tolist()
+
+
+def rollout_metrics(group: ScoredGroup, config: GRPOConfig) -> dict[str, float]:
+    """What a rollout looks like, under TRL's metric names."""
     rollout = group.rollout
+    weights = reward_weights(config, group.reward_names)
     lengths = rollout.mask.sum(dim=1).float()
     # A completion is terminated when its last token is an end token, that is, when something
     # else than the length limit stopped it.
-    terminated = _terminated(rollout)
-    finished = lengths[terminated] if terminated.any() else torch.zeros(1)
+    ended = terminated(rollout)
+    finished = lengths[ended] if ended.any() else torch.zeros(1)
     metrics = {
         "completions/mean_length": lengths.mean(),
         "completions/min_length": lengths.min(),
         "completions/max_length": lengths.max(),
-        "completions/clipped_ratio": 1 - terminated.float().mean(),
+        "completions/clipped_ratio": 1 - ended.float().mean(),
         "completions/mean_terminated_length": finished.mean(),
         "completions/min_terminated_length": finished.min(),
         "completions/max_terminated_length": finished.max(),
-        **reward_metrics(group.rewards, rollout.group_size, weights, scale),
+        **reward_metrics(
+            group.rewards, rollout.group_size, weights, config.scale_rewards, config.aggregation
+        ),
     }
     for name, column in zip(group.reward_names, group.rewards.T, strict=True):
         given = column[~column.isnan()]
@@ -118,7 +146,7 @@ def rollout_metrics(group: ScoredGroup, weights: Tensor, scale: str) -> dict[str
     return {name: float(value) for name, value in metrics.items()}
 
 
-def _terminated(rollout: Rollout) -> Tensor:
+def terminated(rollout: Rollout) -> Tensor:
     """bool [N]: whether an end token closed the completion."""
     last = rollout.mask.sum(dim=1) - 1
     closing = rollout.completion_ids.gather(1, last[:, None]).squeeze(1)

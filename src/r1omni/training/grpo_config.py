@@ -1,0 +1,167 @@
+"""Every choice of a GRPO run, checked before anything is loaded."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from r1omni.ops import GRPOLossConfig
+from r1omni.ops.importance import check_importance_correction
+from r1omni.rewards import RewardSpec, get_reward
+from r1omni.types import UsageError
+
+
+@dataclass(frozen=True)
+class GRPOConfig:
+    """How completions are sampled, scored and learned from; the defaults are R1-Omni's.
+
+    Attributes:
+        group_size: G, completions sampled for each prompt.
+        temperature: of the sampling, and of every log-probability.
+        max_new_tokens: longest completion, in tokens.
+        rewards: reward functions with their weights.
+        scale_rewards: what advantages are divided by: "group" (its standard deviation),
+            "batch" or "none".
+        baseline: what a reward is compared with: the "mean" of its group, or that of its siblings
+            alone, "leave_one_out".
+        aggregation: "sum_then_normalize", or "normalize_then_sum" for each reward function by
+            itself (GDPO).
+        kl_in_reward: nats of KL to the reference are taken from a completion's reward at this
+            rate; 0 leaves the KL to the loss.
+        loss: the loss.
+        num_iterations: how often the completions of a rollout are learned from.
+        steps_per_generation: optimizer steps that the prompts of a rollout are dealt to.
+        micro_batch_size: prompts in one forward and backward pass; None takes all of a step's.
+        max_grad_norm: gradients are scaled down to this norm; None never does.
+        mask_truncated_completions: learn nothing from completions that the length limit cut off.
+        importance_correction: "none", or factors on the policy terms for the difference between
+            the log-probabilities while sampling and those of the update: "token_truncate",
+            "token_mask", "sequence_truncate" or "sequence_mask".
+        importance_cap: largest factor.
+        max_refills: rounds of further prompts sampled in place of groups whose rewards are all
+            alike (dynamic sampling, arXiv 2503.14476); 0 keeps such groups.
+        ref_sync_steps: optimizer steps between moves of the reference towards the policy; 0 never
+            moves it.
+        ref_mixup_alpha: share of the policy in the moved reference.
+        seed: of the sampling; with the step, the sample and the member's index it fixes every
+            completion.
+        log_completions_every: rollouts between samples of completions in MLflow; 0 logs none.
+
+    Raises:
+        UsageError: a number out of range, an unknown name, or choices that contradict.
+    """
+
+    group_size: int = 8
+    temperature: float = 1.0
+    max_new_tokens: int = 512
+    rewards: list[RewardSpec] = field(
+        default_factory=lambda: [RewardSpec("accuracy"), RewardSpec("format")]
+    )
+    scale_rewards: str = "group"
+    baseline: str = "mean"
+    aggregation: str = "sum_then_normalize"
+    kl_in_reward: float = 0.0
+    loss: GRPOLossConfig = field(default_factory=GRPOLossConfig)
+    num_iterations: int = 1
+    steps_per_generation: int = 1
+    micro_batch_size: int | None = None
+    max_grad_norm: float | None = 1.0
+    mask_truncated_completions: bool = False
+    importance_correction: str = "none"
+    importance_cap: float = 3.0
+    max_refills: int = 0
+    ref_sync_steps: int = 0
+    ref_mixup_alpha: float = 0.6
+    seed: int = 0
+    log_completions_every: int = 20
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether a frozen copy of the start is kept."""
+        return self.loss.beta != 0 or self.kl_in_reward != 0
+
+    @property
+    def reuses_rollouts(self) -> bool:
+        """Whether the policy moves while a rollout is learned from, so that ratios leave 1."""
+        return self.num_iterations > 1 or self.steps_per_generation > 1
+
+    @property
+    def needs_old_logps(self) -> bool:
+        """Whether log-probabilities of the policy that sampled are computed for the update."""
+        return (
+            self.reuses_rollouts
+            or self.importance_correction != "none"
+            or self.loss.off_policy_mask_threshold is not None
+            or self.kl_in_reward != 0
+        )
+
+    def __post_init__(self) -> None:
+        self._check_numbers()
+        self._check_names()
+        self._check_combinations()
+
+    def _check_numbers(self) -> None:
+        if self.group_size < 2:
+            raise UsageError(
+                f"grpo.group_size is {self.group_size}; a group needs at least 2 completions, "
+                "or no completion can be better than its siblings"
+            )
+        at_least_one = ("max_new_tokens", "num_iterations", "steps_per_generation")
+        for key in (*at_least_one, "micro_batch_size"):
+            value = getattr(self, key)
+            if value is not None and value < 1:
+                raise UsageError(f"grpo.{key} is {value}; it must be at least 1")
+        for key in ("temperature", "max_grad_norm", "importance_cap"):
+            value = getattr(self, key)
+            if value is not None and not (value > 0 and math.isfinite(value)):
+                raise UsageError(f"grpo.{key} is {value}; it must be above 0")
+        for key in ("kl_in_reward", "max_refills", "ref_sync_steps"):
+            if not (getattr(self, key) >= 0 and math.isfinite(getattr(self, key))):
+                raise UsageError(f"grpo.{key} is {getattr(self, key)}; it must be 0 or more")
+        if not 0 < self.ref_mixup_alpha <= 1:
+            raise UsageError(
+                f"grpo.ref_mixup_alpha is {self.ref_mixup_alpha}; it must be above 0 and at most 1"
+            )
+
+    def _check_names(self) -> None:
+        check_importance_correction(self.importance_correction, self.importance_cap)
+        for key, names in {
+            "scale_rewards": ("group", "batch", "none"),
+            "baseline": ("mean", "leave_one_out"),
+            "aggregation": ("sum_then_normalize", "normalize_then_sum"),
+        }.items():
+            if getattr(self, key) not in names:
+                raise UsageError(
+                    f"grpo.{key} {getattr(self, key)!r} is unknown; use one of {', '.join(names)}"
+                )
+        if not self.rewards:
+            raise UsageError("grpo.rewards is empty; name at least one reward function")
+        for reward in self.rewards:
+            get_reward(reward.name)  # a typing error should not cost a rollout
+
+    def _check_combinations(self) -> None:
+        if self.kl_in_reward and self.loss.beta:
+            raise UsageError(
+                f"grpo.kl_in_reward {self.kl_in_reward} and grpo.loss.beta {self.loss.beta} both "
+                "hold the policy near the reference; set one of them to 0"
+            )
+        if self.aggregation == "normalize_then_sum" and self.baseline != "mean":
+            raise UsageError(
+                "grpo.aggregation normalize_then_sum has no leave_one_out baseline; use baseline "
+                "mean"
+            )
+        if self.ref_sync_steps and not self.needs_reference:
+            raise UsageError(
+                "grpo.ref_sync_steps moves a reference, but grpo.loss.beta is 0 and there is none; "
+                "set ref_sync_steps to 0"
+            )
+        if self.max_refills and self.scale_rewards == "batch":
+            raise UsageError(
+                "grpo.max_refills drops groups by their own spread, but scale_rewards batch "
+                "compares all of them; use scale_rewards group or none"
+            )
+        if self.loss.temperature not in (1.0, self.temperature):
+            raise UsageError(
+                f"grpo.loss.temperature is {self.loss.temperature}, but completions are sampled at "
+                f"grpo.temperature {self.temperature}; leave the former out"
+            )

@@ -1,0 +1,145 @@
+"""What a GRPO step logs: TRL's metrics, where the time went, and samples of completions."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from r1omni.ops import GRPOLoss
+from r1omni.training.experience import Experience
+from r1omni.training.rollout import rollout_metrics
+from r1omni.types import Rollout
+
+if TYPE_CHECKING:
+    from r1omni.training.grpo import GRPOModule
+
+# Groups whose completions are kept at a logging event.
+_NUM_SHOWN = 2
+
+
+class StepLog:
+    """Collects the figures of one rollout and its updates, then logs them in one call.
+
+    Attributes:
+        num_tokens_seen: prompt and completion tokens since the run began.
+    """
+
+    def __init__(self) -> None:
+        self.num_tokens_seen = 0
+        self._device = torch.device("cpu")
+        self._reset()
+
+    def _reset(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._added: dict[str, float] = {}
+        self._current: dict[str, list[tuple[float, float]]] = {}
+        self._updates: list[dict[str, float]] = []
+        self._prompt_tokens = 0
+        self._drift = 0.0
+
+    def begin(self, device: torch.device) -> StepLog:
+        """Forget the last step."""
+        self._device = device
+        self._reset()
+        return self
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Add the seconds of a block to `time/<name>`; what is timed inside it is its own."""
+        start, inner = time.perf_counter(), sum(self._seconds.values())
+        yield
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        spent = time.perf_counter() - start - (sum(self._seconds.values()) - inner)
+        self._seconds[name] = self._seconds.get(name, 0.0) + spent
+
+    def add(self, name: str, value: float) -> None:
+        """A figure of this step; the last one counts."""
+        self._added[name] = value
+
+    def count_prompt_tokens(self, embedded: Sequence[Tensor]) -> None:
+        """Prompts that were read, media tokens included."""
+        self._prompt_tokens += sum(map(len, embedded))
+
+    def compare_with_sampler(self, logps: Tensor, rollout: Rollout) -> None:
+        """How far log-probabilities lie from those recorded while sampling, before any update."""
+        if not self._updates:
+            difference = (logps.detach() - rollout.logps).abs()[rollout.mask]
+            self._drift = max(self._drift, float(difference.max()))
+
+    def add_loss(self, result: GRPOLoss, factor: float, weight: float) -> None:
+        """The loss of a pass, by its factor, and its metrics, by their weight."""
+        self._current.setdefault("loss", []).append((float(result.loss.detach()), factor))
+        for name, value in result.metrics.items():
+            self._current.setdefault(name, []).append((float(value), weight))
+
+    def end_update(self) -> None:
+        """The passes since the last call were one optimizer step."""
+        update = {}
+        for name, entries in self._current.items():
+            values = [value for value, _ in entries]
+            if name.endswith("_min"):
+                update[name] = min(values)
+            elif name.endswith("_max"):
+                update[name] = max(values)
+            else:
+                update[name] = sum(value * weight for value, weight in entries)
+        self._updates.append(update)
+        self._current = {}
+
+    def write(self, module: GRPOModule, experience: Experience) -> None:
+        """Log the step's figures, and now and then completions."""
+        rollout = experience.rollout
+        completion_tokens = int(rollout.mask.sum())
+        self.num_tokens_seen += self._prompt_tokens + completion_tokens
+        names = {name for update in self._updates for name in update}
+        means = {
+            name: sum(update[name] for update in self._updates) / len(self._updates)
+            for name in names
+        }
+        metrics = {
+            **means,
+            **self._added,
+            **rollout_metrics(experience.group, module.grpo),
+            **{f"time/{name}": seconds for name, seconds in self._seconds.items()},
+            "tokens_per_second": completion_tokens / sum(self._seconds.values()),
+            "num_tokens": float(self.num_tokens_seen),
+            "sampling_logp_difference": self._drift,
+        }
+        module.log_dict(metrics, batch_size=len(experience))
+        module.log("mean_reward", metrics["reward"], prog_bar=True, logger=False)
+        every = module.grpo.log_completions_every
+        if every and module.trainer.fit_loop.total_batch_idx % every == 0:
+            _log_completions(module, experience)
+
+
+def _log_completions(module: GRPOModule, experience: Experience) -> None:
+    """One artifact a logging event: the first groups with their rewards."""
+    if module.logger is None or not module.trainer.is_global_zero:
+        return
+    group, size = experience.group, experience.rollout.group_size
+    lines = []
+    for index in range(min(_NUM_SHOWN, len(experience)) * size):
+        sample = experience.samples[index // size]
+        values = [None if math.isnan(v) else v for v in group.rewards[index].tolist()]
+        line = {
+            "step": module.global_step,
+            "sample_id": sample.sample_id,
+            "label": sample.label,
+            "completion": group.rollout.texts[index],
+            "advantage": round(float(group.advantages[index]), 4),
+            **dict(zip(group.reward_names, values, strict=True)),
+        }
+        lines.append(json.dumps(line))
+    module.logger.experiment.log_text(  # type: ignore[attr-defined]
+        module.logger.run_id,  # type: ignore[attr-defined]
+        "\n".join(lines) + "\n",
+        f"completions/step_{module.global_step:06d}.jsonl",
+    )

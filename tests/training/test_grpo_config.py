@@ -1,0 +1,84 @@
+"""Choices of a GRPO run that are refused at the start, and the importance correction by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from r1omni.ops import GRPOLossConfig, importance_weights
+from r1omni.training import GRPOConfig
+from r1omni.types import UsageError
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"group_size": 1}, "group_size"),
+        ({"temperature": 0.0}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"num_iterations": 0}, "num_iterations"),
+        ({"steps_per_generation": 0}, "steps_per_generation"),
+        ({"micro_batch_size": 0}, "micro_batch_size"),
+        ({"max_grad_norm": 0.0}, "max_grad_norm"),
+        ({"kl_in_reward": -1.0}, "kl_in_reward"),
+        ({"max_refills": -1}, "max_refills"),
+        ({"ref_mixup_alpha": 0.0}, "ref_mixup_alpha"),
+        ({"importance_cap": 0.0}, "importance_cap"),
+        ({"importance_correction": "truncate"}, "importance_correction 'truncate'"),
+        ({"scale_rewards": "std"}, "scale_rewards 'std'"),
+        ({"baseline": "median"}, "baseline 'median'"),
+        ({"aggregation": "gdpo"}, "aggregation 'gdpo'"),
+        ({"rewards": []}, "rewards is empty"),
+        ({"kl_in_reward": 0.1}, "kl_in_reward 0.1 and grpo.loss.beta 0.04"),
+        ({"aggregation": "normalize_then_sum", "baseline": "leave_one_out"}, "leave_one_out"),
+        ({"ref_sync_steps": 5, "loss": GRPOLossConfig(beta=0.0)}, "ref_sync_steps"),
+        ({"max_refills": 2, "scale_rewards": "batch"}, "max_refills"),
+        ({"loss": GRPOLossConfig(temperature=0.5)}, "temperature"),
+    ],
+)
+def test_refused(changes: dict[str, Any], named: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        GRPOConfig(**changes)
+    assert named in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_what_a_choice_needs() -> None:
+    plain = GRPOConfig()
+    assert plain.needs_reference and not plain.needs_old_logps
+    assert not GRPOConfig(loss=GRPOLossConfig(beta=0.0)).needs_reference
+    for changes in (
+        {"num_iterations": 2},
+        {"steps_per_generation": 2},
+        {"importance_correction": "token_mask"},
+        {"loss": GRPOLossConfig(off_policy_mask_threshold=0.5)},
+        {"loss": GRPOLossConfig(beta=0.0), "kl_in_reward": 0.1},
+    ):
+        assert GRPOConfig(**changes).needs_old_logps  # type: ignore[arg-type]
+
+
+LOG2 = 0.6931471805599453
+
+
+@pytest.mark.parametrize(
+    ("correction", "wanted"),
+    [
+        ("token_truncate", [[2.0, 3.0, 1.0], [0.5, 1.0, 1.0]]),
+        ("token_mask", [[2.0, 0.0, 1.0], [0.5, 1.0, 1.0]]),
+        ("sequence_truncate", [[3.0], [0.5]]),  # 2 x 4 = 8 is cut at 3
+        ("sequence_mask", [[0.0], [0.5]]),
+    ],
+)
+def test_importance_weights_by_hand(correction: str, wanted: list[list[float]]) -> None:
+    sampler = torch.zeros(2, 3)
+    trainer = torch.tensor([[LOG2, 2 * LOG2, 0.0], [-LOG2, 0.0, float("nan")]])
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    found = importance_weights(trainer, sampler, mask, correction, cap=3.0)
+    torch.testing.assert_close(found, torch.tensor(wanted))
+
+
+def test_no_importance_correction() -> None:
+    ones = torch.ones(1, 1)
+    assert importance_weights(ones, ones, ones.bool(), "none", 3.0) is None

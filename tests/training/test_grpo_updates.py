@@ -1,0 +1,307 @@
+"""GRPO's updates with real trainers on a small world: how a rollout is divided and reused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor
+
+from r1omni.data import DatasetSpec, EmotionDataModule
+from r1omni.data.datamodule import LoaderConfig
+from r1omni.models.packed import completion_logps
+from r1omni.ops import GRPOLossConfig, grpo_loss
+from r1omni.rewards import RewardSpec
+from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig
+from r1omni.types import R1OmniError
+
+SGD_LIKE = OptimizerConfig(learning_rate=1e-3, schedule="constant", warmup_share=0.0)
+# Fresh weights never answer in tags: a reward of length gives something to learn from.
+BASE = GRPOConfig(
+    group_size=4,
+    max_new_tokens=8,
+    rewards=[RewardSpec("rewards_of_tests:length"), RewardSpec("format")],
+    log_completions_every=0,
+)
+Weights = dict[str, Tensor]
+Train = Callable[..., GRPOModule]
+
+
+@pytest.fixture
+def train(mini_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """Run a few optimizer steps; returns the module, its trainer attached."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+
+    def run(
+        grpo: GRPOConfig = BASE,
+        steps: int = 1,
+        batch_size: int = 4,
+        ckpt_path: Path | None = None,
+        seen: type[GRPOModule] = GRPOModule,
+    ) -> GRPOModule:
+        module = seen(str(mini_world / "init"), optimizer=SGD_LIKE, grpo=grpo)
+        data = EmotionDataModule(
+            root=str(mini_world / "world"),
+            train=[DatasetSpec("mafw", "MAFW", sampling="first:8", options={"fold": 1})],
+            loader=LoaderConfig(
+                batch_size=batch_size, decode_workers=0, cache_dir=str(mini_world / "cache")
+            ),
+        )
+        trainer = L.Trainer(
+            max_steps=steps,
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            default_root_dir=tmp_path,
+            use_distributed_sampler=False,
+        )
+        trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+        return module
+
+    return run
+
+
+def weights(module: GRPOModule) -> Weights:
+    return {name: p.detach().clone() for name, p in module.model.named_parameters()}
+
+
+def moments(module: GRPOModule) -> Tensor:
+    """Adam's first moment, a tenth of the gradient after one step."""
+    state: Any = module.trainer.optimizers[0].state_dict()["state"]
+    return torch.cat([entry["exp_avg"].flatten() for entry in state.values()])
+
+
+def logged(module: GRPOModule) -> dict[str, float]:
+    return {name: float(value) for name, value in module.trainer.callback_metrics.items()}
+
+
+LOSSES = {
+    "grpo": GRPOLossConfig(),
+    "bnpo": GRPOLossConfig(loss_type="bnpo"),
+    "dr_grpo": GRPOLossConfig(loss_type="dr_grpo", max_completion_length=8),
+    "dapo": GRPOLossConfig(loss_type="dapo", beta=0.0, epsilon_high=0.28),
+    "cispo": GRPOLossConfig(loss_type="cispo", epsilon_high=5.0),
+    "sapo": GRPOLossConfig(loss_type="sapo"),
+    "luspo": GRPOLossConfig(loss_type="luspo", importance_sampling_level="sequence"),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_any_division_into_passes_gives_the_same_gradient(train: Train, name: str) -> None:
+    grpo = replace(BASE, loss=LOSSES[name], max_grad_norm=None)
+    whole = moments(train(grpo))
+    assert whole.norm() > 0
+    for size in (1, 3):  # 1 x 4, and uneven parts of 3 and 1
+        divided = moments(train(replace(grpo, micro_batch_size=size)))
+        assert (whole - divided).norm() < 1e-4 * whole.norm(), size
+
+
+def test_a_rollout_is_learned_from_as_often_as_asked(train: Train) -> None:
+    module = train(replace(BASE, num_iterations=2, steps_per_generation=2), steps=8)
+    assert module.global_step == 8
+    assert module.trainer.fit_loop.total_batch_idx + 1 == 2  # two rollouts of 2 x 2 updates
+    # Once the policy has moved, ratios leave 1.
+    assert logged(module)["clip_ratio/region_mean"] > 0
+    assert logged(module)["sampling_logp_difference"] < 1e-4  # taken before the first update
+
+
+def test_steps_end_in_the_middle_of_a_rollout(train: Train) -> None:
+    assert train(replace(BASE, num_iterations=3, steps_per_generation=2), steps=5).global_step == 5
+
+
+class _Recorder(GRPOModule):
+    """Keeps the experience and the weights before each update."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.updates: list[tuple[Any, Any, Weights]] = []
+
+    def _update(self, experience: Any, step: Any) -> None:
+        self.updates.append((experience, step, weights(self)))
+        super()._update(experience, step)
+
+
+def test_the_second_update_compares_with_the_policy_that_sampled(train: Train) -> None:
+    grpo = replace(BASE, num_iterations=2, max_grad_norm=None)
+    module = train(grpo, steps=2, seen=_Recorder)
+    assert isinstance(module, _Recorder)
+    (_, first, before), (_, second, between) = module.updates
+    assert first.rollout is not second.rollout
+    assert torch.equal(first.old_logps, second.old_logps)
+    assert not torch.equal(
+        before["language_model.norm.weight"], between["language_model.norm.weight"]
+    )
+
+    # By hand: the loss of the second update, from the weights that the first one left.
+    module.model.load_state_dict(between, strict=False)
+    rollout = second.rollout
+    with torch.no_grad():
+        logps, _ = completion_logps(
+            module.model,
+            module.model.embed_prompts(rollout.prompts),
+            rollout.completion_ids,
+            rollout.mask,
+        )
+    ratio = (logps - second.old_logps).exp()
+    assert float((ratio - 1).abs().max()) > 1e-3
+    advantages = second.group.advantages[:, None]
+    terms = -torch.minimum(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages)
+    away = second.ref_logps - logps
+    terms = terms + 0.04 * (away.exp() - away - 1)
+    mask = rollout.mask.float()
+    by_hand = ((terms * mask).sum(1) / mask.sum(1)).mean()
+    ours = grpo_loss(
+        logps, second.group.advantages, rollout.mask, old_logps=second.old_logps,
+        ref_logps=second.ref_logps, config=grpo.loss,
+    ).loss  # fmt: skip
+    assert float(ours) == pytest.approx(float(by_hand), abs=1e-6)
+
+
+def test_truncated_completions_teach_nothing(train: Train) -> None:
+    # Fresh weights hardly ever end within 2 tokens, so every completion is cut off.
+    grpo = replace(
+        BASE,
+        max_new_tokens=2,
+        mask_truncated_completions=True,
+        loss=GRPOLossConfig(beta=0.0),
+    )
+    module = train(grpo, seen=_Recorder)
+    assert isinstance(module, _Recorder)
+    ((experience, _, before),) = module.updates
+    cut = ~experience.loss_mask.any(dim=1)
+    assert cut.float().mean() > 0.8
+    assert logged(module)["completions/clipped_ratio"] == pytest.approx(float(cut.float().mean()))
+    if bool(cut.all()):
+        assert all(torch.equal(before[name], now) for name, now in weights(module).items())
+
+
+def test_divergence_as_a_reward(train: Train) -> None:
+    grpo = replace(BASE, kl_in_reward=0.5, loss=GRPOLossConfig(beta=0.0), num_iterations=2)
+    module = train(grpo, steps=4, seen=_Recorder)
+    assert isinstance(module, _Recorder)
+    experience = module.updates[-1][0]
+    group = experience.group
+    assert group.reward_names[-1] == "kl_penalty"
+    # The second rollout's policy has left the reference: the penalty is not 0.
+    assert float(group.rewards[:, -1].abs().max()) > 1e-4
+    total = group.rewards[:, 0] + group.rewards[:, 1] + group.rewards[:, 2]
+    rows = total.view(-1, 4)
+    by_hand = (rows - rows.mean(1, keepdim=True)) / (rows.std(1, keepdim=True) + 1e-4)
+    torch.testing.assert_close(group.advantages, by_hand.flatten(), atol=1e-4, rtol=1e-4)
+
+
+def test_groups_without_advantages_are_replaced(train: Train, monkeypatch: Any) -> None:
+    import rewards_of_tests
+
+    dull: set[str] = set()
+
+    def sometimes(completions: list[str], labels: Any, **columns: Any) -> list[float]:
+        return [
+            0.0 if name in dull else len(text) / 100
+            for text, name in zip(completions, columns["sample_ids"], strict=True)
+        ]
+
+    monkeypatch.setattr(rewards_of_tests, "length", sometimes)
+    plain = train(BASE, seen=_Recorder)
+    assert isinstance(plain, _Recorder)
+    names = [sample.sample_id for sample in plain.updates[0][0].samples]
+    dull.update(names[:2])
+
+    def recorded(refills: int) -> tuple[list[str], dict[str, float]]:
+        module = train(replace(BASE, max_refills=refills), seen=_Recorder)
+        assert isinstance(module, _Recorder)
+        experience = module.updates[0][0]
+        spread = experience.group.advantages.view(-1, 4).std(dim=1)
+        if refills:
+            assert bool((spread > 0.1).all())
+        return [sample.sample_id for sample in experience.samples], logged(module)
+
+    kept, metrics = recorded(0)
+    assert kept == names
+    assert metrics["frac_reward_zero_std"] == 0.5
+    filled, metrics = recorded(6)
+    assert filled[:2] == names[2:]
+    assert len(filled) == 4 and not dull & set(filled)
+    assert metrics["frac_reward_zero_std"] == 0
+    assert 0 < metrics["frac_dropped"] < 1
+    assert recorded(6)[0] == filled  # the same draw again
+    dull.update(f"mafw/{index:05d}.mp4" for index in range(1000))
+    dull.update(filled)
+    all_dull, metrics = recorded_all_dull(train)
+    assert len(all_dull) == 4  # nothing to prefer: the first groups stay
+    assert metrics["frac_dropped"] == 1
+
+
+def recorded_all_dull(train: Train) -> tuple[list[str], dict[str, float]]:
+    module = train(replace(BASE, max_refills=1, rewards=[RewardSpec("format")]), seen=_Recorder)
+    assert isinstance(module, _Recorder)
+    return [s.sample_id for s in module.updates[0][0].samples], logged(module)
+
+
+def test_the_reference_follows_the_policy(train: Train) -> None:
+    module = train(replace(BASE, ref_sync_steps=2, ref_mixup_alpha=1.0), steps=2)
+    reference = dict(module._references[0].model.named_parameters())
+    now = weights(module)
+    assert all(torch.equal(reference[name], now[name]) for name in module.trained_names())
+    still = train(replace(BASE, ref_sync_steps=3), steps=2)
+    reference = dict(still._references[0].model.named_parameters())
+    start = weights(GRPOModule(still.init_from, grpo=BASE))
+    assert all(torch.equal(reference[name], start[name]) for name in start)
+
+
+class _Broken(GRPOModule):
+    """Its second update sees a loss that is not finite."""
+
+    def _loss(self, part: Any, num_tokens: Tensor, num_steps: int) -> Any:
+        result = super()._loss(part, num_tokens, num_steps)
+        if self.global_step == 1:
+            self.before = weights(self)
+            return replace(result, loss=result.loss * float("nan"))
+        return result
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_change(train: Train) -> None:
+    seen: list[_Broken] = []
+
+    class Kept(_Broken):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            seen.append(self)
+
+    with pytest.raises(R1OmniError, match=r"step 1: the loss is nan on mafw/") as caught:
+        train(BASE, steps=3, seen=Kept)
+    assert "\n" not in str(caught.value)
+    [module] = seen
+    assert module.global_step == 1
+    assert all(torch.equal(module.before[name], now) for name, now in weights(module).items())
+
+
+EVERYTHING = replace(
+    BASE,
+    num_iterations=2,
+    steps_per_generation=2,
+    micro_batch_size=1,
+    ref_sync_steps=3,
+    max_refills=2,
+    importance_correction="sequence_truncate",
+)
+
+
+@pytest.mark.parametrize("grpo", [BASE, EVERYTHING], ids=["plain", "everything"])
+def test_a_resumed_run_ends_like_an_uninterrupted_one(
+    train: Train, tmp_path: Path, grpo: GRPOConfig
+) -> None:
+    whole = weights(train(grpo, steps=8, batch_size=2))
+    part = train(grpo, steps=4, batch_size=2)
+    part.trainer.save_checkpoint(tmp_path / "half.ckpt")
+    resumed = train(grpo, steps=8, batch_size=2, ckpt_path=tmp_path / "half.ckpt")
+    assert resumed.global_step == 8
+    now = weights(resumed)
+    assert all(torch.equal(whole[name], now[name]) for name in whole)
