@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from r1omni.doctor.checks import Finding, attempt, guarded
 from r1omni.doctor.machine import GIB, read_memory
-from r1omni.types import R1OmniError
 
 if TYPE_CHECKING:
     from r1omni.models.config import OmniConfig
@@ -150,17 +149,10 @@ def _num_parameters(config: OmniConfig, folder: ModelFolder) -> int:
     """Parameters of the model, counted without memory for them."""
     import torch
 
-    from r1omni.models.omni import OmniModel
+    from r1omni.models.checkpoint import build_model
 
-    try:
-        with torch.device("meta"):
-            return sum(parameter.numel() for parameter in OmniModel(config).parameters())
-    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise R1OmniError(
-            f"{folder.main}: the sizes in its config.json and its towers' contradict each other "
-            f"({reason}); copy these files again"
-        ) from error
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in build_model(config, folder).parameters())
 
 
 def _sizes(config: OmniConfig, num_parameters: int) -> str:

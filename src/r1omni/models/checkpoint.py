@@ -31,18 +31,26 @@ def load_model(folder: ModelFolder, dtype: torch.dtype = torch.float32) -> OmniM
         R1OmniError: weights are missing, unreadable, unexpected or of another shape.
     """
     config = read_config(folder.main, folder.vision_tower, folder.audio_tower, folder.text_tower)
+    with _WithoutInitialWeights():
+        model = cast_weights(build_model(config, folder), dtype)
+    fill(model, folder)
+    return model
+
+
+def build_model(config: OmniConfig, folder: ModelFolder) -> OmniModel:
+    """A model of the sizes that a folder asks for.
+
+    Raises:
+        R1OmniError: the sizes contradict each other, or no memory can hold them.
+    """
     try:
-        with _WithoutInitialWeights():
-            model = cast_weights(OmniModel(config), dtype)
+        return OmniModel(config)
     except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
-        # Sizes that contradict each other, or that no memory can hold.
         reason = " ".join(str(error).split())
         raise R1OmniError(
             f"{folder.main}: no model can be built from the sizes in its config.json and its "
             f"towers' ({reason}); copy these files again"
         ) from error
-    fill(model, folder)
-    return model
 
 
 class _WithoutInitialWeights(TorchFunctionMode):
