@@ -77,7 +77,7 @@ class GRPOModule(EmotionModule):
         self.step_log = StepLog()
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
-        log = self.step_log.begin(self.device)
+        log = self.step_log.begin(self.device, self.global_step)
         experience = self._collect(batch)
         with log.timed("update"):
             for _ in range(self.grpo.num_iterations):

@@ -33,7 +33,7 @@ class StepLog:
 
     def __init__(self) -> None:
         self.num_tokens_seen = 0
-        self._device = torch.device("cpu")
+        self._device, self._step = torch.device("cpu"), 0
         self._reset()
 
     def _reset(self) -> None:
@@ -44,9 +44,9 @@ class StepLog:
         self._prompt_tokens = 0
         self._drift = 0.0
 
-    def begin(self, device: torch.device) -> StepLog:
-        """Forget the last step."""
-        self._device = device
+    def begin(self, device: torch.device, step: int) -> StepLog:
+        """Forget the last rollout; `step` counts the optimizer steps before this one."""
+        self._device, self._step = device, step
         self._reset()
         return self
 
@@ -117,10 +117,10 @@ class StepLog:
         module.log("mean_reward", metrics["reward"], prog_bar=True, logger=False)
         every = module.grpo.log_completions_every
         if every and module.trainer.fit_loop.total_batch_idx % every == 0:
-            _log_completions(module, experience)
+            _log_completions(module, experience, self._step)
 
 
-def _log_completions(module: GRPOModule, experience: Experience) -> None:
+def _log_completions(module: GRPOModule, experience: Experience, step: int) -> None:
     """One artifact a logging event: the first groups with their rewards."""
     if module.logger is None or not module.trainer.is_global_zero:
         return
@@ -130,7 +130,7 @@ def _log_completions(module: GRPOModule, experience: Experience) -> None:
         sample = experience.samples[index // size]
         values = [None if math.isnan(v) else v for v in group.rewards[index].tolist()]
         line = {
-            "step": module.global_step,
+            "step": step,
             "sample_id": sample.sample_id,
             "label": sample.label,
             "completion": group.rollout.texts[index],
@@ -141,5 +141,5 @@ def _log_completions(module: GRPOModule, experience: Experience) -> None:
     module.logger.experiment.log_text(  # type: ignore[attr-defined]
         module.logger.run_id,  # type: ignore[attr-defined]
         "\n".join(lines) + "\n",
-        f"completions/step_{module.global_step:06d}.jsonl",
+        f"completions/step_{step:06d}.jsonl",
     )
