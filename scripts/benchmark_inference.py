@@ -20,7 +20,6 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from r1omni.models.checkpoint import cast_weights
@@ -66,15 +65,28 @@ def prompt(model: OmniModel, modality: str) -> PromptInputs:
 
 
 @torch.no_grad()
-def answer(model: OmniModel, inputs: PromptInputs, num_tokens: int) -> float:
-    """Seconds from a decoded clip to `num_tokens` tokens, greedy, never ending early."""
+def answer(model: OmniModel, inputs: PromptInputs, num_tokens: int) -> Timing:
+    """One greedy answer about a decoded clip that never ends early.
+
+    Each token is dated by itself: as a difference of two whole answers, the time of a few tokens
+    would drown in the noise of the towers'.
+    """
+    dates: list[float] = []
+
+    def date(*_: object) -> None:
+        synchronize(model.device)
+        dates.append(time.perf_counter())
+
     no_end = Sampling(num_tokens, 0.0, (-1,), 0)
     synchronize(model.device)
     started = time.perf_counter()
-    ids: Tensor = generate(model, model.embed_prompts(inputs), no_end).ids
-    synchronize(model.device)
-    assert ids.shape[1] == num_tokens
-    return time.perf_counter() - started
+    hook = model.lm_head.register_forward_hook(date)
+    try:
+        generate(model, model.embed_prompts(inputs), no_end)
+    finally:
+        hook.remove()
+    assert len(dates) == num_tokens
+    return Timing(dates[0] - started, (dates[-1] - dates[0]) / (num_tokens - 1))
 
 
 def synchronize(device: torch.device) -> None:
@@ -87,9 +99,8 @@ def measure(model: OmniModel, modality: str, num_tokens: int, repeats: int) -> T
     """Medians over repeats, after one run to warm up."""
     inputs = prompt(model, modality)
     answer(model, inputs, 2)
-    first = [answer(model, inputs, 1) for _ in tqdm(range(repeats), desc=f"{modality}, first")]
-    whole = [answer(model, inputs, num_tokens) for _ in tqdm(range(repeats), desc=modality)]
-    return Timing(median(first), (median(whole) - median(first)) / (num_tokens - 1))
+    runs = [answer(model, inputs, num_tokens) for _ in tqdm(range(repeats), desc=modality)]
+    return Timing(median(r.first_token_s for r in runs), median(r.further_token_s for r in runs))
 
 
 def peak_memory_gib(device: torch.device) -> float:
@@ -116,10 +127,12 @@ def main() -> None:
     parser.add_argument("--sizes", type=Path, default=SIZES, help="YAML of model sizes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--tokens", type=int, default=64, help="tokens of an answer")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens of an answer, 2 or more")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
     options = parser.parse_args()
+    if options.tokens < 2 or options.repeats < 1:
+        parser.error("--tokens must be at least 2 and --repeats at least 1")
     device = torch.device(options.device)
 
     torch.manual_seed(0)
