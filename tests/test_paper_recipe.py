@@ -149,7 +149,7 @@ def test_global_batch(stage: str, num_gpus: int, build: Build) -> None:
     assert num_gpus * batch_size * accumulated == recipe.global_batch
     # Lightning would end an epoch with a smaller step where batches are left over.
     sampler = LengthGroupedSampler(
-        [0] * recipe.num_samples, batch_size, shuffle=True, drop_last=True, seed=0,
+        [0] * recipe.num_samples, batch_size, drop_last=True, seed=0,
         num_replicas=num_gpus,
     )  # fmt: skip
     one_epoch_is_enough = recipe.max_steps <= len(sampler) // accumulated

@@ -225,7 +225,6 @@ class EmotionDataModule(L.LightningDataModule):
         sampler = LengthGroupedSampler(
             [len(s.instruction) + len(s.target or "") for s in samples],
             self.loader.batch_size,
-            shuffle=True,
             drop_last=len(samples) >= self.loader.batch_size * replicas,
             seed=self.loader.seed,
             num_replicas=replicas,

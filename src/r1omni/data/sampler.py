@@ -21,14 +21,16 @@ _LENGTH_STEP = 64
 class LengthGroupedSampler(Sampler[list[int]]):
     """A batch sampler that shuffles, then sorts by length inside pools of eight batches.
 
+    A batch of all ranks together is the same for any number of ranks: 2 ranks with a `batch_size`
+    of 4 train on what 1 rank trains on with 8.
+
     Args:
         lengths: a length for every sample, in characters.
-        batch_size: samples in a batch.
-        shuffle: False keeps the order given.
-        drop_last: leave an incomplete last batch out.
+        batch_size: samples in a batch of one rank.
+        drop_last: leave an incomplete last batch out. Otherwise it is dealt evenly, and what does
+            not go round is left out.
         seed: the order depends on (seed, epoch) alone.
-        num_replicas, rank: this process takes every `num_replicas`-th batch. Batches that do not
-            fill a whole turn of all ranks are left out when shuffling.
+        num_replicas, rank: this process takes every `num_replicas`-th sample of a batch.
     """
 
     def __init__(
@@ -36,7 +38,6 @@ class LengthGroupedSampler(Sampler[list[int]]):
         lengths: Sequence[int],
         batch_size: int,
         *,
-        shuffle: bool,
         drop_last: bool,
         seed: int,
         num_replicas: int = 1,
@@ -44,7 +45,6 @@ class LengthGroupedSampler(Sampler[list[int]]):
     ) -> None:
         self.lengths = list(lengths)
         self.batch_size = batch_size
-        self.shuffle = shuffle
         self.drop_last = drop_last
         self.seed = seed
         self.num_replicas = num_replicas
@@ -52,44 +52,30 @@ class LengthGroupedSampler(Sampler[list[int]]):
 
     def batches(self, epoch: int) -> list[list[int]]:
         """All batches of an epoch for this rank."""
-        count = len(self.lengths)
-        if not self.shuffle:
-            order = list(range(count))
-            chunks = self._cut(order)
-        else:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            order = torch.randperm(count, generator=generator).tolist()
-            pool = self.batch_size * _POOL_BATCHES
-            grouped: list[int] = []
-            for start in range(0, count, pool):
-                grouped += sorted(
-                    order[start : start + pool], key=lambda i: self.lengths[i] // _LENGTH_STEP
-                )
-            chunks = self._cut(grouped)
-            mixed = torch.randperm(len(chunks), generator=generator).tolist()
-            chunks = [chunks[i] for i in mixed]
-            chunks = chunks[: len(chunks) // self.num_replicas * self.num_replicas]
-        return chunks[self.rank :: self.num_replicas]
+        count, whole = len(self.lengths), self.batch_size * self.num_replicas
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order = torch.randperm(count, generator=generator).tolist()
+        grouped: list[int] = []
+        for start in range(0, count, whole * _POOL_BATCHES):
+            grouped += sorted(
+                order[start : start + whole * _POOL_BATCHES],
+                key=lambda i: self.lengths[i] // _LENGTH_STEP,
+            )
+        usable = self._num_usable()
+        chunks = [grouped[start : min(start + whole, usable)] for start in range(0, usable, whole)]
+        mixed = torch.randperm(len(chunks), generator=generator).tolist()
+        return [chunks[i][self.rank :: self.num_replicas] for i in mixed]
 
-    def _cut(self, order: list[int]) -> list[list[int]]:
-        chunks = [
-            order[start : start + self.batch_size]
-            for start in range(0, len(order), self.batch_size)
-        ]
-        if self.drop_last and chunks and len(chunks[-1]) < self.batch_size:
-            chunks.pop()
-        return chunks
+    def _num_usable(self) -> int:
+        """Samples of an epoch that are served, over all ranks."""
+        step = self.num_replicas * (self.batch_size if self.drop_last else 1)
+        return len(self.lengths) // step * step
 
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.batches(epoch=0))
 
     def __len__(self) -> int:
-        total = len(self.lengths) // self.batch_size
-        if not self.drop_last and len(self.lengths) % self.batch_size:
-            total += 1
-        if self.shuffle:
-            return total // self.num_replicas
-        return len(range(self.rank, total, self.num_replicas))
+        return -(-self._num_usable() // (self.batch_size * self.num_replicas))
 
 
 class _Remaining(Sampler[list[int]]):
