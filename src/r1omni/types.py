@@ -71,6 +71,8 @@ class Sample:
         target: the assistant's whole text for supervised training, or None.
         dataset: name of the loader that made the sample.
         group: unit of resampling for intervals (actor, speaker), or None for the clip itself.
+        label_set: name of the label set in force, or None.
+        open_labels: free words for the emotion, in an open vocabulary, or None.
     """
 
     sample_id: str
@@ -81,6 +83,8 @@ class Sample:
     target: str | None = None
     dataset: str = ""
     group: str | None = None
+    label_set: str | None = None
+    open_labels: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

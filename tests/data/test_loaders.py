@@ -10,7 +10,7 @@ import pytest
 from r1omni.data import DatasetSpec, load_dataset
 from r1omni.data.emer import last_emotion
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
-from r1omni.types import Clip, Sample
+from r1omni.types import Clip, Sample, UsageError
 
 
 def load(name: str, root: Path, split: str = "train", **options: object) -> list[Sample]:
@@ -109,6 +109,28 @@ def test_emer_prefers_the_label_file(tmp_path: Path) -> None:
     own = layouts.write(tmp_path / "mine.csv", "name,discrete\nsample_1,happy\n")
     relabelled = load("emer", root, labels_csv=str(own))
     assert relabelled[0].label == "happy"
+
+
+def test_emer_with_free_emotion_words(tmp_path: Path) -> None:
+    root = layouts.emer(tmp_path)
+    assert [s.open_labels for s in load("emer", root)] == [None, None]
+    words = "name,openset\nsample_2,\"['worried', 'Tense, uneasy']\"\nsample_9,[]\n"
+    layouts.write(tmp_path / "MER2023/track2_train_ovmerd.csv", words)
+    open_labels = [s.open_labels for s in load("emer", root)]
+    assert open_labels == [None, ("worried", "tense", "uneasy")]
+    own = layouts.write(tmp_path / "mine.csv", "name,openset\nsample_1,angry\n")
+    relabelled = load("emer", root, open_labels_csv=str(own))
+    assert [s.open_labels for s in relabelled] == [("angry",), None]
+    with pytest.raises(UsageError, match="open_labels_csv of emer names no file"):
+        load("emer", root, open_labels_csv="nowhere.csv")
+
+
+def test_samples_know_their_label_set(tmp_path: Path) -> None:
+    assert {s.label_set for s in load("emer", layouts.emer(tmp_path))} == {"mer"}
+    root = layouts.ravdess(tmp_path / "ravdess")
+    protocol = "7way_calm_as_neutral"
+    samples = load("ravdess", root, "test", protocol=protocol)
+    assert {s.label_set for s in samples} == {f"ravdess_{protocol}"}
 
 
 def test_emer_v1(tmp_path: Path) -> None:

@@ -1,157 +1,144 @@
-"""Completions that try to earn a reward without deserving it."""
+"""What completions earn that try to earn without deserving, and tag soup at random."""
+
+import random
+import re
 
 import pytest
+from adversarial_cases import ALL_WORDS, CASES, LABEL
 
-from r1omni.rewards import get_reward
-from r1omni.text.emotions import ANSWER_WORDS
-from r1omni.text.prompt import R1OMNI_INSTRUCTION
+from r1omni.rewards import get_reward, reward_names
+from r1omni.text.tags import parse_completion
 
-T, A = "<think>he smiles</think>", "<answer>happy</answer>"
-LABEL = "happy"
-ALL_WORDS = list(ANSWER_WORDS.values())
-
-
-def tagged(answer, reasoning="he smiles"):
-    return f"<think>{reasoning}</think><answer>{answer}</answer>"
-
-
-MALFORMED = {
-    "empty": "",
-    "white space": " \n\t ",
-    "bare word": "happy",
-    "bare list": ", ".join(ALL_WORDS),
-    "no think": A,
-    "no answer": T,
-    "wrong order": A + T,
-    "empty think": "<think></think>" + A,
-    "blank think": "<think> \n </think>" + A,
-    "empty answer": T + "<answer></answer>",
-    "blank answer": T + "<answer>  </answer>",
-    "both empty": "<think></think><answer></answer>",
-    "zero-width think": "<think>\u200b\u200b</think>" + A,
-    "zero-width answer": T + "<answer>\u200d</answer>",
-    "soft-hyphen think": "<think>\u00ad</think>" + A,
-    "byte-order-mark think": "<think>\ufeff</think>" + A,
-    "Hangul-filler think": "<think>\u3164</think>" + A,
-    "Braille-blank think": "<think>\u2800</think>" + A,
-    "variation-selector think": "<think>\ufe0f</think>" + A,
-    "control think": "<think>\x00\x07</think>" + A,
-    "no-break-space think": "<think>\u00a0</think>" + A,
-    "two thinks": T + T + A,
-    "two answers": T + A + A,
-    "two different answers": T + "<answer>sad</answer>" + A,
-    "whole twice": (T + A) * 2,
-    "whole five times": (T + A) * 5,
-    "nested think": "<think><think>x</think></think>" + A,
-    "nested answer": T + "<answer><answer>happy</answer></answer>",
-    "answer in think": "<think>x" + A + "</think>",
-    "answer in think too": "<think>x" + A + "</think>" + A,
-    "think in answer": "<think>x</think><answer><think>y</think>happy</answer>",
-    "stray open think": "<think>x<think>y</think>" + A,
-    "stray close think": "<think>x</think></think>" + A,
-    "stray open answer": T + "<answer>" + A,
-    "stray close answer": T + A + "</answer>",
-    "unclosed think": "<think>x" + A,
-    "unclosed answer": T + "<answer>happy",
-    "unopened think": "x</think>" + A,
-    "unopened answer": T + "happy</answer>",
-    "text before": "Sure! " + T + A,
-    "text after": T + A + " I am certain.",
-    "text between": T + " so " + A,
-    "full stop after": T + A + ".",
-    "zero width between": T + "\u200b" + A,
-    "code fence": "```\n" + T + A + "\n```",
-    "special token": T + A + "<|im_end|>",
-    "upper case": "<THINK>x</THINK><ANSWER>happy</ANSWER>",
-    "title case": "<Think>x</Think><Answer>happy</Answer>",
-    "mixed case": "<think>x</Think>" + A,
-    "other case inside think": "<think>x <ANSWER>sad</ANSWER></think>" + A,
-    "long s inside": "<think>x <an\u017fwer></think>" + A,
-    "kelvin sign inside": "<think>x <thin\u212a></think>" + A,
-    "full-width tags": "＜think＞x＜/think＞＜answer＞happy＜/answer＞",
-    "Cyrillic tag": "<th\u0456nk>x</th\u0456nk>" + A,
-    "zero width in tag": "<th\u200bink>x</think>" + A,
-    "spaces in tags": "< think >x</ think >< answer >happy</ answer >",
-    "attribute": '<think a="b">x</think>' + A,
-    "attribute inside": "<think>x <answer id=1>sad</think>" + A,
-    "self closing": "<think/>" + T + A,
-    "other names": "<thinking>x</thinking>" + A,
-    "square brackets": "[think]x[/think][answer]happy[/answer]",
-    "escaped": "&lt;think&gt;x&lt;/think&gt;&lt;answer&gt;happy&lt;/answer&gt;",
-    "comment": "<!-- " + T + A + " -->",
-    "prompt echo": R1OMNI_INSTRUCTION + T + A,
-    "prompt echo in think": f"<think>{R1OMNI_INSTRUCTION}</think>" + A,
-    "prompt only": R1OMNI_INSTRUCTION,
-    "all answers": T + "".join(f"<answer>{w}</answer>" for w in ALL_WORDS),
-    "swapped closers": "<think>x</answer><answer>happy</think>",
-    "only closers": "</think></answer>",
-    "10k open tags": "<think>" * 10_000,
-    "10k answers": T + A * 10_000,
-    "10k words, never closed": "<think>" + "he smiles " * 10_000 + A,
-    "10k brackets": "<" * 10_000 + T + A,
-}
-
-# Of the asked form, but the answer is not the label.
-WRONG = {
-    "other emotion": tagged("sad"),
-    "list": tagged("happy, sad"),
-    "all emotions": tagged(", ".join(ALL_WORDS)),
-    "all without commas": tagged(" ".join(ALL_WORDS)),
-    "slash": tagged("happy/sad"),
-    "or": tagged("happy or sad"),
-    "lines": tagged("happy\nsad"),
-    "twice": tagged("happy happy"),
-    "negation": tagged("not happy"),
-    "unhappy": tagged("unhappy"),
-    "sentence": tagged("The man is happy."),
-    "prefix": tagged("happ"),
-    "joined": tagged("happysad"),
-    "label inside a word": tagged("slaphappy"),
-    "Cyrillic a": tagged("h\u0430ppy"),
-    "zero width inside": tagged("hap\u200bpy"),
-    "zero width list": tagged("happy\u200bsad"),
-    "markup": tagged("<b>happy</b>"),
-    "quoted tag": tagged("&lt;answer&gt;happy"),
-    "number": tagged("1"),
-    "punctuation": tagged("?!"),
-    "the label's key": tagged("label"),
-    "emoji": tagged("\U0001f600"),
-    "reasoning right, answer wrong": tagged("angry", "he is happy, happy, happy"),
-    "10k words as answer": tagged("happy " * 10_000),
-    "combining marks": tagged("happy" + "\u0301\u0323" * 20_000),
-}
-
-RIGHT = {
-    "plain": tagged("happy"),
-    "alias": tagged("joyful"),
-    "capital and full stop": tagged("Happy."),
-    "white space": " <think>\nx\n</think>\n<answer>\nhappy\n</answer> ",
-    "long reasoning": tagged("happy", "he smiles " * 10_000),
-    "reasoning names others": tagged("happy", "neither sad nor angry"),
+# Every reward with what it needs besides completions and labels, and its range.
+REWARDS = {
+    "accuracy": ({}, 0, 1),
+    "balanced_accuracy": ({"class_counts": {"happy": 1, "sad": 9}}, 0, 5),
+    "consistency": ({}, 0, 1),
+    "format": ({}, 0, 1),
+    "modality_use": ({"modality": ["video_audio"]}, 0, 1),
+    "overlong": ({"completion_lengths": [90], "max_length": 100}, -1, 0),
+    "repetition": ({}, -1, 0),
+    "wheel_f1": ({}, 0, 1),
 }
 
 
 def earned(name, text):
-    return get_reward(name)([text], [LABEL])[0]
+    return get_reward(name)([text], [LABEL], **REWARDS[name][0])[0]
 
 
 def test_there_are_enough():
-    assert len(MALFORMED) + len(WRONG) >= 60
+    cheating = [case for case in CASES.values() if not case.accuracy]
+    assert len(cheating) >= 60
+    assert sum(not case.format for case in cheating) >= 60
+    assert len({case.text for case in CASES.values()}) == len(CASES)
+    assert any(len(case.text.split()) >= 10_000 for case in CASES.values())
 
 
-@pytest.mark.parametrize("case", MALFORMED)
-def test_malformed_earns_nothing(case):
-    assert earned("format", MALFORMED[case]) == 0
-    assert earned("accuracy", MALFORMED[case]) == 0
+@pytest.mark.parametrize("name", CASES)
+def test_accuracy_and_format(name):
+    case = CASES[name]
+    assert earned("accuracy", case.text) == case.accuracy
+    assert earned("format", case.text) == case.format
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_answer_earns_no_accuracy(case):
-    assert earned("accuracy", WRONG[case]) == 0
-    assert earned("format", WRONG[case]) == 1
+@pytest.mark.parametrize("reward", reward_names())
+def test_every_reward_stays_in_its_range(reward):
+    _, low, high = REWARDS[reward]
+    for name, case in CASES.items():
+        value = earned(reward, case.text)
+        assert value is None or low <= value <= high, name
 
 
-@pytest.mark.parametrize("case", RIGHT)
-def test_right_answer_earns_both(case):
-    assert earned("accuracy", RIGHT[case]) == 1
-    assert earned("format", RIGHT[case]) == 1
+@pytest.mark.parametrize("reward", ["balanced_accuracy", "consistency", "modality_use", "wheel_f1"])
+def test_a_malformed_completion_earns_nothing(reward):
+    for name, case in CASES.items():
+        if not case.format:
+            assert earned(reward, case.text) == 0, name
+
+
+def test_balanced_accuracy_is_weighted_accuracy():
+    for name, case in CASES.items():
+        assert earned("balanced_accuracy", case.text) == 5 * case.accuracy, name
+
+
+def test_the_other_rewards_see_what_accuracy_and_format_cannot():
+    assert earned("consistency", CASES["reasoning names all"].text) == 0
+    assert earned("consistency", CASES["reasoning says otherwise"].text) == 0
+    assert earned("consistency", CASES["reasoning right, answer wrong"].text) == 0
+    assert earned("modality_use", CASES["reasoning is a full stop"].text) == 0
+    assert earned("repetition", CASES["10k words of reasoning"].text) < -0.99
+    assert earned("wheel_f1", CASES["all emotions"].text) < 0.05
+
+
+# Random tags -------------------------------------------------------------------------------------
+
+TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+SPACE = (" ", "\n", "\u00a0")
+WORDS = (*ALL_WORDS, "x", "he smiles", "1 < 2", "<b>", ">", "&lt;think&gt;", "高兴", "\u200b", "／")
+NEARLY_TAGS = ("<Think>", "</THINK>", "< think>", "<think ", "</answer\n>", "<answer id=1>", "<an")
+
+
+def is_well_formed(pieces):
+    """The form read off the pieces instead of the text: an oracle that shares no code."""
+    kinds = ["tag" if p in TAGS else "space" if p in SPACE else "word" for p in pieces]
+    if [p for p, kind in zip(pieces, kinds, strict=True) if kind == "tag"] != list(TAGS):
+        return False
+    at = [pieces.index(tag) for tag in TAGS]
+    outside = kinds[: at[0]] + kinds[at[1] + 1 : at[2]] + kinds[at[3] + 1 :]
+    blocks = pieces[at[0] + 1 : at[1]], pieces[at[2] + 1 : at[3]]
+    return "word" not in outside and all(
+        any(p not in (*SPACE, "\u200b") for p in block) for block in blocks
+    )
+
+
+def mutated(rng):
+    """A well-formed row of pieces with up to three of them dropped, doubled, moved or added."""
+    pieces = ["<think>", *rng.choices(WORDS, k=3), "</think>", "<answer>", rng.choice(WORDS)]
+    pieces.append("</answer>")
+    for _ in range(rng.randrange(4)):
+        at = rng.randrange(len(pieces))
+        change = rng.randrange(4)
+        if change == 0:
+            pieces.insert(at, rng.choice((*TAGS, *SPACE, *WORDS)))
+        elif change == 1:
+            pieces.insert(rng.randrange(len(pieces)), pieces[at])
+        elif len(pieces) > 1:
+            piece = pieces.pop(at)
+            if change == 2:
+                pieces.insert(rng.randrange(len(pieces) + 1), piece)
+    return pieces
+
+
+def test_mutated_completions_agree_with_the_oracle():
+    rng = random.Random(0)
+    outcomes = []
+    for _ in range(5_000):
+        pieces = mutated(rng)
+        text = "".join(pieces)
+        assert earned("format", text) == is_well_formed(pieces), text
+        outcomes.append(is_well_formed(pieces))
+    assert 500 < sum(outcomes) < 4_500  # both outcomes are tried
+
+
+def test_format_promises_what_parsing_gives():
+    rng = random.Random(1)
+    num_ok = 0
+    for _ in range(5_000):
+        pieces = mutated(rng)
+        for _ in range(rng.randrange(2)):
+            pieces.insert(rng.randrange(len(pieces)), rng.choice(NEARLY_TAGS))
+        text = "".join(pieces)
+        parsed = parse_completion(text)
+        accuracy, form = earned("accuracy", text), earned("format", text)
+        assert accuracy <= form
+        assert form == parsed.format_ok
+        if not form:
+            assert (parsed.reasoning, parsed.answer) == ("", "")
+            continue
+        num_ok += 1
+        assert len(re.findall(r"<\s*/?\s*(?:think|answer)\b", text, re.IGNORECASE)) == 4
+        assert [text.count(tag) for tag in TAGS] == [1] * 4
+        assert parsed.reasoning.strip() and parsed.answer.strip()
+        rebuilt = f"<think>{parsed.reasoning}</think><answer>{parsed.answer}</answer>"
+        assert re.sub(r"\s", "", rebuilt) == re.sub(r"\s", "", text)
+    assert num_ok > 500

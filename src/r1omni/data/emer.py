@@ -19,6 +19,7 @@ from r1omni.data.labels_io import (
 from r1omni.data.registry import check_split, labelled_sample, register
 from r1omni.text.emotions import ANSWER_WORDS, canonical
 from r1omni.text.tags import render_completion
+from r1omni.text.wheel import list_words
 from r1omni.types import Clip, Modality, Sample, UsageError
 
 _logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ _FILES = {
 }
 _VIDEO_FOLDERS = ("train", "video", "video-labeled", "videos", "test1", "test2", "test3", "")
 _LABEL_FILES = ("train-label.csv", "label-disdim.csv", "track1_train_disdim.csv")
+_OPEN_LABEL_FILE = "track2_train_ovmerd.csv"
 _WORD = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*")
 
 
@@ -42,6 +44,7 @@ def load_emer(
     version: str = "v2",
     video_root: str | None = None,
     labels_csv: str | None = None,
+    open_labels_csv: str | None = None,
 ) -> list[Sample]:
     """Reasoning and answer: target `<think>{reasoning}</think>\\n<answer>{word}</answer>`.
 
@@ -58,6 +61,8 @@ def load_emer(
         video_root: the MER2023 folder; None for a folder MER2023 beside or in the root, or the
             root itself. Relative paths count from the working directory, as `root` does.
         labels_csv: label file; None for `train-label.csv` and the like in the video root.
+        open_labels_csv: free emotion words of the clips (name, openset), as OV-MERD ships them;
+            None for `track2_train_ovmerd.csv` in the video root, where it is there.
 
     Raises:
         UsageError: a missing folder or file, a malformed row, or an unknown label.
@@ -68,6 +73,7 @@ def load_emer(
     path = first_existing(root, _FILES[version], f"EMER file of version {version}")
     videos = _video_root(root, video_root)
     classes = _classes(videos, labels_csv)
+    open_labels = _open_labels(videos, open_labels_csv)
     samples, unlabelled = [], []
     for row, name, reasoning in _rows(path, version):
         label = classes.get(name) or last_emotion(reasoning)
@@ -82,7 +88,8 @@ def load_emer(
             instruction=instruction,
             modality=modality,
         )
-        samples.append(replace(sample, target=_target(row, reasoning, label)))
+        target = _target(row, reasoning, label)
+        samples.append(replace(sample, target=target, open_labels=open_labels.get(name)))
     if unlabelled:
         _logger.warning(
             "%s: %d clips are left out, no label and no emotion word in their text: %s; give a "
@@ -128,20 +135,37 @@ def _video_root(root: Path, video_root: str | None) -> Path:
 
 def _classes(videos: Path, labels_csv: str | None) -> dict[str, str]:
     """name -> canonical class of the MER challenge's label file; empty when there is none."""
-    if labels_csv is not None:
-        path = Path(labels_csv).expanduser()
-        path = path if path.is_absolute() or path.is_file() else videos / path
-        if not path.is_file():
-            raise UsageError(f"{path}: the option labels_csv of emer names no file")
-    else:
-        found = [videos / name for name in _LABEL_FILES if (videos / name).is_file()]
-        if not found:
-            return {}
-        path = found[0]
+    path = _label_file(videos, "labels_csv", labels_csv, _LABEL_FILES)
+    if path is None:
+        return {}
     return {
         row.text("name"): class_of(row.text("discrete"), None, row.place)
         for row in read_csv(path, ["name", "discrete"])
     }
+
+
+def _open_labels(videos: Path, open_labels_csv: str | None) -> dict[str, tuple[str, ...]]:
+    """name -> free emotion words; empty when there is no file of them."""
+    path = _label_file(videos, "open_labels_csv", open_labels_csv, (_OPEN_LABEL_FILE,))
+    if path is None:
+        return {}
+    return {
+        row.text("name"): tuple(list_words(row.text("openset")))
+        for row in read_csv(path, ["name", "openset"])
+    }
+
+
+def _label_file(
+    videos: Path, option: str, given: str | None, usual: tuple[str, ...]
+) -> Path | None:
+    """The file that an option names, or the first of the usual ones that is there."""
+    if given is None:
+        return next((videos / name for name in usual if (videos / name).is_file()), None)
+    path = Path(given).expanduser()
+    path = path if path.is_absolute() or path.is_file() else videos / path
+    if not path.is_file():
+        raise UsageError(f"{path}: the option {option} of emer names no file")
+    return path
 
 
 def _find_video(videos: Path, name: str, place: str) -> Path:

@@ -8,7 +8,7 @@ import math
 import random
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -103,7 +103,9 @@ def load_dataset(spec: DatasetSpec) -> list[Sample]:
     if not samples:
         raise UsageError(f"{root}: split {spec.split!r} of {spec.name} holds no samples")
     _check_unique(spec, samples)
-    return select(samples, spec.sampling, spec.seed)
+    label_set = label_set_name(spec)
+    chosen = select(samples, spec.sampling, spec.seed)
+    return [replace(sample, label_set=label_set) for sample in chosen]
 
 
 def label_set_name(spec: DatasetSpec) -> str:

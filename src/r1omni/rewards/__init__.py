@@ -1,16 +1,35 @@
 """Verifiable rewards: pure functions of completions and labels."""
 
-from r1omni.rewards import accuracy, format  # noqa: A004 - registers the functions
+# Importing a module registers its function.
+from r1omni.rewards import (
+    accuracy,
+    balanced_accuracy,
+    consistency,
+    format,  # noqa: A004
+    modality_use,
+    overlong,
+    repetition,
+    wheel_f1,
+)
 from r1omni.rewards.registry import RewardFunction, get_reward, register, reward_names
-from r1omni.rewards.scoring import RewardSpec, score
+from r1omni.rewards.scoring import score
+from r1omni.rewards.spec import COLUMNS, RewardSpec, check_rewards
 
 __all__ = [
+    "COLUMNS",
     "RewardFunction",
     "RewardSpec",
     "accuracy",
+    "balanced_accuracy",
+    "check_rewards",
+    "consistency",
     "format",
     "get_reward",
+    "modality_use",
+    "overlong",
     "register",
+    "repetition",
     "reward_names",
     "score",
+    "wheel_f1",
 ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from r1omni.rewards.registry import register
-from r1omni.text.emotions import LABEL_SETS, LabelSet, canonical
+from r1omni.text.emotions import LABEL_SETS, canonical
 from r1omni.text.tags import parse_completion
 from r1omni.types import UsageError
 
@@ -20,39 +21,47 @@ def accuracy(
 ) -> list[float | None]:
     """1 where a well-formed completion's answer is the label, else 0; None without a label.
 
-    Answer and label are compared after aliases ("joy" is "happy"), through the label set in
-    force where one is given. Unlike the published code, an answer outside well-formed tags, or
-    one word among others, earns nothing: see `parse_completion` and `canonical`.
+    Answer and label are compared after aliases ("joy" is "happy") and after the merges of the
+    label set in force (calm counted as neutral), as in evaluation. Unlike the published code, an
+    answer outside well-formed tags, or one word among others, earns nothing: see
+    `parse_completion` and `canonical`.
 
     Args:
         completions: completions of the policy.
         labels: class names; None for a clip without one.
-        label_set: for each completion, a name in `LABEL_SETS` or None for the whole taxonomy.
+        label_set: for each completion, a name in `LABEL_SETS` whose merged emotions count as
+            one, or None.
         columns: ignored.
 
     Raises:
-        UsageError: an unknown label set, or a label outside its label set.
+        UsageError: an unknown label set, or a label outside the taxonomy.
     """
     names = [None] * len(completions) if label_set is None else label_set
     return [
-        None if label is None else _matches(text, label, _label_set(name))
+        None if label is None else _matches(text, label, merged_emotions(name))
         for text, label, name in zip(completions, labels, names, strict=True)
     ]
 
 
-def _label_set(name: str | None) -> LabelSet | None:
-    if name is None:
-        return None
-    if name not in LABEL_SETS:
-        raise UsageError(f"label set {name!r} is unknown; use one of {', '.join(LABEL_SETS)}")
-    return LABEL_SETS[name]
+def merged_emotions(label_set: str | None) -> Mapping[str, str]:
+    """Emotion -> the one that it counts as; nothing where no label set is in force.
+
+    Raises:
+        UsageError: an unknown label set.
+    """
+    if label_set is None:
+        return {}
+    if label_set not in LABEL_SETS:
+        raise UsageError(f"label set {label_set!r} is unknown; use one of {', '.join(LABEL_SETS)}")
+    return LABEL_SETS[label_set].merges
 
 
-def _matches(text: str, label: str, label_set: LabelSet | None) -> float:
-    read = canonical if label_set is None else label_set.parse
-    expected = read(label)
+def _matches(text: str, label: str, merges: Mapping[str, str]) -> float:
+    expected = canonical(label)
     if expected is None:
-        where = "the taxonomy" if label_set is None else f"label set {label_set.name!r}"
-        raise UsageError(f"label {label!r} names no class of {where}")
+        raise UsageError(f"label {label!r} names no class of the taxonomy")
     parsed = parse_completion(text)
-    return float(parsed.format_ok and read(parsed.answer) == expected)
+    answer = canonical(parsed.answer) if parsed.format_ok else None
+    if answer is None:
+        return 0.0
+    return float(merges.get(answer, answer) == merges.get(expected, expected))

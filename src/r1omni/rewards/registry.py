@@ -5,14 +5,18 @@ A reward function has the signature
     (completions: list[str], labels: list[str | None], **columns) -> list[float | None]
 
 with one value a completion, None where it has nothing to say. `columns` carries whatever else is
-known, one list entry a completion; a function takes the columns it needs by name and ignores
-the rest with `**columns`. It is pure: the same completion always earns the same reward.
+known, one list entry a completion (`COLUMNS` in `spec.py`); a function takes the columns it needs
+by name and ignores the rest with `**columns`. Its options are keyword parameters too, set for all
+completions by the configuration. It is pure: the same completion always earns the same reward.
+
+It may be `async def`, for instance to ask a judge over the network: all such functions of a batch
+wait together.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol, TypeVar
 
 from r1omni.types import UsageError
@@ -23,15 +27,24 @@ class RewardFunction(Protocol):
 
     def __call__(
         self, completions: list[str], labels: list[str | None], **columns: list[Any]
-    ) -> list[float | None]: ...
+    ) -> list[float | None] | Awaitable[list[float | None]]: ...
 
+
+# Refuses options that a function cannot use, given the names of the columns that it will get.
+OptionCheck = Callable[[Mapping[str, Any], Collection[str]], None]
 
 _REGISTRY: dict[str, RewardFunction] = {}
-_Function = TypeVar("_Function", bound=Callable[..., list[float | None]])
+_CHECKS: dict[str, OptionCheck] = {}
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def register(name: str) -> Callable[[_Function], _Function]:
+def register(name: str, check: OptionCheck | None = None) -> Callable[[_Function], _Function]:
     """Make a reward function known as `name`.
+
+    Args:
+        name: what a configuration calls it.
+        check: raises UsageError for values of options that the function would refuse, so that a
+            run does not begin with them. Names of options are checked without it.
 
     Raises:
         UsageError: the name is taken, or holds a colon, which marks an import path.
@@ -42,6 +55,8 @@ def register(name: str) -> Callable[[_Function], _Function]:
     def add(function: _Function) -> _Function:
         if _REGISTRY.setdefault(name, function) is not function:
             raise UsageError(f"a reward function is already registered as {name!r}")
+        if check is not None:
+            _CHECKS[name] = check
         return function
 
     return add
@@ -50,6 +65,11 @@ def register(name: str) -> Callable[[_Function], _Function]:
 def reward_names() -> tuple[str, ...]:
     """The registered names, sorted."""
     return tuple(sorted(_REGISTRY))
+
+
+def option_check(name: str) -> OptionCheck | None:
+    """The check that was registered with `name`, if any."""
+    return _CHECKS.get(name)
 
 
 def get_reward(name: str) -> RewardFunction:

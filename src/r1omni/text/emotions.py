@@ -101,26 +101,37 @@ def _is_edge(char: str) -> bool:
     return char.isspace() or char in "`*_~" or unicodedata.category(char).startswith("P")
 
 
-def canonical(word: str) -> str | None:
-    """The canonical emotion that `word` names, or None.
+def normalize_word(word: str) -> str:
+    """A word in the form that tables of words hold.
 
-    Case, compatibility forms of Unicode (NFKC), and white space and punctuation at the ends do
-    not count; anything else must match a whole alias, so a list, a negation or a sentence names
-    no emotion.
+    Case, compatibility forms of Unicode (NFKC), and white space and punctuation at the ends are
+    taken away. A text too long for a word comes back as it is, and is in no table.
 
     Args:
         word: a word, as a label file or a model wrote it.
     """
     word = word.strip()
     if len(word) > _MAX_WORD_LENGTH:
-        return None
+        return word
     word = unicodedata.normalize("NFKC", word).casefold()
     start, end = 0, len(word)
     while start < end and _is_edge(word[start]):
         start += 1
     while end > start and _is_edge(word[end - 1]):
         end -= 1
-    return ALIASES.get(word[start:end])
+    return word[start:end]
+
+
+def canonical(word: str) -> str | None:
+    """The canonical emotion that `word` names, or None.
+
+    What `normalize_word` takes away does not count; anything else must match a whole alias, so
+    a list, a negation or a sentence names no emotion.
+
+    Args:
+        word: a word, as a label file or a model wrote it.
+    """
+    return ALIASES.get(normalize_word(word))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,78 @@
+"""Whether the reasoning supports the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from r1omni.rewards.accuracy import merged_emotions
+from r1omni.rewards.registry import register
+from r1omni.text.emotions import canonical
+from r1omni.text.reasoning import named_emotions
+from r1omni.text.tags import parse_completion
+from r1omni.types import UsageError
+
+
+def _check(options: Mapping[str, Any], columns: Collection[str]) -> None:
+    for name in ("max_concluded", "max_named"):
+        value = options.get(name, 1)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise UsageError(f"{name} is {value!r}; expected a number of emotions from 1 on")
+
+
+@register("consistency", check=_check)
+def consistency(
+    completions: list[str],
+    labels: list[str | None],
+    *,
+    label_set: list[str | None] | None = None,
+    max_concluded: int = 3,
+    max_named: int = 6,
+    **columns: list[Any],
+) -> list[float | None]:
+    """1 where the answer is an emotion that the reasoning concludes with, else 0.
+
+    The conclusion is what the last sentence that claims an emotion claims; "not happy" and "no
+    sign of anger" claim nothing (`text/mentions.py`). The last sentence is taken, not the
+    majority of the words: a reasoning may weigh other emotions before it decides, and a majority
+    is bought by repeating a word. Emotions are compared after aliases.
+
+    0 also for a malformed completion, and for a reasoning that would support any answer: one
+    that claims more than `max_named` emotions in all or concludes with more than
+    `max_concluded`. None for a well-formed completion whose reasoning claims no emotion: there
+    is nothing to agree with. In a sum of rewards that is worth as little as 0, so it does not
+    pay to keep silent. Whether the answer is right is no matter here; use it beside `accuracy`,
+    with a smaller weight. Reasonings in other languages than English claim nothing.
+
+    Args:
+        completions: completions of the policy.
+        labels: ignored.
+        label_set: for each completion, a name in `LABEL_SETS` whose merged emotions count as
+            one, or None.
+        max_concluded: option; most emotions of a conclusion.
+        max_named: option; most emotions of a reasoning.
+        columns: ignored.
+
+    Raises:
+        UsageError: an unknown label set.
+    """
+    names = [None] * len(completions) if label_set is None else label_set
+    return [
+        _agreement(text, name, max_concluded, max_named)
+        for text, name in zip(completions, names, strict=True)
+    ]
+
+
+def _agreement(text: str, name: str | None, max_concluded: int, max_named: int) -> float | None:
+    merges = merged_emotions(name)
+    parsed = parse_completion(text)
+    if not parsed.format_ok:
+        return 0.0
+    named = named_emotions(parsed.reasoning)
+    if not named.concluded:
+        return None
+    answer = canonical(parsed.answer)
+    if answer is None or len(named.concluded) > max_concluded or len(named.all) > max_named:
+        return 0.0
+    concluded = {merges.get(emotion, emotion) for emotion in named.concluded}
+    return float(merges.get(answer, answer) in concluded)

@@ -1,0 +1,127 @@
+"""Which rewards a run uses: names, weights and options, checked before the run begins."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from r1omni.rewards.registry import RewardFunction, get_reward, option_check
+from r1omni.types import UsageError
+
+COLUMNS: Mapping[str, str] = MappingProxyType(
+    {
+        "sample_ids": "unique name of the sample",
+        "modality": "media of the prompt: video_audio, video or audio",
+        "label_set": "name of the label set in force for the sample, or None",
+        "completion_lengths": "tokens of the completion, the end token included",
+        "max_new_tokens": "limit of the sampling, in tokens",
+        "open_labels": "list of free emotion words for the clip, or None",
+    }
+)
+
+
+@dataclass(frozen=True)
+class RewardSpec:
+    """A reward function, its share in the total, and its options.
+
+    Attributes:
+        name: registered name or "package.module:function".
+        weight: factor of the reward in the total; 0 only logs it.
+        options: keyword arguments of the function, the same for every completion.
+
+    Raises:
+        UsageError: a weight that is not finite.
+    """
+
+    name: str
+    weight: float = 1.0
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not math.isfinite(self.weight):
+            raise UsageError(f"reward {self.name!r}: weight {self.weight} is not finite")
+
+
+def check_rewards(specs: Sequence[RewardSpec], columns: Collection[str]) -> None:
+    """Refuse rewards that could not be computed.
+
+    Args:
+        specs: the rewards.
+        columns: names of the columns that will be passed to `score`, besides labels.
+
+    Raises:
+        UsageError: no reward, one named twice, or as `bind`.
+    """
+    bind_all(specs, columns)
+
+
+def bind_all(specs: Sequence[RewardSpec], columns: Collection[str]) -> list[RewardFunction]:
+    """The functions of all rewards of a run; arguments and errors as for `check_rewards`."""
+    names = [spec.name for spec in specs]
+    if not names or len(set(names)) != len(names):
+        raise UsageError(f"{names} are chosen; name at least one function, and each once")
+    return [bind(spec, columns) for spec in specs]
+
+
+def bind(spec: RewardSpec, columns: Collection[str]) -> RewardFunction:
+    """The function of a reward with its options.
+
+    Args:
+        spec: the reward.
+        columns: names of the columns that it will be called with, besides labels.
+
+    Raises:
+        UsageError: no such function; an option that it does not have, that is a column, or whose
+            value its check refuses; a column that it needs and does not get.
+    """
+    function = get_reward(spec.name)
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except ValueError:  # some functions written in C do not tell theirs
+        if spec.options:
+            raise UsageError(f"reward {spec.name!r}: its options cannot be known") from None
+        return function
+    _check_names(spec, parameters, {"labels", *COLUMNS, *columns})
+    for parameter in parameters[2:]:
+        given = parameter.name in columns or parameter.name in spec.options
+        optional = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if parameter.default is parameter.empty and not (given or optional):
+            raise UsageError(
+                f"reward {spec.name!r} needs {parameter.name!r}, which is neither among its "
+                f"options nor a column; columns are {', '.join(sorted(columns)) or 'none'}"
+            )
+    check = option_check(spec.name)
+    if check is not None:
+        try:
+            check(spec.options, columns)
+        except UsageError as error:
+            raise UsageError(f"reward {spec.name!r}: {error}") from error
+    return partial(function, **spec.options) if spec.options else function
+
+
+def _check_names(
+    spec: RewardSpec, parameters: Sequence[inspect.Parameter], columns: Collection[str]
+) -> None:
+    by_name = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    named = [parameter.name for parameter in parameters[2:] if parameter.kind in by_name]
+    known = [name for name in named if name not in columns]
+    for option in spec.options:
+        if option in columns:
+            raise UsageError(
+                f"reward {spec.name!r}: {option!r} is a column, one value a completion, and no "
+                "option"
+            )
+        if option not in known:
+            raise UsageError(
+                f"reward {spec.name!r}: option {option!r} is unknown; known are "
+                f"{', '.join(known) or 'none'}"
+            )
+    if all(parameter.kind != parameter.VAR_KEYWORD for parameter in parameters):
+        raise UsageError(
+            f"reward {spec.name!r} does not take every column; end its parameters with **columns"
+        )

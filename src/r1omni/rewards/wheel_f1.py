@@ -1,0 +1,90 @@
+"""How near a list of free emotion words comes to the reference, on a wheel of emotions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from r1omni.rewards.registry import register
+from r1omni.text.emotions import canonical
+from r1omni.text.tags import parse_completion
+from r1omni.text.wheel import list_words, petal
+from r1omni.types import UsageError
+
+
+def _check(options: Mapping[str, Any], columns: Collection[str]) -> None:
+    power = options.get("length_power", 1.0)
+    if not isinstance(power, int | float) or not 0 <= power < math.inf:
+        raise UsageError(f"length_power is {power!r}; expected a number from 0 on")
+
+
+@register("wheel_f1", check=_check)
+def wheel_f1(
+    completions: list[str],
+    labels: list[str | None],
+    *,
+    open_labels: list[str | list[str] | None] | None = None,
+    length_power: float = 1.0,
+    **columns: list[Any],
+) -> list[float | None]:
+    """F1 of the answer's petals against the reference's, cut for naming too much; 0 to 1.
+
+    The words of the answer are brought to their base form and to a petal of the wheel
+    (`text/wheel.py`); words outside the wheel are dropped. With the petals P of the answer's n
+    words and G of the reference's m words,
+
+        2 |P and G| / (|P| + |G|) * min(1, m / n) ** length_power
+
+    The first factor is the emotion-wheel metric of open-vocabulary recognition (OV-MER,
+    arXiv 2410.01495) for a single sample. Alone it would pay for hedging: with one reference
+    word, two guesses of which one is right earn 2/3. With the length penalty k guesses of which
+    one is right earn 2 / (k (k + 1)). The likeliest of them alone is right in at least one of k
+    such cases and then earns 1, which is more, so hedging never pays. Every word counts in n:
+    repeated ones, synonyms, and those outside the wheel.
+
+    0 for a malformed completion and for an answer without a word of the wheel. None where the
+    reference has none.
+
+    Args:
+        completions: completions of the policy; the answer is a list, see `list_words`.
+        labels: class names, the reference where `open_labels` has none.
+        open_labels: for each completion a list of words, a text that lists them (also one
+            written by Python, as OV-MERD ships), or None.
+        length_power: option; how sharply naming too much is cut, 0 for not at all.
+        columns: ignored.
+
+    Raises:
+        UsageError: a label outside the taxonomy.
+    """
+    references = [None] * len(completions) if open_labels is None else open_labels
+    return [
+        _score(text, _reference(words, label), length_power)
+        for text, words, label in zip(completions, references, labels, strict=True)
+    ]
+
+
+def _reference(words: str | list[str] | None, label: str | None) -> list[str]:
+    if words is not None:
+        parts = [words] if isinstance(words, str) else words
+        return [word for part in parts for word in list_words(part)]
+    if label is not None and canonical(label) is None:
+        raise UsageError(f"label {label!r} names no class of the taxonomy")
+    return [] if label is None else [label]
+
+
+def _score(text: str, reference: list[str], length_power: float) -> float | None:
+    wanted = _petals(reference)
+    if not wanted:
+        return None
+    parsed = parse_completion(text)
+    named = list_words(parsed.answer)
+    shown = _petals(named)
+    if not shown:
+        return 0.0
+    f1 = 2 * len(shown & wanted) / (len(shown) + len(wanted))
+    return f1 * min(1.0, len(reference) / len(named)) ** length_power
+
+
+def _petals(words: list[str]) -> set[str]:
+    return {found for word in words if (found := petal(word)) is not None}
