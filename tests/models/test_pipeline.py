@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from torch.testing import assert_close
 
 from r1omni.models import R1Omni
 from r1omni.models.pipeline import mask_after_end
-from r1omni.types import MODALITIES, Modality, PromptInputs, UsageError
+from r1omni.types import MODALITIES, Modality, PromptInputs, R1OmniError, UsageError
 
 Recorded = dict[str, Tensor]
 EACH_MODALITY = pytest.mark.parametrize("modality", MODALITIES)
@@ -173,6 +175,40 @@ def test_analyze(tiny: R1Omni, tiny_dir: Path) -> None:
     assert analysis.text
 
 
+@pytest.fixture
+def model_copy(tiny_dir: Path, tmp_path: Path) -> Path:
+    """A copy of the tiny model's folders; returns the main one."""
+    shutil.copytree(tiny_dir, tmp_path / "copy")
+    return tmp_path / "copy" / "R1-Omni-tiny"
+
+
+def test_several_end_tokens(model_copy: Path, tiny: R1Omni) -> None:
+    im_end, endoftext = tiny.tokenizer.convert_tokens_to_ids(["<|im_end|>", "<|endoftext|>"])
+    assert tiny.end_ids == (im_end,)
+    named = json.dumps({"eos_token_id": [endoftext, im_end]})
+    (model_copy / "generation_config.json").write_text(named)
+    omni = R1Omni.from_pretrained(model_copy)
+    assert omni.end_ids == omni.sampling(5, 1.0).end_ids == (im_end, endoftext)
+    # What a person would see: an answer stops at either.
+    inputs = omni.prepare(model_copy.parent / "clip.mp4", modality="video")
+    first = omni.generate(inputs, max_new_tokens=4)[0, 0]
+    omni.end_ids = (im_end, int(first))
+    assert omni.generate(inputs, max_new_tokens=4).shape == (1, 1)
+    # Its log-probabilities end there, too.
+    logps = omni.completion_logps(inputs, torch.tensor([[int(first), 7, 8]]))
+    assert logps[0, 0] < 0 and not logps[0, 1:].any()
+    omni.save_pretrained(model_copy.parent / "saved")
+    assert R1Omni.from_pretrained(model_copy.parent / "saved").end_ids == (im_end, endoftext)
+
+
+@pytest.mark.parametrize("named", [[1, 10**6], "<|im_end|>", [True], [-1], 1.5])
+def test_end_tokens_that_are_none(model_copy: Path, named: object) -> None:
+    (model_copy / "generation_config.json").write_text(json.dumps({"eos_token_id": named}))
+    with pytest.raises(R1OmniError, match=r"generation_config\.json: eos_token_id") as caught:
+        R1Omni.from_pretrained(model_copy)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("completion", "wanted"),
     [
@@ -181,10 +217,11 @@ def test_analyze(tiny: R1Omni, tiny_dir: Path) -> None:
         ([9, 5, 9], [1, 0, 0]),
         ([9, 9, 9], [1, 0, 0]),
         ([5, 6, 9], [1, 1, 1]),
+        ([8, 6, 9], [1, 0, 0]),
     ],
 )
 def test_mask_after_end(completion: list[int], wanted: list[int]) -> None:
-    mask = mask_after_end(torch.tensor([completion]), end_id=9)
+    mask = mask_after_end(torch.tensor([completion]), end_ids=(9, 8))
     assert mask.dtype == torch.bool
     assert mask.int().tolist() == [wanted]
 

@@ -97,6 +97,27 @@ def load_tokenizers(
     return tokenizer, _load_tokenizer(BertTokenizer, folder.text_tower, ("vocab.txt",))
 
 
+def end_tokens(folder: ModelFolder, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """Ids of the tokens that end a completion: the tokenizer's, then others that are named.
+
+    Qwen2's chat models may end with `<|endoftext|>` as well as `<|im_end|>`; `eos_token_id` of
+    generation_config.json, where there is one, lists both.
+
+    Raises:
+        R1OmniError: generation_config.json names something else than tokens.
+    """
+    path = folder.main / "generation_config.json"
+    named = read_json(path).get("eos_token_id") if path.is_file() else None
+    ids = [] if named is None else named if isinstance(named, list) else [named]
+    for token in ids:
+        # bool is a kind of int in Python
+        if type(token) is not int or not 0 <= token < len(tokenizer):
+            raise R1OmniError(
+                f"{path}: eos_token_id {token!r} is no token of the tokenizer; correct it"
+            )
+    return tuple(dict.fromkeys([int(tokenizer.eos_token_id), *ids]))
+
+
 def _load_tokenizer(
     kind: type[PreTrainedTokenizerBase], folder: Path, vocabulary: tuple[str, ...]
 ) -> PreTrainedTokenizerBase:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.windows import windows
-from r1omni.models.checkpoint import load_model, load_tokenizers, save_model
+from r1omni.models.checkpoint import end_tokens, load_model, load_tokenizers, save_model
 from r1omni.models.folders import ModelFolder, find_model_folder
 from r1omni.models.generate import Sampling, generate, stream_seed
 from r1omni.models.omni import OmniModel
@@ -30,13 +30,14 @@ class R1Omni:
     """An audio-visual emotion model that explains itself.
 
     Make one by `R1Omni.from_pretrained`. `model` is the `OmniModel`, `tokenizer` the language
-    model's, `processor` turns files into tensors.
+    model's, `processor` turns files into tensors, `end_ids` are the tokens that end a completion.
     """
 
     def __init__(self, model: OmniModel, folder: ModelFolder) -> None:
         self.model = model
         self.folder = folder
         self.tokenizer, self.text_tokenizer = load_tokenizers(folder)
+        self.end_ids = end_tokens(folder, self.tokenizer)
         self.processor = MediaProcessor(model.config.media)
 
     @classmethod
@@ -93,8 +94,8 @@ class R1Omni:
 
     def sampling(self, max_new_tokens: int, temperature: float) -> Sampling:
         """Sampling settings with this tokenizer's end and padding tokens."""
-        end_id, pad_id = self.tokenizer.eos_token_id, self.tokenizer.pad_token_id
-        return Sampling(max_new_tokens, temperature, (int(end_id),), int(pad_id))
+        pad_id = int(self.tokenizer.pad_token_id)
+        return Sampling(max_new_tokens, temperature, self.end_ids, pad_id)
 
     def encode_instruction(self, instruction: str) -> Tensor:
         """Token ids of the instruction for the gate's text encoder, long [L]."""
@@ -178,7 +179,7 @@ class R1Omni:
 
         Tokens after a completion's first end token get 0.
         """
-        mask = mask_after_end(completion_ids, int(self.tokenizer.eos_token_id))
+        mask = mask_after_end(completion_ids, self.end_ids)
         prompts = self.model.embed_prompts(inputs)
         device = self.model.device
         return completion_logps(self.model, prompts, completion_ids.to(device), mask.to(device))[0]
@@ -289,7 +290,7 @@ def _check_device(device: str) -> None:
         raise UsageError(f"device {device!r} cannot be used ({reason}); use cpu") from None
 
 
-def mask_after_end(completion_ids: Tensor, end_id: int) -> Tensor:
+def mask_after_end(completion_ids: Tensor, end_ids: Sequence[int]) -> Tensor:
     """bool [N, C], True up to and including the first end token of each completion."""
-    ended = (completion_ids == end_id).cumsum(dim=1)
-    return (ended - (completion_ids == end_id).long()) == 0
+    ends = torch.isin(completion_ids, completion_ids.new_tensor(end_ids)).long()
+    return ends.cumsum(dim=1) - ends == 0

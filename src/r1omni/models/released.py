@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from r1omni.models.adapters import merged_state
 from r1omni.models.folders import ModelFolder
 from r1omni.models.omni import OmniModel
 from r1omni.models.weights import Weights
@@ -98,11 +99,14 @@ def released_name(name: str) -> str:
 
 
 def released_state(model: OmniModel) -> dict[str, Tensor]:
-    """The model's tensors under their released names, on CPU; a tied head is left out."""
+    """The model's tensors under their released names, on CPU.
+
+    Adapters are merged, and a tied head is left out.
+    """
     tied = model.config.language.tie_word_embeddings
     return {
         released_name(name): tensor.detach().cpu().contiguous()
-        for name, tensor in model.state_dict().items()
+        for name, tensor in merged_state(model).items()
         if not (tied and name == "lm_head.weight")
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -89,10 +90,10 @@ class TextTower(nn.Module):
 
 
 @torch.no_grad()
-def fingerprint(module: nn.Module) -> str:
-    """A short digest of a module's weights, equal for equal weights on any device."""
+def fingerprint(weights: Mapping[str, Tensor]) -> str:
+    """A short digest of named weights, equal for equal weights on any device."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(weights.items()):
         digest.update(name.encode())
         digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
