@@ -31,7 +31,7 @@ from r1omni.types import UsageError
         ({"scale_rewards": "std"}, "scale_rewards 'std'"),
         ({"baseline": "median"}, "baseline 'median'"),
         ({"aggregation": "gdpo"}, "aggregation 'gdpo'"),
-        ({"rewards": []}, "rewards is empty"),
+        ({"rewards": []}, "rewards: [] are chosen"),
         ({"kl_in_reward": 0.1}, "kl_in_reward 0.1 and grpo.loss.beta 0.04"),
         ({"aggregation": "normalize_then_sum", "baseline": "leave_one_out"}, "leave_one_out"),
         ({"ref_sync_steps": 5, "loss": GRPOLossConfig(beta=0.0)}, "ref_sync_steps"),

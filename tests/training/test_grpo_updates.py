@@ -4,82 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
+from small_training import BASE, Weights, fit, logged, moments, weights
 from torch import Tensor
 
-from r1omni.data import DatasetSpec, EmotionDataModule
-from r1omni.data.datamodule import LoaderConfig
 from r1omni.models.packed import completion_logps
 from r1omni.ops import GRPOLossConfig, grpo_loss
 from r1omni.rewards import RewardSpec
-from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig
+from r1omni.training import GRPOConfig, GRPOModule
 from r1omni.types import R1OmniError
 
-SGD_LIKE = OptimizerConfig(learning_rate=1e-3, schedule="constant", warmup_share=0.0)
-# Fresh weights never answer in tags: a reward of length gives something to learn from.
-BASE = GRPOConfig(
-    group_size=4,
-    max_new_tokens=8,
-    rewards=[RewardSpec("rewards_of_tests:length"), RewardSpec("format")],
-    log_completions_every=0,
-)
-Weights = dict[str, Tensor]
 Train = Callable[..., GRPOModule]
 
 
 @pytest.fixture
 def train(mini_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
-    """Run a few optimizer steps; returns the module, its trainer attached."""
+    """`fit` on the world of the tests."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
-
-    def run(
-        grpo: GRPOConfig = BASE,
-        steps: int = 1,
-        batch_size: int = 4,
-        ckpt_path: Path | None = None,
-        seen: type[GRPOModule] = GRPOModule,
-    ) -> GRPOModule:
-        module = seen(str(mini_world / "init"), optimizer=SGD_LIKE, grpo=grpo)
-        data = EmotionDataModule(
-            root=str(mini_world / "world"),
-            train=[DatasetSpec("mafw", "MAFW", sampling="first:8", options={"fold": 1})],
-            loader=LoaderConfig(
-                batch_size=batch_size, decode_workers=0, cache_dir=str(mini_world / "cache")
-            ),
-        )
-        trainer = L.Trainer(
-            max_steps=steps,
-            accelerator="cpu",
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            default_root_dir=tmp_path,
-            use_distributed_sampler=False,
-        )
-        trainer.fit(module, data, ckpt_path=ckpt_path, weights_only=True)
-        return module
-
-    return run
-
-
-def weights(module: GRPOModule) -> Weights:
-    return {name: p.detach().clone() for name, p in module.model.named_parameters()}
-
-
-def moments(module: GRPOModule) -> Tensor:
-    """Adam's first moment, a tenth of the gradient after one step."""
-    state: Any = module.trainer.optimizers[0].state_dict()["state"]
-    return torch.cat([entry["exp_avg"].flatten() for entry in state.values()])
-
-
-def logged(module: GRPOModule) -> dict[str, float]:
-    return {name: float(value) for name, value in module.trainer.callback_metrics.items()}
+    return partial(fit, mini_world, tmp_path)
 
 
 LOSSES = {
@@ -195,6 +142,15 @@ def test_divergence_as_a_reward(train: Train) -> None:
     rows = total.view(-1, 4)
     by_hand = (rows - rows.mean(1, keepdim=True)) / (rows.std(1, keepdim=True) + 1e-4)
     torch.testing.assert_close(group.advantages, by_hand.flatten(), atol=1e-4, rtol=1e-4)
+
+
+def test_the_divergence_is_logged_where_nothing_uses_it(train: Train) -> None:
+    free = replace(BASE, loss=GRPOLossConfig(beta=0.0))
+    silent, spoken = train(free, steps=2), train(replace(free, log_kl=True), steps=2)
+    assert "kl" not in logged(silent)
+    assert logged(spoken)["kl"] > 0
+    now, same = weights(spoken), weights(silent)
+    assert all(torch.equal(now[name], same[name]) for name in now)
 
 
 def test_groups_without_advantages_are_replaced(train: Train, monkeypatch: Any) -> None:

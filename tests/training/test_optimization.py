@@ -17,7 +17,7 @@ from r1omni.training.optimization import (
     PARTS,
     OptimizerConfig,
     build_optimizer,
-    freeze_all_but,
+    choose_trained,
     parameter_groups,
 )
 from r1omni.types import UsageError
@@ -67,14 +67,14 @@ def test_parts_are_the_whole_model(model: OmniModel) -> None:
         ),
     ],
 )
-def test_freeze_all_but(model: OmniModel, parts: list[str], modules: tuple[str, ...]) -> None:
-    freeze_all_but(model, list(PARTS))  # what was trained before makes no difference
-    freeze_all_but(model, parts)
+def test_choose_trained(model: OmniModel, parts: list[str], modules: tuple[str, ...]) -> None:
+    choose_trained(model, list(PARTS))  # what was trained before makes no difference
+    choose_trained(model, parts)
     assert trainable(model) == below(model, *modules)
 
 
 def test_whispers_positions_are_never_trained(model: OmniModel) -> None:
-    freeze_all_but(model, ["audio_tower"])
+    choose_trained(model, ["audio_tower"])
     frozen = below(model, "audio_tower") - trainable(model)
     assert frozen == {"audio_tower.audio_tower.encoder.embed_positions.weight"}
 
@@ -85,7 +85,7 @@ def test_whispers_positions_are_never_trained(model: OmniModel) -> None:
 def test_unknown_parts(model: OmniModel, parts: list[str], named: str) -> None:
     before = trainable(model)
     with pytest.raises(UsageError, match=rf"model\.trainable: .*{named}.*language_model"):
-        freeze_all_but(model, parts)
+        choose_trained(model, parts)
     assert trainable(model) == before
 
 
@@ -93,7 +93,7 @@ def test_unknown_parts(model: OmniModel, parts: list[str], named: str) -> None:
 
 
 def test_groups_hold_every_trainable_parameter_once(model: OmniModel) -> None:
-    freeze_all_but(model, ["projectors", "language_model"])
+    choose_trained(model, ["projectors", "language_model"])
     assert model.lm_head.weight is model.language_model.embed_tokens.weight  # tied
     groups = parameter_groups(model, OptimizerConfig())
     members = [id(parameter) for group in groups for parameter in group["params"]]
@@ -103,7 +103,7 @@ def test_groups_hold_every_trainable_parameter_once(model: OmniModel) -> None:
 
 
 def test_rates_and_decay(model: OmniModel) -> None:
-    freeze_all_but(model, list(PARTS))
+    choose_trained(model, list(PARTS))
     config = OptimizerConfig(
         learning_rate=PEAK, weight_decay=0.1, projector_rate_scale=5.0, tower_rate_scale=0.5
     )
@@ -126,7 +126,7 @@ def test_rates_and_decay(model: OmniModel) -> None:
 
 
 def test_frozen_parts_have_no_group(model: OmniModel) -> None:
-    freeze_all_but(model, ["projectors"])
+    choose_trained(model, ["projectors"])
     groups = parameter_groups(model, OptimizerConfig())
     assert {part_of(group) for group in groups} == {"projectors"}
 
@@ -218,7 +218,7 @@ def test_unknown_schedule() -> None:
 
 
 def test_an_update_moves_what_is_trained_and_nothing_else(model: OmniModel) -> None:
-    freeze_all_but(model, ["projectors"])
+    choose_trained(model, ["projectors"])
     before = {name: parameter.clone() for name, parameter in model.named_parameters()}
     optimizer, _ = build_optimizer(model, OptimizerConfig(learning_rate=0.1), 10)
     features = torch.randn(1, 2, 16, 32, generator=torch.Generator().manual_seed(0))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +14,7 @@ from r1omni.data.batch import Batch
 from r1omni.models.packed import completion_logps
 from r1omni.models.pipeline import R1Omni
 from r1omni.ops import GRPOLossConfig, grpo_loss
-from r1omni.rewards import RewardSpec
+from r1omni.rewards import COLUMNS, RewardSpec
 from r1omni.text.prompt import encode_prompt
 from r1omni.training import GRPOConfig, GRPOModule
 from r1omni.training.rollout import rollout_metrics, sample_rollout, score_rollout
@@ -115,6 +117,33 @@ def test_metrics_by_hand() -> None:
     assert metrics["reward"] == 1.0
     assert metrics["rewards/accuracy/mean"] == 0.5
     assert metrics["rewards/format/mean"] == 0.0
+
+
+def test_rewards_get_every_column(omni: R1Omni, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, rollout, _ = rollout_of(omni, "a", "b")
+    samples = [
+        replace(batch.samples[0], label_set="dfew", open_labels=("glad", "excited")),
+        batch.samples[1],
+    ]
+    import rewards_of_tests
+
+    given: dict[str, Any] = {}
+
+    def look(completions: list[str], labels: list[str], **columns: Any) -> list[float]:
+        given.update(columns, labels=labels)
+        return [0.0] * len(completions)
+
+    monkeypatch.setattr(rewards_of_tests, "length", look)
+    config = GRPOConfig(rewards=[RewardSpec("rewards_of_tests:length")], max_new_tokens=6)
+    score_rollout(rollout, samples, config)
+    assert set(given) == {"labels", *COLUMNS}
+    assert given["labels"] == ["happy"] * 2 * G
+    assert given["sample_ids"] == ["a"] * G + ["b"] * G
+    assert given["modality"] == ["video"] * 2 * G
+    assert given["label_set"] == ["dfew"] * G + [None] * G
+    assert given["completion_lengths"] == rollout.mask.sum(1).tolist()
+    assert given["max_new_tokens"] == [6] * 2 * G
+    assert given["open_labels"] == [["glad", "excited"]] * G + [None] * G
 
 
 def test_grpo_refuses_to_train_towers(fixtures_dir: Path) -> None:

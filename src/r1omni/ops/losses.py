@@ -81,7 +81,8 @@ def grpo_loss(
         mask: bool or 0/1 [N, C]; what stands at masked positions, NaN included, has no effect.
         old_logps: float [N, C] under the policy that sampled; None for one update a rollout,
             where the ratio is 1 and only its gradient counts.
-        ref_logps: float [N, C] under the reference; needed if beta is not 0.
+        ref_logps: float [N, C] under the reference; needed if beta is not 0, else the KL is
+            only logged.
         entropies: float [N, C]; needed for the entropy mask and bonus, else only logged.
         importance_weights: float [N, C] or [N, 1], rollout-to-trainer correction, or None.
         config: which loss.
@@ -112,10 +113,11 @@ def grpo_loss(
         terms = terms * entropy_mask
     if importance_weights is not None:
         terms = terms * torch.where(keep, importance_weights, 0.0)
-    if config.beta != 0 and ref_logps is not None:
+    if ref_logps is not None:
         kl, kl_metrics = _kl_terms(batch, _masked(ref_logps, keep), log_ratio, config)
-        terms = terms + config.beta * kl
         metrics.update(kl_metrics)
+        if config.beta != 0:
+            terms = terms + config.beta * kl
 
     tokens = normalizer_tokens(
         num_batch_tokens, batch.mask, config, world_size, grad_accumulation, steps_per_generation

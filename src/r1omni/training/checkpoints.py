@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from r1omni.models.adapters import LoRAConfig
 from r1omni.models.checkpoint import cast_weights, check_replaceable, same_architecture, save_model
 from r1omni.models.omni import OmniModel
 from r1omni.models.pipeline import DTYPES, R1Omni
 from r1omni.models.towers import fingerprint
+from r1omni.training.optimization import choose_trained
 from r1omni.types import R1OmniError, UsageError
 
 CHECKPOINTS = "checkpoints"
@@ -46,18 +48,20 @@ def resolve_checkpoint(ckpt_path: str, run_dir: Path) -> Path:
     return path
 
 
-def frozen_parts(model: OmniModel) -> list[str]:
-    """Parts of the model without a trained parameter."""
-    return [
-        name
-        for name, module in model.named_children()
-        if not any(parameter.requires_grad for parameter in module.parameters())
-    ]
+def trained_state(module: nn.Module) -> dict[str, Tensor]:
+    """The weights that training changes, by name; buffers are among them."""
+    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+    return {name: t for name, t in module.state_dict().items() if name not in frozen}
 
 
-def fingerprints(model: OmniModel, parts: Iterable[str]) -> str:
-    """Digests of parts of the model, as a checkpoint records them."""
-    return ",".join(f"{name}={fingerprint(getattr(model, name))}" for name in parts)
+def frozen_fingerprint(model: OmniModel) -> str:
+    """Digests of the frozen weights of each part of the model, as a checkpoint records them."""
+    digests = []
+    for part, module in model.named_children():
+        frozen = {name: p for name, p in module.named_parameters() if not p.requires_grad}
+        if frozen:
+            digests.append(f"{part}={fingerprint(frozen)}")
+    return ",".join(digests)
 
 
 def export_checkpoint(
@@ -83,6 +87,7 @@ def export_checkpoint(
     recorded = checkpoint["r1omni"]
     omni = R1Omni.from_pretrained(model or _start(recorded, file))
     same_architecture(omni.model.config, recorded["architecture"], str(file))
+    choose_trained(omni.model, recorded["trainable"], _adapters(recorded))
     _load_trained(omni.model, checkpoint["state_dict"], recorded["frozen"], file)
     if dtype is not None:
         cast_weights(omni.model, DTYPES[dtype])
@@ -112,21 +117,21 @@ def _start(recorded: Mapping[str, Any], file: Path) -> str:
     return str(start)
 
 
+def _adapters(recorded: Mapping[str, Any]) -> LoRAConfig | None:
+    lora = recorded["lora"]
+    return None if lora is None else LoRAConfig(**{**lora, "targets": tuple(lora["targets"])})
+
+
 def _load_trained(model: OmniModel, state: Mapping[str, Tensor], frozen: str, file: Path) -> None:
     """Put a checkpoint's weights over those the run started from."""
-    parts = [entry.split("=")[0] for entry in frozen.split(",") if entry]
     trained = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
-    missing = [
-        name
-        for name in model.state_dict()
-        if name not in trained and name.split(".")[0] not in parts
-    ]
+    missing = sorted(trained_state(model).keys() - trained.keys())
     if missing:
         raise R1OmniError(
             f"{file} lacks {len(missing)} weights of the model ({', '.join(missing[:5])}); "
             "it is not whole"
         )
-    if fingerprints(model, parts) != frozen:
+    if frozen_fingerprint(model) != frozen:
         raise R1OmniError(
             f"{file} was trained on other frozen weights than the model given; name the folder "
             "its run started from by --model"

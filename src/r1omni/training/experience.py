@@ -120,13 +120,19 @@ def minibatches(num_prompts: int, num_steps: int) -> list[list[int]]:
 
 
 def micro_batches(
-    step: Experience, size: int | None, config: GRPOLossConfig
+    step: Experience, size: int | None, config: GRPOLossConfig, num_tokens: float
 ) -> Iterator[tuple[Experience, float]]:
     """Parts of an optimizer step's completions, each with the factor on its loss.
 
     With the factors the gradients of the parts add up to that of the whole, however it is
     divided: a loss that is a mean over completions or over tokens weighs as many of them as it
     has. dapo and cispo divide by the tokens of the whole rollout already.
+
+    Args:
+        step: what this rank learns from in the step.
+        size: prompts in a part, or None for all.
+        config: the loss.
+        num_tokens: tokens of the step that a rank has on average.
     """
     size = size or len(step)
     for start in range(0, len(step), size):
@@ -134,7 +140,7 @@ def micro_batches(
         if config.normalizes_over_batch_tokens:
             share = 1.0
         elif config.loss_type == "bnpo":
-            share = float(part.loss_mask.sum() / step.loss_mask.sum().clamp(min=1))
+            share = float(part.loss_mask.sum()) / max(num_tokens, 1.0)
         else:
             share = len(part) / len(step)
         yield part, share

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from r1omni.data.batch import Batch
 from r1omni.media.config import FrameFit
+from r1omni.models.adapters import LoRAConfig
 from r1omni.models.packed import completion_logps
 from r1omni.ops import GRPOLoss, grpo_loss
 from r1omni.ops.importance import importance_weights
@@ -36,7 +37,7 @@ from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.grpo_log import StepLog
 from r1omni.training.module import EmotionModule
 from r1omni.training.optimization import OptimizerConfig
-from r1omni.training.reference import Reference
+from r1omni.training.reference import AdaptersOff, Reference, check_shared_reference
 from r1omni.training.rollout import sample_rollout, score_rollout, terminated, useful_prompts
 from r1omni.types import R1OmniError, Rollout, Sample, ScoredGroup, UsageError
 
@@ -45,12 +46,14 @@ class GRPOModule(EmotionModule):
     """GRPO on labelled clips, from a model that already answers in tags.
 
     Args:
-        init_from: model folder to start from; a frozen copy of it is the reference.
+        init_from: model folder to start from. A frozen copy of it is the reference; with `lora`
+            the reference is the model without its adapters, and no copy is made.
         trainable: as for `EmotionModule`.
         optimizer: rates and schedule, over optimizer steps.
         max_new_tokens: longest completion in evaluation, in tokens.
         grpo: sampling, rewards and loss.
         frame_fit: as for `EmotionModule`.
+        lora: as for `EmotionModule`.
     """
 
     # A batch is one rollout, and a rollout may be learned from in several optimizer steps.
@@ -64,16 +67,22 @@ class GRPOModule(EmotionModule):
         max_new_tokens: int = 512,
         grpo: GRPOConfig = GRPOConfig(),  # noqa: B008 - frozen
         frame_fit: FrameFit | None = None,
+        lora: LoRAConfig | None = None,
     ) -> None:
         towers = [part for part in trainable or [] if part.endswith("_tower")]
         if towers:
             # A clip is encoded once, for the policy and the frozen reference alike.
             raise UsageError(f"model.trainable: GRPO keeps towers frozen; leave out {towers}")
-        super().__init__(init_from, trainable, optimizer, max_new_tokens, frame_fit)
+        if lora and grpo.needs_reference:
+            check_shared_reference(trainable, grpo)
+        super().__init__(init_from, trainable, optimizer, max_new_tokens, frame_fit, lora)
         self.grpo = grpo
         # In a list, so that it is no submodule: it is not trained, and a resumed run copies the
         # same init_from again.
-        self._references = [Reference(self.frozen_copy())] if grpo.needs_reference else []
+        self._references: list[Reference | AdaptersOff] = []
+        if grpo.needs_reference:
+            own = AdaptersOff(self.model) if lora else Reference(self.frozen_copy())
+            self._references.append(own)
         self.step_log = StepLog()
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -103,7 +112,9 @@ class GRPOModule(EmotionModule):
             samples=tuple(samples),
             group=group,
             loss_mask=mask,
-            ref_logps=self._reference_logps(rollout) if self.grpo.loss.beta else None,
+            ref_logps=self._reference_logps(rollout)
+            if self.grpo.loss.beta or self.grpo.log_kl
+            else None,
             old_logps=old_logps,
             importance_weights=None
             if old_logps is None
@@ -146,7 +157,7 @@ class GRPOModule(EmotionModule):
         with self.step_log.timed("generate"):
             rollout = self._sample(batch, round_index)
         with self.step_log.timed("reward"):
-            return score_rollout(rollout, batch.samples, self.grpo)
+            return score_rollout(rollout, batch.samples, self.grpo, self._of_all_ranks)
 
     @torch.no_grad()
     def _sample(self, batch: Batch, round_index: int) -> Rollout:
@@ -172,12 +183,21 @@ class GRPOModule(EmotionModule):
         divergence = (old_logps - self._reference_logps(rollout)) * rollout.mask
         penalty = self.grpo.kl_in_reward * divergence.sum(dim=1)
         self.step_log.add("kl", float(divergence.sum() / rollout.mask.sum()))
-        return score_rollout(rollout, samples, self.grpo, penalty)
+        return score_rollout(rollout, samples, self.grpo, self._of_all_ranks, penalty)
+
+    def _of_all_ranks(self, values: Tensor) -> tuple[Tensor, slice]:
+        """Rows [N, K] of every rank one after the other, and which of them are this rank's."""
+        gathered = self.all_gather(values.to(self.device))
+        assert isinstance(gathered, Tensor)
+        start = self.global_rank * len(values)
+        return gathered.reshape(-1, values.shape[1]).cpu(), slice(start, start + len(values))
 
     @torch.no_grad()
     def _reference_logps(self, rollout: Rollout) -> Tensor:
-        with self.step_log.timed("reference"):
-            reference = self._references[0].on(self.device)
+        with (
+            self.step_log.timed("reference"),
+            self._references[0].active(self.device) as reference,
+        ):
             return self._in_passes(reference, rollout)
 
     @torch.no_grad()
@@ -212,7 +232,10 @@ class GRPOModule(EmotionModule):
         optimizer.zero_grad()
         num_tokens = self._num_tokens(experience)
         num_steps = min(self.grpo.steps_per_generation, len(experience))
-        for part, share in micro_batches(step, self.grpo.micro_batch_size, self.grpo.loss):
+        step_tokens = float(self._num_tokens(step)) / self.trainer.world_size
+        for part, share in micro_batches(
+            step, self.grpo.micro_batch_size, self.grpo.loss, step_tokens
+        ):
             result = self._loss(part, num_tokens, num_steps)
             self._check_finite("loss", result.loss, part)
             self.manual_backward(result.loss * share)
@@ -225,7 +248,7 @@ class GRPOModule(EmotionModule):
         self.step_log.end_update()
         every = self.grpo.ref_sync_steps
         if every and self.global_step % every == 0:
-            self._references[0].move_towards(self.model, self.grpo.ref_mixup_alpha)
+            self._moved_reference.move_towards(self.model, self.grpo.ref_mixup_alpha)
 
     def _loss(self, part: Experience, num_tokens: Tensor, num_steps: int) -> GRPOLoss:
         """The loss of a part.
@@ -260,7 +283,7 @@ class GRPOModule(EmotionModule):
         )
 
     def _num_tokens(self, experience: Experience) -> Tensor:
-        """Tokens of the whole rollout, over all ranks."""
+        """Tokens that are learned from, over all ranks."""
         tokens = experience.loss_mask.sum()
         gathered = self.all_gather(tokens)
         return gathered.sum() if isinstance(gathered, Tensor) else tokens
@@ -303,10 +326,17 @@ class GRPOModule(EmotionModule):
         super().on_save_checkpoint(checkpoint)
         checkpoint["r1omni"]["num_tokens_seen"] = self.step_log.num_tokens_seen
         if self.grpo.ref_sync_steps:
-            checkpoint["r1omni"]["reference"] = self._references[0].state(self.trained_names())
+            checkpoint["r1omni"]["reference"] = self._moved_reference.state(self.trained_names())
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_load_checkpoint(checkpoint)
         self.step_log.num_tokens_seen = checkpoint["r1omni"].get("num_tokens_seen", 0)
         if self.grpo.ref_sync_steps:
-            self._references[0].load(checkpoint["r1omni"].get("reference"))
+            self._moved_reference.load(checkpoint["r1omni"].get("reference"))
+
+    @property
+    def _moved_reference(self) -> Reference:
+        """The reference, where `ref_sync_steps` moves it."""
+        (reference,) = self._references
+        assert isinstance(reference, Reference)  # refused with adapters
+        return reference

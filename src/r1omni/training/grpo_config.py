@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from r1omni.ops import GRPOLossConfig
 from r1omni.ops.importance import check_importance_correction
-from r1omni.rewards import RewardSpec, get_reward
+from r1omni.rewards import COLUMNS, RewardSpec, check_rewards
 from r1omni.types import UsageError
 
 
@@ -19,7 +19,7 @@ class GRPOConfig:
         group_size: G, completions sampled for each prompt.
         temperature: of the sampling, and of every log-probability.
         max_new_tokens: longest completion, in tokens.
-        rewards: reward functions with their weights.
+        rewards: reward functions with their weights and options.
         scale_rewards: what advantages are divided by: "group" (its standard deviation),
             "batch" or "none".
         baseline: what a reward is compared with: the "mean" of its group, or that of its siblings
@@ -28,6 +28,7 @@ class GRPOConfig:
             itself (GDPO).
         kl_in_reward: nats of KL to the reference are taken from a completion's reward at this
             rate; 0 leaves the KL to the loss.
+        log_kl: compute and log the KL to the reference also where nothing uses it.
         loss: the loss.
         num_iterations: how often the completions of a rollout are learned from.
         steps_per_generation: optimizer steps that the prompts of a rollout are dealt to.
@@ -61,6 +62,7 @@ class GRPOConfig:
     baseline: str = "mean"
     aggregation: str = "sum_then_normalize"
     kl_in_reward: float = 0.0
+    log_kl: bool = False
     loss: GRPOLossConfig = field(default_factory=GRPOLossConfig)
     num_iterations: int = 1
     steps_per_generation: int = 1
@@ -78,7 +80,7 @@ class GRPOConfig:
     @property
     def needs_reference(self) -> bool:
         """Whether a frozen copy of the start is kept."""
-        return self.loss.beta != 0 or self.kl_in_reward != 0
+        return self.loss.beta != 0 or self.kl_in_reward != 0 or self.log_kl
 
     @property
     def reuses_rollouts(self) -> bool:
@@ -134,10 +136,10 @@ class GRPOConfig:
                 raise UsageError(
                     f"grpo.{key} {getattr(self, key)!r} is unknown; use one of {', '.join(names)}"
                 )
-        if not self.rewards:
-            raise UsageError("grpo.rewards is empty; name at least one reward function")
-        for reward in self.rewards:
-            get_reward(reward.name)  # a typing error should not cost a rollout
+        try:
+            check_rewards(self.rewards, COLUMNS)  # a typing error should not cost a rollout
+        except UsageError as error:
+            raise UsageError(f"grpo.rewards: {error}") from error
 
     def _check_combinations(self) -> None:
         if self.kl_in_reward and self.loss.beta:

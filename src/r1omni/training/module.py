@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
 
 from r1omni.data import EmotionDataModule
 from r1omni.data.batch import Batch
 from r1omni.media.config import FrameFit
+from r1omni.models.adapters import LoRAConfig
 from r1omni.models.checkpoint import same_architecture
 from r1omni.models.generate import generate
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.towers import fingerprint
 from r1omni.text.prompt import encode_prompt
-from r1omni.training.checkpoints import fingerprints, frozen_parts
+from r1omni.training.checkpoints import frozen_fingerprint, trained_state
 from r1omni.training.evaluation import Evaluation
 from r1omni.training.optimization import (
     OptimizerConfig,
     build_optimizer,
-    freeze_all_but,
+    choose_trained,
 )
 from r1omni.types import PromptInputs, R1OmniError, UsageError
 
@@ -37,10 +38,12 @@ class EmotionModule(L.LightningModule):
         init_from: model folder, or repository of the hub, to start from; it also fixes
             architecture and tokenizer.
         trainable: parts of the model that are trained, any of vision_tower, audio_tower,
-            text_tower, projectors, language_model; the others stay bit-identical.
+            text_tower, projectors, language_model; the others stay bit-identical. None is
+            projectors and language_model, and with `lora` nothing beside the adapters.
         optimizer: rates and schedule.
         max_new_tokens: longest completion in evaluation, in tokens.
         frame_fit: "pad" or "squash", how frames become square; None is the model's own way.
+        lora: adapters that are trained in place of the language model's own weights.
     """
 
     # Frozen weights are not in our checkpoints; `on_load_checkpoint` checks what is missing.
@@ -53,6 +56,7 @@ class EmotionModule(L.LightningModule):
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
         max_new_tokens: int = 512,
         frame_fit: FrameFit | None = None,
+        lora: LoRAConfig | None = None,
     ) -> None:
         super().__init__()
         # A folder is recorded in full: a checkpoint may be exported from elsewhere.
@@ -65,7 +69,8 @@ class EmotionModule(L.LightningModule):
         self.max_new_tokens = max_new_tokens
         self.evaluation: Evaluation | None = None
         self._frozen: str | None = None
-        freeze_all_but(self.model, trainable or ["projectors", "language_model"])
+        self._chosen = {"trainable": trainable, "lora": lora and asdict(lora)}
+        choose_trained(self.model, trainable, lora)
 
     # Preparation ----------------------------------------------------------------------------
 
@@ -96,7 +101,7 @@ class EmotionModule(L.LightningModule):
         # Whatever is being evaluated is frozen for the time being.
         if self.datamodule.loader.cache_features and (frozen or not self.trainer.training):
             self.datamodule.encode_clips(
-                self._encode, "-".join(fingerprint(tower) for tower in towers)
+                self._encode, "-".join(fingerprint(tower.state_dict()) for tower in towers)
             )
 
     @torch.no_grad()
@@ -189,18 +194,14 @@ class EmotionModule(L.LightningModule):
         """Parameters of the model that are trained."""
         return [name for name, p in self.model.named_parameters() if p.requires_grad]
 
-    def trained_state(self) -> dict[str, Tensor]:
-        """The weights that training changes, by their name in this module."""
-        frozen = {name for name, p in self.named_parameters() if not p.requires_grad}
-        return {name: t for name, t in self.state_dict().items() if name not in frozen}
-
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        kept = self.trained_state().keys()
+        kept = trained_state(self).keys()
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in kept}
         checkpoint["r1omni"] = {
             "architecture": self.model.config.architecture(),
             "frozen": self._frozen_fingerprint(),
             "init_from": self.init_from,
+            **self._chosen,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -213,16 +214,16 @@ class EmotionModule(L.LightningModule):
         if recorded is None:
             raise R1OmniError("the checkpoint was not written by r1omni; give one of its own")
         same_architecture(self.model.config, recorded["architecture"], "the checkpoint")
-        missing = self.trained_state().keys() - checkpoint["state_dict"].keys()
+        missing = trained_state(self).keys() - checkpoint["state_dict"].keys()
         if missing or recorded["frozen"] != self._frozen_fingerprint():
             raise R1OmniError(
                 "the checkpoint was trained on other frozen weights or with another "
-                "model.trainable; start from the same init_from and configuration"
+                "model.trainable or model.lora; start from the same init_from and configuration"
             )
 
     def _frozen_fingerprint(self) -> str:
         if self._frozen is None:  # hashing takes seconds at 0.5B, and frozen weights stay
-            self._frozen = fingerprints(self.model, frozen_parts(self.model))
+            self._frozen = frozen_fingerprint(self.model)
         return self._frozen
 
     def frozen_copy(self) -> Any:

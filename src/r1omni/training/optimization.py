@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from r1omni.models.adapters import LoRAConfig, add_adapters
+from r1omni.models.omni import OmniModel
 from r1omni.types import UsageError
 
 # Part of the shared model -> the modules it stands for.
@@ -56,17 +58,33 @@ class OptimizerConfig:
             )
 
 
-def freeze_all_but(model: nn.Module, trainable: list[str]) -> None:
-    """Let gradients flow into the named parts only.
+def choose_trained(
+    model: OmniModel, trainable: Sequence[str] | None, lora: LoRAConfig | None = None
+) -> None:
+    """Let gradients flow into the named parts only, or into adapters on the language model.
+
+    Args:
+        model: changed in place.
+        trainable: parts; None trains projectors and language model, and with `lora` nothing
+            beside the adapters.
+        lora: adapters that are put into the language model, or None.
 
     Raises:
-        UsageError: an unknown part.
+        UsageError: an unknown part, nothing to train, or a language model that would be trained
+            beside its adapters.
     """
+    if trainable is None:
+        trainable = [] if lora else ["projectors", "language_model"]
     unknown = [part for part in trainable if part not in PARTS]
-    if unknown or not trainable:
+    if unknown or not (trainable or lora):
         raise UsageError(
             f"model.trainable: {unknown or 'nothing'} cannot be trained; "
             f"use any of {', '.join(PARTS)}"
+        )
+    if lora and "language_model" in trainable:
+        raise UsageError(
+            "model.trainable names language_model, but model.lora trains adapters in its place; "
+            "leave one of them out"
         )
     for part, modules in PARTS.items():
         for name in modules:
@@ -75,6 +93,8 @@ def freeze_all_but(model: nn.Module, trainable: list[str]) -> None:
         # Whisper's positions are fixed sinusoids; transformers marks them so too.
         audio = model.get_submodule("audio_tower.audio_tower.encoder.embed_positions")
         audio.requires_grad_(False)
+    if lora:
+        add_adapters(model, lora)
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:

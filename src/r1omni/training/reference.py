@@ -1,14 +1,21 @@
-"""The reference: the policy as it was at the start, or as it was moved since."""
+"""The reference: the policy as it was at the start, or as it was moved since.
+
+`Reference` is a frozen copy; `AdaptersOff` is the policy itself without its adapters, one set of
+weights for both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
+from r1omni.models.adapters import adapters_off
 from r1omni.models.omni import OmniModel
-from r1omni.types import R1OmniError
+from r1omni.training.grpo_config import GRPOConfig
+from r1omni.types import R1OmniError, UsageError
 
 
 class Reference:
@@ -21,8 +28,12 @@ class Reference:
     def __init__(self, model: OmniModel) -> None:
         self.model = model
 
-    def on(self, device: torch.device) -> OmniModel:
+    @contextmanager
+    def active(self, device: torch.device) -> Iterator[OmniModel]:
         """The model, moved to a device at the first use."""
+        yield self._on(device)
+
+    def _on(self, device: torch.device) -> OmniModel:
         if self.model.device != device:
             self.model = self.model.to(device)
         return self.model
@@ -33,7 +44,7 @@ class Reference:
 
         TR-DPO (arXiv 2404.09656), soft update; share 1 replaces the reference.
         """
-        own = dict(self.on(policy.device).named_parameters())
+        own = dict(self._on(policy.device).named_parameters())
         for name, parameter in policy.named_parameters():
             if parameter.requires_grad:
                 own[name].lerp_(parameter.detach().to(own[name].dtype), share)
@@ -58,3 +69,39 @@ class Reference:
         own = dict(self.model.named_parameters())
         for name, tensor in state.items():
             own[name].copy_(tensor)
+
+
+class AdaptersOff:
+    """The reference of a policy of which adapters alone are trained.
+
+    Args:
+        model: the policy.
+    """
+
+    def __init__(self, model: OmniModel) -> None:
+        self.model = model
+
+    @contextmanager
+    def active(self, device: torch.device) -> Iterator[OmniModel]:
+        """The policy as it was at the start, for the length of a block."""
+        with adapters_off(self.model) as model:
+            yield model
+
+
+def check_shared_reference(trainable: Sequence[str] | None, grpo: GRPOConfig) -> None:
+    """Refuse what a reference that shares the policy's weights cannot do.
+
+    Raises:
+        UsageError: other weights than the adapters' would be trained, or the reference be moved.
+    """
+    if trainable:
+        raise UsageError(
+            f"model.trainable is {list(trainable)}, but with model.lora the reference is the model "
+            "without its adapters, which training those would change; set trainable to [], or "
+            "grpo.loss.beta, grpo.kl_in_reward and grpo.log_kl to nothing"
+        )
+    if grpo.ref_sync_steps:
+        raise UsageError(
+            "grpo.ref_sync_steps moves a reference, but with model.lora the reference is the model "
+            "without its adapters; set ref_sync_steps to 0"
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,7 +67,11 @@ def sample_rollout(
 
 
 def score_rollout(
-    rollout: Rollout, samples: Sequence[Sample], config: GRPOConfig, penalty: Tensor | None = None
+    rollout: Rollout,
+    samples: Sequence[Sample],
+    config: GRPOConfig,
+    of_all_ranks: Callable[[Tensor], tuple[Tensor, slice]] | None = None,
+    penalty: Tensor | None = None,
 ) -> ScoredGroup:
     """Rewards of every completion and their advantages within each group.
 
@@ -74,22 +79,23 @@ def score_rollout(
         rollout: the completions.
         samples: B samples, one a prompt.
         config: reward functions, and how advantages are made of them.
+        of_all_ranks: rows of one rank -> those of every rank, and which of them are its own;
+            None for a single rank.
         penalty: float [N], taken from the rewards as one more column, or None.
     """
     rows = [s for s in samples for _ in range(rollout.group_size)]
-    values = score(
-        config.rewards,
-        list(rollout.texts),
-        [s.label for s in rows],
-        sample_ids=[s.sample_id for s in rows],
-        modality=[s.modality for s in rows],
-    )
+    columns = reward_columns(rows, rollout, config.max_new_tokens)
+    values = score(config.rewards, rollout.texts, [s.label for s in rows], **columns)
     names = tuple(spec.name for spec in config.rewards)
     if penalty is not None:
         values = torch.cat([values, -penalty.cpu()[:, None]], dim=1)
         names = (*names, KL_PENALTY)
+    # Only the spread of the whole batch depends on what other ranks have.
+    everyone, own = values, slice(None)
+    if config.scale_rewards == "batch" and of_all_ranks is not None:
+        everyone, own = of_all_ranks(values)
     advantages = group_advantages(
-        values,
+        everyone,
         rollout.group_size,
         weights=reward_weights(config, names),
         scale=config.scale_rewards,
@@ -99,9 +105,23 @@ def score_rollout(
     return ScoredGroup(
         rollout=rollout,
         rewards=values,
-        advantages=advantages.to(rollout.logps.device),
+        advantages=advantages[own].to(rollout.logps.device),
         reward_names=names,
     )
+
+
+def reward_columns(
+    rows: Sequence[Sample], rollout: Rollout, max_new_tokens: int
+) -> dict[str, list[Any]]:
+    """What reward functions may know of each completion, one list of N entries a column."""
+    return {
+        "sample_ids": [s.sample_id for s in rows],
+        "modality": [s.modality for s in rows],
+        "label_set": [s.label_set for s in rows],
+        "completion_lengths": rollout.mask.sum(dim=1).tolist(),
+        "max_new_tokens": [max_new_tokens] * len(rows),
+        "open_labels": [None if s.open_labels is None else list(s.open_labels) for s in rows],
+    }
 
 
 def reward_weights(config: GRPOConfig, names: Sequence[str]) -> Tensor:

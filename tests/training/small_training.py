@@ -1,0 +1,74 @@
+"""A few optimizer steps of GRPO on a small world: what tests of training share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from r1omni.data import DatasetSpec, EmotionDataModule
+from r1omni.data.datamodule import LoaderConfig
+from r1omni.models.adapters import LoRAConfig
+from r1omni.rewards import RewardSpec
+from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig
+
+SGD_LIKE = OptimizerConfig(learning_rate=1e-3, schedule="constant", warmup_share=0.0)
+# Fresh weights never answer in tags: a reward of length gives something to learn from.
+BASE = GRPOConfig(
+    group_size=4,
+    max_new_tokens=8,
+    rewards=[RewardSpec("rewards_of_tests:length"), RewardSpec("format")],
+    log_completions_every=0,
+)
+Weights = dict[str, Tensor]
+
+
+def fit(
+    mini_world: Path,
+    run_dir: Path,
+    grpo: GRPOConfig = BASE,
+    steps: int = 1,
+    batch_size: int = 4,
+    ckpt_path: Path | None = None,
+    seen: type[GRPOModule] = GRPOModule,
+    lora: LoRAConfig | None = None,
+    **trainer: Any,
+) -> GRPOModule:
+    """Train for some optimizer steps; returns the module, its trainer attached."""
+    torch.manual_seed(0)  # of fresh adapters; completions have seeds of their own
+    module = seen(str(mini_world / "init"), optimizer=SGD_LIKE, grpo=grpo, lora=lora)
+    data = EmotionDataModule(
+        root=str(mini_world / "world"),
+        train=[DatasetSpec("mafw", "MAFW", sampling="first:8", options={"fold": 1})],
+        loader=LoaderConfig(
+            batch_size=batch_size, decode_workers=0, cache_dir=str(mini_world / "cache")
+        ),
+    )
+    options: dict[str, Any] = {"accelerator": "cpu", "logger": False} | trainer
+    L.Trainer(
+        max_steps=steps,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=run_dir,
+        use_distributed_sampler=False,
+        **options,
+    ).fit(module, data, ckpt_path=ckpt_path, weights_only=True)
+    return module
+
+
+def weights(module: GRPOModule) -> Weights:
+    return {name: p.detach().clone() for name, p in module.model.named_parameters()}
+
+
+def moments(module: GRPOModule) -> Tensor:
+    """Adam's first moment, a tenth of the gradient after one step."""
+    state: Any = module.trainer.optimizers[0].state_dict()["state"]
+    return torch.cat([entry["exp_avg"].flatten() for entry in state.values()])
+
+
+def logged(module: GRPOModule) -> dict[str, float]:
+    return {name: float(value) for name, value in module.trainer.callback_metrics.items()}
