@@ -1,13 +1,14 @@
 """The command line: LightningCLI's fit, validate, test and predict, and the plain commands.
 
-Exit status: 0 on success, 2 on wrong use, 1 on failure. An error is one line; `--debug` adds the
-traceback.
+Exit status: 0 on success, 2 on wrong use, 1 on failure, 143 when told to terminate. An error is
+one line; `--debug` adds the traceback.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from argparse import ArgumentError
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from r1omni import commands
-from r1omni.types import R1OmniError, UsageError
+from r1omni.types import R1OmniError, Terminated, UsageError
 
 _TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 _USAGE = "usage: python -m r1omni COMMAND ...\n\n  fit | validate | test | predict --config FILE"
@@ -34,6 +35,8 @@ def main(args: list[str] | None = None) -> int:
         return _dispatch(args)
     except KeyboardInterrupt:
         return _fail("interrupted", 130, debug)
+    except Terminated as stop:
+        return _fail(str(stop), 128 + signal.SIGTERM, debug)
     except Exception as error:
         # The outermost line of defence: whatever it is, a person gets one line and a status.
         own = _own_error(error)

@@ -41,6 +41,13 @@ class UsageError(R1OmniError):
     """Wrong use: a bad option, configuration key or missing input. Exit status 2."""
 
 
+class Terminated(BaseException):
+    """The process was told to end, and its state is saved. Exit status 143.
+
+    No `Exception`: code that guards against failing parts must not catch it.
+    """
+
+
 @dataclass(frozen=True)
 class Clip:
     """One recording on disk, or a span of it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,18 @@ from r1omni.models.checkpoint import save_model
 from r1omni.training.checkpoints import CHECKPOINTS
 from r1omni.training.logger import TrackingLogger
 from r1omni.training.module import EmotionModule
+from r1omni.types import R1OmniError
 
 MODEL = "model"
+# Bytes; with less, a failed write needs no other explanation.
+_LITTLE_SPACE = 2**20
 
 
 class RunCheckpoint(Checkpoint):
     """Writes `<run>/checkpoints/step_NNNNNN.ckpt` every few steps and at the end.
 
-    A checkpoint is written under another name and renamed when it is whole; older ones go only
-    then.
+    A checkpoint is written under another name, brought to the disk, and renamed when it is whole;
+    older ones go only then.
 
     Args:
         every: optimizer steps between checkpoints.
@@ -43,19 +47,48 @@ class RunCheckpoint(Checkpoint):
             self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.save_newer(trainer)
+
+    def save_newer(self, trainer: L.Trainer) -> None:
+        """Save unless the last checkpoint is of this step."""
         if trainer.global_step > self._last_step:
             self._save(trainer)
 
     def _save(self, trainer: L.Trainer) -> None:
-        self._last_step = trainer.global_step
         folder = Path(trainer.default_root_dir) / CHECKPOINTS
         path = folder / f"step_{trainer.global_step:06d}.ckpt"
         partial = path.with_suffix(".partial")
-        trainer.save_checkpoint(partial, weights_only=False)  # with the optimizer
+        try:
+            trainer.save_checkpoint(partial, weights_only=False)  # with the optimizer
+            if trainer.is_global_zero:
+                sync_to_disk(partial)
+                os.replace(partial, path)
+                sync_to_disk(folder)
+        except (OSError, RuntimeError) as error:  # torch has no type of its own for a full disk
+            partial.unlink(missing_ok=True)
+            raise R1OmniError(_unwritten(path, folder, error)) from error
+        self._last_step = trainer.global_step
         if trainer.is_global_zero:
-            os.replace(partial, path)
             for old in sorted(folder.glob("step_*.ckpt"))[: -self.keep]:
                 old.unlink()
+
+
+def _unwritten(path: Path, folder: Path, error: Exception) -> str:
+    reason = str(error).splitlines()[0]
+    if shutil.disk_usage(folder if folder.exists() else folder.parent).free < _LITTLE_SPACE:
+        reason = "the disk is full"
+    kept = max(folder.glob("step_*.ckpt"), default=None)
+    left = f"{kept.name} is whole" if kept else "there is no earlier one"
+    return f"{path} cannot be written ({reason}); {left}. Free space and use --ckpt_path last"
+
+
+def sync_to_disk(path: Path) -> None:
+    """Wait until a file, or the names in a folder, would outlast a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class ExportModel(L.Callback):

@@ -16,6 +16,7 @@ from r1omni.training.checkpoints import CHECKPOINTS, newest_checkpoint, resolve_
 from r1omni.training.logger import RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule
 from r1omni.training.progress import StepProgressBar
+from r1omni.training.termination import Termination
 from r1omni.types import UsageError
 
 # What Lightning warns of and we mean: reading a cache needs no workers, the words of the command
@@ -94,9 +95,11 @@ class R1OmniCLI(LightningCLI):
         if bar is not None:
             trainer.callbacks[trainer.callbacks.index(bar)] = StepProgressBar()  # type: ignore[attr-defined]
         if self.subcommand == "fit":
+            checkpoint = RunCheckpoint(run.checkpoint_every, run.keep_checkpoints)
             trainer.callbacks += [  # type: ignore[attr-defined]
                 LearningRateMonitor(logging_interval="step"),
-                RunCheckpoint(run.checkpoint_every, run.keep_checkpoints),
+                Termination(checkpoint),
+                checkpoint,
                 ExportModel(),
             ]
         return trainer

@@ -1,0 +1,120 @@
+"""SIGTERM in the middle of a rollout, and a full disk, as real processes meet them."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from safetensors.torch import load_file
+
+from r1omni.training.callbacks import RunCheckpoint
+from r1omni.types import R1OmniError
+
+REPOSITORY = Path(__file__).parents[2]
+# The rollout in whose reward the process waits for the signal.
+HELD = 3
+
+
+def command(mini_world: Path, run_dir: Path, *more: object) -> list[str]:
+    words = [
+        sys.executable, "-m", "r1omni", "fit", "--config", "configs/mini/r1omni.yaml",
+        "--trainer.default_root_dir", run_dir, "--trainer.max_steps", 8,
+        "--trainer.log_every_n_steps", 1,
+        "--model.init_args.init_from", mini_world / "init",
+        "--model.init_args.grpo.max_new_tokens", 8, "--model.init_args.grpo.group_size", 4,
+        "--model.init_args.grpo.steps_per_generation", 2,
+        "--model.init_args.grpo.rewards", "[{name: rewards_of_tests:held}]",
+        "--data.root", mini_world / "world", "--data.loader.cache_dir", mini_world / "cache",
+        "--data.loader.batch_size", 2, "--data.loader.decode_workers", 0,
+        "--run.tracking_uri", f"sqlite:///{run_dir.parent / 'mlflow.db'}",
+        "--run.checkpoint_every", 100, *more,
+    ]  # fmt: skip
+    return [str(word) for word in words]
+
+
+def environment(**more: str) -> dict[str, str]:
+    path = f"{REPOSITORY / 'src'}:{REPOSITORY / 'tests'}"
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more}
+
+
+def test_a_terminated_rollout_is_begun_again(mini_world: Path, tmp_path: Path) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    run: dict[str, Any] = {"cwd": REPOSITORY, "text": True, "stderr": subprocess.PIPE}
+    subprocess.run(command(mini_world, whole), env=environment(), check=True, **run)
+
+    mark = tmp_path / "inside"
+    process = subprocess.Popen(
+        command(mini_world, broken), env=environment(HOLD_AT=str(HELD), HOLD_MARK=str(mark)), **run
+    )
+    while not mark.exists():
+        assert process.poll() is None, process.communicate()[1][-2000:]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    started = time.monotonic()
+    _, errors = process.communicate(timeout=60)
+    assert time.monotonic() - started < 10
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "terminated at step 4; go on with --ckpt_path last" in errors
+    assert [path.name for path in (broken / "checkpoints").iterdir()] == ["step_000004.ckpt"]
+
+    # A disk on which nothing large fits: one line, and the old checkpoint stays.
+    resume = command(mini_world, broken, "--ckpt_path", "last")
+    full = subprocess.run(resume, env=environment(), preexec_fn=_allow_small_files_only, **run)
+    assert full.returncode == 1
+    assert "step_000008.ckpt cannot be written" in full.stderr.splitlines()[-1]
+    assert "step_000004.ckpt is whole" in full.stderr.splitlines()[-1]
+    assert [path.name for path in (broken / "checkpoints").iterdir()] == ["step_000004.ckpt"]
+
+    subprocess.run(resume, env=environment(), check=True, **run)
+    wanted, found = (load_file(f / "model" / "model.safetensors") for f in (whole, broken))
+    assert wanted.keys() == found.keys()
+    assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+    # One run in MLflow, each rollout once, with the figures of the unbroken one.
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+
+    def rewards(folder: Path) -> list[tuple[int, float]]:
+        run_id = (folder / "mlflow_run_id.txt").read_text().strip()
+        return sorted((m.step, m.value) for m in client.get_metric_history(run_id, "reward"))
+
+    assert len(rewards(whole)) == 4
+    assert rewards(broken) == rewards(whole)
+
+
+def _allow_small_files_only() -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2**23, 2**23))
+
+
+class _FullDisk:
+    """Stands for a trainer whose disk is full."""
+
+    global_step, is_global_zero = 7, True
+
+    def __init__(self, folder: Path) -> None:
+        self.default_root_dir = str(folder)
+
+    def save_checkpoint(self, path: Path, weights_only: bool) -> None:
+        path.write_bytes(b"half of it")
+        raise OSError(28, "No space left on device")
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / "step_000005.ckpt").write_bytes(b"old")
+    trainer: Any = _FullDisk(tmp_path)
+    with pytest.raises(R1OmniError, match=r"step_000007\.ckpt cannot be written") as caught:
+        RunCheckpoint(every=1, keep=1).save_newer(trainer)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "No space left" in message and "step_000005.ckpt is whole" in message
+    assert [path.name for path in folder.iterdir()] == ["step_000005.ckpt"]
