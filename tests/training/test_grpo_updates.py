@@ -231,7 +231,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_change(train: Train)
             super().__init__(*args, **kwargs)
             seen.append(self)
 
-    with pytest.raises(R1OmniError, match=r"step 1: the loss is nan on mafw/") as caught:
+    with pytest.raises(R1OmniError, match=r"step 1, rank 0: the loss is nan on mafw/") as caught:
         train(BASE, steps=3, seen=Kept)
     assert "\n" not in str(caught.value)
     [module] = seen

@@ -87,7 +87,7 @@ def export_checkpoint(
     recorded = checkpoint["r1omni"]
     omni = R1Omni.from_pretrained(model or _start(recorded, file))
     same_architecture(omni.model.config, recorded["architecture"], str(file))
-    choose_trained(omni.model, recorded["trainable"], _adapters(recorded))
+    choose_trained(omni.model, recorded["trainable"], adapters_of(recorded))
     _load_trained(omni.model, checkpoint["state_dict"], recorded["frozen"], file)
     if dtype is not None:
         cast_weights(omni.model, DTYPES[dtype])
@@ -100,14 +100,26 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     Raises:
         R1OmniError: the file is damaged, holds code, or was not written by r1omni.
     """
+    checkpoint = read_plain(file)
+    if "r1omni" not in checkpoint:
+        raise R1OmniError(f"{file} was not written by r1omni; give one of its own checkpoints")
+    return checkpoint
+
+
+def read_plain(file: Path) -> dict[str, Any]:
+    """A dictionary of tensors and plain values, opened without running anything in the file.
+
+    Raises:
+        R1OmniError: the file is damaged, holds code, or holds something else.
+    """
     try:
-        checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+        content = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise R1OmniError(f"{file} cannot be read as a checkpoint ({reason})") from None
-    if not isinstance(checkpoint, dict) or "r1omni" not in checkpoint:
+    if not isinstance(content, dict):
         raise R1OmniError(f"{file} was not written by r1omni; give one of its own checkpoints")
-    return checkpoint
+    return content
 
 
 def _start(recorded: Mapping[str, Any], file: Path) -> str:
@@ -117,7 +129,8 @@ def _start(recorded: Mapping[str, Any], file: Path) -> str:
     return str(start)
 
 
-def _adapters(recorded: Mapping[str, Any]) -> LoRAConfig | None:
+def adapters_of(recorded: Mapping[str, Any]) -> LoRAConfig | None:
+    """The adapters of a run, as a checkpoint records them."""
     lora = recorded["lora"]
     return None if lora is None else LoRAConfig(**{**lora, "targets": tuple(lora["targets"])})
 

@@ -14,6 +14,7 @@ from the published code:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import lightning as L
@@ -36,10 +37,11 @@ from r1omni.training.experience import (
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.grpo_log import StepLog
 from r1omni.training.module import EmotionModule
+from r1omni.training.nonfinite import grpo_batch
 from r1omni.training.optimization import OptimizerConfig
 from r1omni.training.reference import AdaptersOff, Reference, check_shared_reference
 from r1omni.training.rollout import sample_rollout, score_rollout, terminated, useful_prompts
-from r1omni.types import R1OmniError, Rollout, Sample, ScoredGroup, UsageError
+from r1omni.types import Rollout, Sample, ScoredGroup, UsageError
 
 
 class GRPOModule(EmotionModule):
@@ -237,10 +239,11 @@ class GRPOModule(EmotionModule):
             step, self.grpo.micro_batch_size, self.grpo.loss, step_tokens
         ):
             result = self._loss(part, num_tokens, num_steps)
-            self._check_finite("loss", result.loss, part)
+            self.stop_unless_finite("loss", result.loss, partial(self._kept, part))
             self.manual_backward(result.loss * share)
             self.step_log.add_loss(result, share, len(part) / len(step))
-        self._check_finite("gradient", self._clip_gradients(), step)
+        norm = self._clip_gradients()
+        self.stop_unless_finite("norm of the gradient", norm, partial(self._kept, step))
         optimizer.step()
         schedule = self.lr_schedulers()
         assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
@@ -296,14 +299,8 @@ class GRPOModule(EmotionModule):
         self.step_log.add("grad_norm", float(norm))
         return norm
 
-    def _check_finite(self, what: str, value: Tensor, part: Experience) -> None:
-        if not bool(value.detach().isfinite().all()):
-            names = ", ".join(sample.sample_id for sample in part.samples)
-            raise R1OmniError(
-                f"step {self.global_step}: the {what} is {float(value.detach())} on {names}; "
-                "nothing was changed. Look at these clips and completions, lower the rate, or go "
-                "on from the last checkpoint with another seed"
-            )
+    def _kept(self, part: Experience) -> dict[str, Any]:
+        return grpo_batch(part, self.grpo.loss, self.grpo.temperature)
 
     # Around the training --------------------------------------------------------------------
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor
 
 from r1omni.data import EmotionDataModule
 from r1omni.data.batch import Batch
@@ -21,6 +23,7 @@ from r1omni.models.towers import fingerprint
 from r1omni.text.prompt import encode_prompt
 from r1omni.training.checkpoints import frozen_fingerprint, trained_state
 from r1omni.training.evaluation import Evaluation
+from r1omni.training.nonfinite import keep_batch
 from r1omni.training.optimization import (
     OptimizerConfig,
     build_optimizer,
@@ -190,12 +193,51 @@ class EmotionModule(L.LightningModule):
             features = tuple(self.model.encode_media(prompts.media))
         return PromptInputs(prompts.token_ids, prompts.instruction_ids, features)
 
+    # Numbers gone wrong ---------------------------------------------------------------------
+
+    def stop_unless_finite(
+        self, what: str, value: Tensor, kept: Callable[[], Mapping[str, Any]]
+    ) -> None:
+        """End the run, on all ranks together, before the weights take in what is not finite.
+
+        Args:
+            what: name of the value in the message.
+            value: float [...].
+            kept: the batch that it came from, as `training/nonfinite.py` keeps it.
+
+        Raises:
+            R1OmniError: naming step, rank and samples, and the file that holds the batch.
+        """
+        finite = bool(value.detach().isfinite().all())
+        if self.trainer.strategy.reduce_boolean_decision(finite, all=True):
+            return
+        place = f"step {self.global_step}, rank {self.global_rank}"
+        if finite:
+            raise R1OmniError(f"{place}: stopped with another rank, whose message says why")
+        batch = kept()
+        origin = {"init_from": self.init_from, **self._chosen}
+        path = keep_batch(
+            self.run_dir, self.global_step, self.global_rank, batch, self.model, origin
+        )
+        names = ", ".join(batch["sample_ids"])
+        raise R1OmniError(
+            f"{place}: the {what} is {float(value.detach().sum())} on {names}; nothing was "
+            f"changed. `python scripts/replay_batch.py {path}` shows where it comes from; lower "
+            "the rate or leave these clips out, and go on from the last checkpoint"
+        )
+
     def trained_names(self) -> list[str]:
         """Parameters of the model that are trained."""
         return [name for name, p in self.model.named_parameters() if p.requires_grad]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        kept = trained_state(self).keys()
+        kept = trained_state(self)
+        broken = [name for name, weight in kept.items() if not bool(weight.isfinite().all())]
+        if broken:
+            raise R1OmniError(
+                f"step {self.global_step}: {len(broken)} weights are not finite ({broken[0]}, "
+                "...); no checkpoint is written. Lower the rate and go on from the last one"
+            )
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in kept}
         checkpoint["r1omni"] = {
             "architecture": self.model.config.architecture(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -15,6 +16,7 @@ from r1omni.models.generate import generate
 from r1omni.models.packed import completion_logps
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_target
 from r1omni.training.module import EmotionModule
+from r1omni.training.nonfinite import sft_batch
 from r1omni.types import R1OmniError
 
 _logger = logging.getLogger(__name__)
@@ -36,10 +38,24 @@ class SFTModule(EmotionModule):
         prompts = self.model.embed_prompts(self.prompts(batch))
         logps, _ = completion_logps(self.model, prompts, target_ids, mask)
         loss = -logps.sum() / mask.sum()
+        self._last = (batch, target_ids, mask)
+        self.stop_unless_finite("loss", loss, self._kept)
 
         self.log("loss", loss, prog_bar=True, batch_size=len(batch))
         self.log("target_tokens", mask.sum().float(), batch_size=len(batch))
         return loss
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        trained = [p.grad for p in self.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(trained)
+        self.log("grad_norm", norm)
+        self.stop_unless_finite("norm of the gradient", norm, self._kept)
+
+    def _kept(self) -> dict[str, Any]:
+        """What the last loss was computed from."""
+        batch, target_ids, mask = self._last
+        names = [sample.sample_id for sample in batch.samples]
+        return sft_batch(names, self.encoded_prompts(batch), target_ids, mask)
 
     def targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Target ids, long [B, C], and their mask, bool [B, C], end tokens included.
