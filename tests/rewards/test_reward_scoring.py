@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -288,3 +289,35 @@ def test_a_failing_judge_is_asked_about_all_completions_at_once():
     MEETING["barrier"] = asyncio.Barrier(3)
     with pytest.raises(R1OmniError, match="failed on completion 1 of sample 's2', 'b': ValueError"):
         score([spec("fails_on_b")], ["a", "b", "c"], [None] * 3, sample_ids=["s1", "s2", "s3"])
+
+
+# Functions that hang -----------------------------------------------------------------------------
+
+
+def hangs_on_b(completions, labels, **columns):
+    if "b" in completions:
+        time.sleep(5)
+    return [0.0] * len(completions)
+
+
+async def judge_hangs_on_b(completions, labels, **columns):
+    if "b" in completions:
+        await asyncio.sleep(5)
+    return [1.0] * len(completions)
+
+
+@pytest.mark.parametrize("function", ["hangs_on_b", "judge_hangs_on_b"])
+def test_a_function_that_hangs_is_named_with_its_input(function):
+    limited = RewardSpec(f"{HERE}:{function}", timeout_s=0.3)
+    with pytest.raises(R1OmniError, match=r"on completion 1 of sample 'y', 'b': TimeoutError: no"):
+        score([limited], ["a", "b", "c"], [None] * 3, sample_ids=["x", "y", "z"])
+    assert score([limited], ["a"], [None]).numel() == 1
+
+
+def test_errors_and_values_come_through_a_limit():
+    slow = RewardSpec(f"{HERE}:picky", timeout_s=30)
+    assert score([slow], ["ab"], [None]).tolist() == [[0.5]]
+    with pytest.raises(R1OmniError, match="completion 1, '': ZeroDivisionError"):
+        score([slow], ["ab", ""], [None] * 2)
+    with pytest.raises(UsageError, match="timeout_s is 0"):
+        RewardSpec("format", timeout_s=0)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from r1omni.rewards.registry import RewardFunction, get_reward, option_check
+from r1omni.rewards.timeout import limited
 from r1omni.types import UsageError
 
 COLUMNS: Mapping[str, str] = MappingProxyType(
@@ -33,18 +34,24 @@ class RewardSpec:
         name: registered name or "package.module:function".
         weight: factor of the reward in the total; 0 only logs it.
         options: keyword arguments of the function, the same for every completion.
+        timeout_s: seconds that a batch may take before the run stops; None waits for ever.
 
     Raises:
-        UsageError: a weight that is not finite.
+        UsageError: a weight that is not finite, or a timeout that is not above 0.
     """
 
     name: str
     weight: float = 1.0
     options: dict[str, Any] = field(default_factory=dict)
+    timeout_s: float | None = None
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.weight):
             raise UsageError(f"reward {self.name!r}: weight {self.weight} is not finite")
+        if self.timeout_s is not None and not 0 < self.timeout_s < math.inf:
+            raise UsageError(
+                f"reward {self.name!r}: timeout_s is {self.timeout_s}; expected seconds above 0"
+            )
 
 
 def check_rewards(specs: Sequence[RewardSpec], columns: Collection[str]) -> None:
@@ -101,7 +108,8 @@ def bind(spec: RewardSpec, columns: Collection[str]) -> RewardFunction:
             check(spec.options, columns)
         except UsageError as error:
             raise UsageError(f"reward {spec.name!r}: {error}") from error
-    return partial(function, **spec.options) if spec.options else function
+    bound = partial(function, **spec.options) if spec.options else function
+    return bound if spec.timeout_s is None else limited(bound, spec.timeout_s)
 
 
 def _check_names(
