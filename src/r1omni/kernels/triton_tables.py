@@ -1,0 +1,70 @@
+"""Configurations of the row kernels, in tables instead of searches at run time.
+
+A search needs a device, costs seconds in the first step of a run, and may choose differently on
+two machines. A tile of a row is [depth, lanes]: a warp reads `lanes` side by side, 16 bytes a
+thread, and each thread keeps `depth` of these loads under way. Deeper tiles hide more latency and
+need more registers; more lanes finish a row sooner, so that fewer rows are open at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+# Threads of a warp, and bytes of the widest load of a thread.
+_WARP = 32
+_LOAD_BYTES = 16
+
+
+@dataclass(frozen=True)
+class RowConfig:
+    """How a program works through a row.
+
+    Attributes:
+        lanes: elements side by side in a tile; a power of two.
+        depth: of a tile, in elements of one lane; a power of two.
+        num_warps: of a program.
+        num_stages: tiles loaded ahead into shared memory; 1 loads straight into registers.
+    """
+
+    lanes: int
+    depth: int
+    num_warps: int
+    num_stages: int = 1
+
+    @property
+    def tile(self) -> int:
+        """Elements of a tile."""
+        return self.lanes * self.depth
+
+
+# kernel -> bytes of an element -> (depth, warps, stages) for rows of many tiles.
+_LARGE: dict[str, dict[int, tuple[int, int, int]]] = {
+    # Reads only: three programs of 8 warps share a multiprocessor.
+    "forward": {2: (4, 8, 1), 4: (4, 8, 1)},
+    # One tile a program, each element on its own.
+    "backward": {2: (4, 8, 1), 4: (4, 8, 1)},
+    # Each row is read twice. Few open rows stay in the L2 cache (50 MB; 304 KB a row of bfloat16),
+    # so a program is as large as a multiprocessor's registers allow.
+    "grpo": {2: (2, 16, 1), 4: (4, 16, 1)},
+}
+
+
+def row_config(kernel: str, dtype: torch.dtype, num_columns: int) -> RowConfig:
+    """The configuration of `kernel` for rows of `num_columns` elements of `dtype`.
+
+    Args:
+        kernel: "forward", "backward" or "grpo".
+        dtype: of the logits: float32, bfloat16 or float16.
+        num_columns: V.
+    """
+    vector = _LOAD_BYTES // dtype.itemsize
+    depth, num_warps, num_stages = _LARGE[kernel][dtype.itemsize]
+    # A short row needs no more threads than elements.
+    while num_warps > 1 and _WARP * vector * num_warps >= 2 * num_columns:
+        num_warps //= 2
+    lanes = _WARP * vector * num_warps
+    while depth > 1 and lanes * depth >= 2 * num_columns:
+        depth //= 2
+    return RowConfig(lanes, depth, num_warps, num_stages)
