@@ -41,12 +41,13 @@ class RowConfig:
 
 # kernel -> bytes of an element -> (depth, warps, stages) for rows of many tiles.
 _LARGE: dict[str, dict[int, tuple[int, int, int]]] = {
-    # Reads only: three programs of 8 warps share a multiprocessor.
+    # Reads only: four or five programs of 8 warps share a multiprocessor, 64 bytes a thread on
+    # the way. A lane's own maximum costs one exponential for every `depth` elements.
     "forward": {2: (4, 8, 1), 4: (4, 8, 1)},
     # One tile a program, each element on its own.
     "backward": {2: (4, 8, 1), 4: (4, 8, 1)},
-    # Each row is read twice. Few open rows stay in the L2 cache (50 MB; 304 KB a row of bfloat16),
-    # so a program is as large as a multiprocessor's registers allow.
+    # Each row is read twice, and only few open rows stay in the L2 cache (50 MB; 304 KB a row of
+    # bfloat16): large programs, two a multiprocessor.
     "grpo": {2: (2, 16, 1), 4: (4, 16, 1)},
 }
 
