@@ -55,17 +55,22 @@ class Launch:
         path = folder / f"{self.kernel.__name__}.cubin"
         path.write_bytes(compiled.asm["cubin"])
         sass, usage = (_dump(option, path) for option in ("-sass", "-res-usage"))
-        return Binary(compiled.asm["ttir"], compiled.asm["ptx"], sass, usage)
+        asm, shared = compiled.asm, compiled.metadata.shared
+        return Binary(asm["ttir"], asm["ptx"], sass, usage, shared)
 
 
 @dataclass
 class Binary:
-    """A compiled kernel as text: Triton's own form, PTX, machine code, and resources."""
+    """A compiled kernel as text: Triton's own form, PTX, machine code, resources.
+
+    `shared` is the shared memory of a program in bytes.
+    """
 
     ttir: str
     ptx: str
     sass: str
     usage: str
+    shared: int
 
     @property
     def registers(self) -> int:
@@ -74,10 +79,6 @@ class Binary:
     @property
     def stack(self) -> int:
         return self._used("STACK")
-
-    @property
-    def shared(self) -> int:
-        return self._used("SHARED")
 
     def _used(self, name: str) -> int:
         found = re.findall(rf"\b{name}:(\d+)", self.usage)

@@ -12,7 +12,7 @@ import time
 import traceback
 
 import torch
-from loss_checks import CHECKS
+from all_checks import CHECKS
 
 
 def main() -> None:

@@ -13,13 +13,13 @@ import pytest
 import torch
 from hopper import Binary, Launch, ghost, recorded
 
-from r1omni.kernels import triton_advantages, triton_grpo, triton_selective
+from r1omni.kernels import triton_advantages, triton_grpo, triton_linear, triton_selective
 from r1omni.kernels.triton_tables import row_config
 
 ROWS, WIDTH = 4096, 151_936
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
-# Registers and threads of a multiprocessor.
-REGISTERS, THREADS = 65_536, 2048
+# Registers, threads and bytes of shared memory of a multiprocessor.
+REGISTERS, THREADS, SHARED = 65_536, 2048, 227 * 1024
 
 
 def _forward(dtype: torch.dtype, width: int, with_entropy: bool) -> Launch:
@@ -57,6 +57,16 @@ def _advantages(group_size: int) -> Launch:
     return launches[0]
 
 
+def _linear(dtype: torch.dtype) -> list[Launch]:
+    hidden, weight = ghost(ROWS, 896, dtype=dtype), ghost(WIDTH, 896, dtype=dtype)
+    with (
+        recorded(triton_linear, "sections_kernel") as sections,
+        recorded(triton_linear, "join_kernel") as joins,
+    ):
+        triton_linear.forward(hidden, weight, ghost(ROWS, dtype=torch.long), 0.7)
+    return [*sections, *joins]
+
+
 ROW_KERNELS: dict[str, Callable[[torch.dtype, int, bool], Launch]] = {
     "forward": _forward,
     "backward": _backward,
@@ -73,15 +83,21 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-def _report(name: str, launch: Launch, binary: Binary) -> None:
+def _report(name: str, launch: Launch, binary: Binary) -> int:
+    """Print what a program takes; returns how many fit on a multiprocessor."""
     threads = 32 * launch.options["num_warps"]
-    # Registers are dealt out in eights.
-    fitting = min(REGISTERS // (-(-binary.registers // 8) * 8 * threads), THREADS // threads)
+    # Registers are dealt out in eights; a program's shared memory has 1 KiB of the system's.
+    fitting = min(
+        REGISTERS // (-(-binary.registers // 8) * 8 * threads),
+        THREADS // threads,
+        SHARED // (binary.shared + 1024),
+    )
     print(
         f"\n{name}: {binary.registers} registers x {threads} threads, "
         f"{binary.shared} bytes shared, {fitting} programs a multiprocessor",
         end="",
     )
+    return fitting
 
 
 def _check_clean(binary: Binary) -> None:
@@ -124,6 +140,19 @@ def test_advantages(group_size: int, tmp_path: Path) -> None:
     _report(f"advantages of groups of {group_size}", launch, binary)
     _check_clean(binary)
     assert launch.num_programs * 128 >= 1000 * group_size
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_linear(dtype: torch.dtype, tmp_path: Path) -> None:
+    for launch in _linear(dtype):
+        binary = launch.compile(tmp_path)
+        fitting = _report(f"{launch.kernel.__name__} {dtype}", launch, binary)
+        _check_clean(binary)
+        if launch.kernel.__name__ == "sections_kernel":
+            assert fitting >= 2, "one multiplies while the other takes exponentials"
+            half = dtype != torch.float32
+            assert bool(binary.instructions("HGMMA")) == half, "tensor cores for half precision"
+            assert len(binary.instructions(r"LDGSTS\.E.*\.128")) > 0
 
 
 @pytest.mark.parametrize("kernel", ROW_KERNELS)

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from loss_checks import CHECKS
+from all_checks import CHECKS
 
 JOB = Path(__file__).with_name("interpreter_job.py")
 SOURCE = Path(__file__).parents[2] / "src"

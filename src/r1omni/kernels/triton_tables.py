@@ -1,4 +1,4 @@
-"""Configurations of the row kernels, in tables instead of searches at run time.
+"""Configurations of the kernels, in tables instead of searches at run time.
 
 A search needs a device, costs seconds in the first step of a run, and may choose differently on
 two machines. A tile of a row is [depth, lanes]: a warp reads `lanes` side by side, 16 bytes a
@@ -8,7 +8,7 @@ need more registers; more lanes finish a row sooner, so that fewer rows are open
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -69,3 +69,39 @@ def row_config(kernel: str, dtype: torch.dtype, num_columns: int) -> RowConfig:
     while depth > 1 and lanes * depth >= 2 * num_columns:
         depth //= 2
     return RowConfig(lanes, depth, num_warps, num_stages)
+
+
+@dataclass(frozen=True)
+class LinearConfig:
+    """How a program multiplies hidden states with head weights.
+
+    Attributes:
+        tokens: of a tile of logits.
+        words: of a tile of logits.
+        depth: elements of D multiplied at once.
+        section: words of a program, a multiple of `words`.
+        num_warps: of a program.
+        num_stages: pieces of both factors loaded ahead into shared memory.
+    """
+
+    tokens: int
+    words: int
+    depth: int
+    section: int
+    num_warps: int
+    num_stages: int
+
+
+# bytes of an element -> configuration. Two programs share a multiprocessor, so that one
+# multiplies while the other takes exponentials. In float32 there is no use of tensor cores.
+_LINEAR = {
+    2: LinearConfig(tokens=128, words=128, depth=64, section=2048, num_warps=4, num_stages=3),
+    4: LinearConfig(tokens=32, words=64, depth=16, section=2048, num_warps=4, num_stages=3),
+}
+
+
+def linear_config(dtype: torch.dtype, num_words: int) -> LinearConfig:
+    """The configuration for hidden states of `dtype` and a vocabulary of `num_words`."""
+    config = _LINEAR[dtype.itemsize]
+    tiles = -(-num_words // config.words)
+    return replace(config, section=min(config.section, tiles * config.words))
