@@ -9,9 +9,9 @@ from torch import Tensor
 
 
 def _factors(
-    tokens: int, words: int, depth: int, dtype: torch.dtype, offset: float = -30.0
+    tokens: int, words: int, depth: int, dtype: torch.dtype, offset: float = -100.0
 ) -> tuple[Tensor, Tensor]:
-    """Hidden states and head weights whose logits lie around `offset`."""
+    """Hidden states and head weights whose logits lie around `offset`, far from 0."""
     hidden = random(tokens, depth, seed=1)
     weight = random(words, depth, seed=2, scale=2 * depth**-0.5)
     hidden[:, 0], weight[:, 0] = 1.0, offset

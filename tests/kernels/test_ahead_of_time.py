@@ -112,8 +112,9 @@ def _check_clean(binary: Binary) -> None:
 def test_row_kernels(kernel: str, dtype: torch.dtype, extra: bool, tmp_path: Path) -> None:
     launch = ROW_KERNELS[kernel](dtype, WIDTH, extra)
     binary = launch.compile(tmp_path)
-    _report(f"{kernel} {dtype}{' with all options' if extra else ''}", launch, binary)
+    fitting = _report(f"{kernel} {dtype}{' with all options' if extra else ''}", launch, binary)
     _check_clean(binary)
+    assert fitting >= 2, "one starts while the other ends"
     depth = row_config(kernel, dtype, WIDTH).depth
     wide, loads = binary.instructions(r"LDG.*\.128"), binary.instructions("LDG")
     assert len(wide) >= depth

@@ -49,9 +49,10 @@ def sections_kernel(
     tokens = (tl.program_id(0) % blocks).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)
     inside = tokens < num_tokens
     ids = tl.load(token_ids + tokens * ids_stride, mask=inside, other=-1)
-    # Words are counted from the section's first in int32; an id that is not in it becomes -1.
+    # Words are counted from the section's first, in int32. An id that does not exist may wrap
+    # around into the section; the kernel that joins them makes it NaN.
     first = section.to(tl.int64) * SECTION
-    ids = tl.where((ids >= first) & (ids < first + SECTION), ids - first, -1).to(tl.int32)
+    ids = (ids - first).to(tl.int32)
     num_words = V - section * SECTION
     section_weight = weight + first * weight_stride
     words = tl.arange(0, WORDS)

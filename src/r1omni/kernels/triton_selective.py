@@ -167,7 +167,8 @@ def backward(
 
     With p the softmax, H the entropy, and gl and gh the incoming gradients:
     (gl (1[v = id] - p_v) - gh p_v (log p_v + H)) / temperature. A row whose incoming gradients are
-    all 0 reads nothing of the logits and gets 0.
+    all 0 reads nothing of the logits and gets 0, whatever they are. An id that does not exist has
+    no v of its own.
 
     Args:
         logits: as in `forward`.
