@@ -22,25 +22,25 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 REGISTERS, THREADS, SHARED = 65_536, 2048, 227 * 1024
 
 
-def _forward(dtype: torch.dtype, width: int, with_entropy: bool) -> Launch:
-    logits, ids = ghost(ROWS, width, dtype=dtype), ghost(ROWS, dtype=torch.long)
+def _forward(dtype: torch.dtype, width: int, with_entropy: bool, rows: int = ROWS) -> Launch:
+    logits, ids = ghost(rows, width, dtype=dtype), ghost(rows, dtype=torch.long)
     with recorded(triton_selective, "forward_kernel") as launches:
         triton_selective.forward(logits, ids, 0.7, with_entropy)
     return launches[0]
 
 
-def _backward(dtype: torch.dtype, width: int, with_entropy: bool) -> Launch:
-    logits, ids = ghost(ROWS, width, dtype=dtype), ghost(ROWS, dtype=torch.long)
-    line = ghost(ROWS)
+def _backward(dtype: torch.dtype, width: int, with_entropy: bool, rows: int = ROWS) -> Launch:
+    logits, ids = ghost(rows, width, dtype=dtype), ghost(rows, dtype=torch.long)
+    line = ghost(rows)
     grad_entropy = line if with_entropy else None
     with recorded(triton_selective, "backward_kernel") as launches:
         triton_selective.backward(logits, ids, line, line, line, grad_entropy, 0.7, logits)
     return launches[0]
 
 
-def _objective(dtype: torch.dtype, width: int, everything: bool) -> Launch:
-    logits, ids = ghost(ROWS, width, dtype=dtype), ghost(ROWS, dtype=torch.long)
-    line = ghost(ROWS)
+def _objective(dtype: torch.dtype, width: int, everything: bool, rows: int = ROWS) -> Launch:
+    logits, ids = ghost(rows, width, dtype=dtype), ghost(rows, dtype=torch.long)
+    line = ghost(rows)
     known = line if everything else None
     with recorded(triton_grpo, "loss_kernel") as launches:
         triton_grpo.loss_and_grad(
@@ -57,17 +57,17 @@ def _advantages(group_size: int) -> Launch:
     return launches[0]
 
 
-def _linear(dtype: torch.dtype) -> list[Launch]:
-    hidden, weight = ghost(ROWS, 896, dtype=dtype), ghost(WIDTH, 896, dtype=dtype)
+def _linear(dtype: torch.dtype, rows: int = ROWS) -> list[Launch]:
+    hidden, weight = ghost(rows, 896, dtype=dtype), ghost(WIDTH, 896, dtype=dtype)
     with (
         recorded(triton_linear, "sections_kernel") as sections,
         recorded(triton_linear, "join_kernel") as joins,
     ):
-        triton_linear.forward(hidden, weight, ghost(ROWS, dtype=torch.long), 0.7)
+        triton_linear.forward(hidden, weight, ghost(rows, dtype=torch.long), 0.7)
     return [*sections, *joins]
 
 
-ROW_KERNELS: dict[str, Callable[[torch.dtype, int, bool], Launch]] = {
+ROW_KERNELS: dict[str, Callable[..., Launch]] = {
     "forward": _forward,
     "backward": _backward,
     "grpo": _objective,
@@ -132,6 +132,13 @@ def test_rows_of_other_widths_compile(kernel: str, tmp_path: Path) -> None:
     for width in (1, 1000, WIDTH + 1):
         binary = ROW_KERNELS[kernel](torch.bfloat16, width, True).compile(tmp_path)
         _check_clean(binary)
+
+
+def test_one_row_compiles(tmp_path: Path) -> None:
+    """Triton makes a constant of every argument that is 1, and a constant has no methods."""
+    launches = [kernel(torch.bfloat16, 1, True, rows=1) for kernel in ROW_KERNELS.values()]
+    for launch in [*launches, *_linear(torch.bfloat16, rows=1)]:
+        _check_clean(launch.compile(tmp_path, aligned=False))
 
 
 @pytest.mark.parametrize("group_size", [8, 13])

@@ -113,7 +113,7 @@ def join_kernel(
     tokens = tl.program_id(0).to(tl.int64) * TOKENS + tl.arange(0, TOKENS)
     inside = tokens < num_tokens
     sections = tl.arange(0, ROWS)
-    place = sections[:, None] * num_tokens.to(tl.int64) + tokens[None, :]
+    place = sections[:, None].to(tl.int64) * num_tokens + tokens[None, :]
     given = (sections[:, None] < SECTIONS) & inside[None, :]
     part_largest = tl.load(largest + place, mask=given, other=float("-inf"))
     part_total = tl.load(totals + place, mask=given, other=0.0)
