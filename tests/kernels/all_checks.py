@@ -1,0 +1,10 @@
+"""Every check of the Triton kernels, by name."""
+
+from __future__ import annotations
+
+import linear_checks  # noqa: F401 - adds its checks
+import loss_checks  # noqa: F401
+import selective_checks  # noqa: F401
+from kernel_checks import CHECKS
+
+__all__ = ["CHECKS"]

@@ -1,0 +1,98 @@
+"""The Triton kernels on a CUDA device: the interpreter's checks in every precision, and size.
+
+`scripts/test.sh -m gpu tests/kernels`, on a machine with a GPU of 16 GB or more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from all_checks import CHECKS
+from kernel_checks import close, close_gradient
+from oracles import chosen_and_entropy, row_gradient
+
+from r1omni.kernels import triton_grpo, triton_linear, triton_selective
+
+pytestmark = pytest.mark.gpu
+
+WIDTH = 151_936
+DTYPES = (torch.bfloat16, torch.float16, torch.float32)
+# Allocations are rounded up to 512 bytes each.
+SLACK = 16 * 512
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("name", CHECKS)
+def test_kernels_on_a_device(name: str, dtype: torch.dtype) -> None:
+    CHECKS[name]("cuda", dtype)
+
+
+def _large_logits(rows: int) -> torch.Tensor:
+    logits = torch.empty(rows, WIDTH, dtype=torch.bfloat16, device="cuda")
+    generator = torch.Generator("cuda").manual_seed(0)
+    return logits.normal_(0, 3, generator=generator)
+
+
+def test_elements_beyond_two_to_the_31() -> None:
+    rows = 14_500
+    logits = _large_logits(rows)
+    assert logits.numel() > 2**31
+    ids = torch.arange(rows, device="cuda") % WIDTH
+    ones = torch.ones(rows, device="cuda")
+    # Across the border, and the last.
+    some = torch.tensor([0, 2**31 // WIDTH, 2**31 // WIDTH + 1, rows - 1])
+    kept, kept_ids = logits[some.cuda()].cpu(), ids.cpu()[some]
+    logps, lse, entropy = triton_selective.forward(logits, ids, 0.7, True)
+    expected = chosen_and_entropy(kept, kept_ids, 0.7)
+    for actual, right in zip((logps, lse, entropy), expected, strict=True):
+        close(actual[some.cuda()], right, absolute=3e-5)
+    triton_selective.backward(logits, ids, lse, entropy, ones, ones, 0.7, logits)
+    right = row_gradient(kept, kept_ids, 0.7, torch.ones(4), torch.ones(4))
+    close_gradient(logits[some.cuda()], right, with_entropy=True)
+    logits[some.cuda()] = kept.cuda()
+    triton_grpo.loss_and_grad(logits, ids, ones, ones, None, None, 0.7, 0.2, 0.2, 0.0, logits)
+    close_gradient(logits[some.cuda()], row_gradient(kept, kept_ids, 0.7, -torch.ones(4), None))
+
+
+@contextmanager
+def _at_most(num_bytes: int) -> Iterator[None]:
+    """Fail if the block holds more than `num_bytes` of new memory at any time."""
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    yield
+    torch.cuda.synchronize()
+    assert torch.cuda.max_memory_allocated() - before <= num_bytes + SLACK
+
+
+def test_peak_memory() -> None:
+    rows = 1024
+    logits = _large_logits(rows)
+    ids = torch.arange(rows, device="cuda")
+    ones = torch.ones(rows, device="cuda")
+    with _at_most(3 * 4 * rows):
+        _, lse, entropy = triton_selective.forward(logits, ids, 1.0, True)
+    with _at_most(0):
+        triton_selective.backward(logits, ids, lse, entropy, ones, ones, 1.0, logits)
+    with _at_most(2 * 4 * rows):
+        triton_grpo.loss_and_grad(logits, ids, ones, ones, ones, ones, 1.0, 0.2, 0.2, 0.04, logits)
+
+
+def test_linear_of_a_full_vocabulary_needs_little_memory() -> None:
+    tokens, depth = 4096, 896
+    generator = torch.Generator("cuda").manual_seed(0)
+    hidden = torch.empty(tokens, depth, dtype=torch.bfloat16, device="cuda")
+    weight = torch.empty(WIDTH, depth, dtype=torch.bfloat16, device="cuda")
+    hidden.normal_(0, 1, generator=generator)
+    weight.normal_(0, 0.1, generator=generator)
+    ids = torch.arange(tokens, device="cuda") * 37 % WIDTH
+    with _at_most(5 * 2**20):
+        found = triton_linear.forward(hidden, weight, ids, 0.7)
+    some = torch.tensor([0, 127, 128, tokens - 1])
+    logits = hidden[some.cuda()].cpu().double() @ weight.cpu().double().T
+    right = chosen_and_entropy(logits, ids.cpu()[some], 0.7)[0]
+    close(found[some.cuda()], right, absolute=3e-4)
+    assert torch.equal(found, triton_linear.forward(hidden, weight, ids, 0.7))
