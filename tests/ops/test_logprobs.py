@@ -1,14 +1,15 @@
 import pytest
 import torch
 
-from r1omni.ops import entropy, logprobs, selective_logprob
+from r1omni.kernels import rows
+from r1omni.ops import entropy, linear_logprob, selective_logprob
 from r1omni.types import UsageError
 
 
 @pytest.fixture
 def small_chunks(monkeypatch):
     """Two rows a chunk for a vocabulary of 7."""
-    monkeypatch.setattr(logprobs, "_CHUNK_ELEMENTS", 14)
+    monkeypatch.setattr(rows, "CHUNK_ELEMENTS", 14)
 
 
 @pytest.fixture
@@ -66,3 +67,7 @@ def test_bad_input(logits):
         selective_logprob(logits, IDS, 0)
     with pytest.raises(UsageError, match="temperature is -1"):
         entropy(logits, -1)
+    with pytest.raises(UsageError, match="token id 7 is outside the vocabulary of 7"):
+        selective_logprob(logits, IDS + 1)
+    with pytest.raises(UsageError, match="do not fit"):
+        linear_logprob(logits, torch.zeros(9, 6), IDS)

@@ -14,8 +14,11 @@ from torch import Tensor
 
 from r1omni.models.attention import PackedRows
 from r1omni.models.omni import Embedded, OmniModel, pad_embeds
-from r1omni.ops.logprobs import entropy as token_entropy
-from r1omni.ops.logprobs import selective_logprob
+from r1omni.ops.logprobs import (
+    linear_logprob,
+    selective_logprob,
+    selective_logprob_and_entropy,
+)
 
 
 def pack(
@@ -66,7 +69,7 @@ def completion_logps(
         completion_ids: long [N, C], group members side by side, N = B * G.
         mask: bool [N, C], True up to and including the end token.
         temperature: the temperature the completions were sampled at.
-        with_entropy: also return the entropy of each predicting distribution (no gradient).
+        with_entropy: also return the entropy of each predicting distribution.
 
     Returns:
         float32 [N, C] log-probabilities, 0 where `mask` is False; float32 [N, C] or None.
@@ -87,12 +90,13 @@ def completion_logps(
         [first[:, None, None].expand(-1, group_size, 1, -1), later[:, :, :-1]], dim=2
     ).flatten(0, 1)  # [N, C, D]
 
-    logits = model.lm_head(predicting[mask])  # [tokens, V]
-    logps = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
-    logps = logps.masked_scatter(mask, selective_logprob(logits, completion_ids[mask], temperature))
-    if not with_entropy:
-        return logps, None
-    with torch.no_grad():
-        entropies = torch.zeros_like(logps)
-        entropies[mask] = token_entropy(logits.detach(), temperature)
-    return logps, entropies
+    blank = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
+    read, ids = predicting[mask], completion_ids[mask]  # [tokens, D], [tokens]
+    if with_entropy:
+        chosen, spread = selective_logprob_and_entropy(model.lm_head(read), ids, temperature)
+        return blank.masked_scatter(mask, chosen), blank.masked_scatter(mask, spread)
+    if torch.is_grad_enabled():
+        chosen = selective_logprob(model.lm_head(read), ids, temperature)
+    else:  # nobody needs the logits again, so they never exist as a whole
+        chosen = linear_logprob(read, model.lm_head.weight, ids, temperature)
+    return blank.masked_scatter(mask, chosen), None

@@ -1,0 +1,137 @@
+"""Rows of logits by torch alone, chunk by chunk: what runs where Triton does not.
+
+`log_softmax` over T tokens holds another [T, V] tensor in float32, and autograd keeps it. Here a
+chunk of rows is in float32 at a time, and one number a row is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from r1omni.kernels.reference import grpo_slopes, grpo_terms
+
+# Elements of a chunk: 64 MiB in float32, some hundred rows of a vocabulary of 150,000.
+CHUNK_ELEMENTS = 2**24
+
+
+def working_dtype(tensor: Tensor) -> torch.dtype:
+    """float64 for float64, else float32."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
+
+
+def chunks(num_rows: int, num_columns: int) -> Iterator[slice]:
+    """Slices of rows that bound the memory of one step."""
+    step = max(1, CHUNK_ELEMENTS // max(1, num_columns))
+    for start in range(0, num_rows, step):
+        yield slice(start, min(start + step, num_rows))
+
+
+def check_ids(token_ids: Tensor, num_columns: int) -> None:
+    """Refuse a token that does not exist.
+
+    Raises:
+        ValueError: naming the smallest or the largest id.
+    """
+    if token_ids.numel() == 0:
+        return
+    low, high = (int(bound) for bound in token_ids.aminmax())
+    if low < 0 or high >= num_columns:
+        wrong = low if low < 0 else high
+        raise ValueError(f"token id {wrong} is outside the vocabulary of {num_columns}")
+
+
+def forward(
+    logits: Tensor, token_ids: Tensor, temperature: float, with_entropy: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Log-probabilities, log-sum-exps and entropies of rows [T, V]; see `triton_selective`."""
+    check_ids(token_ids, logits.shape[1])
+    logps = logits.new_empty(logits.shape[0], dtype=working_dtype(logits))
+    lses = torch.empty_like(logps)
+    entropies = torch.empty_like(logps) if with_entropy else logps.new_empty(0)
+    for part in chunks(*logits.shape):
+        scaled = logits[part].to(logps.dtype) / temperature
+        chosen = scaled.gather(1, token_ids[part, None]).squeeze(1)
+        lses[part] = scaled.logsumexp(dim=1)
+        logps[part] = chosen - lses[part]
+        if with_entropy:
+            # entr(0) is 0, so a token ruled out adds nothing instead of 0 * -inf.
+            shares = scaled.sub_(lses[part, None]).exp_()
+            entropies[part] = torch.special.entr(shares).sum(dim=1)
+    return logps, lses, entropies
+
+
+def backward(
+    logits: Tensor,
+    token_ids: Tensor,
+    lses: Tensor,
+    entropies: Tensor | None,
+    grad_logps: Tensor | None,
+    grad_entropies: Tensor | None,
+    temperature: float,
+    out: Tensor,
+) -> None:
+    """Write the gradient of `forward` to `out` [T, V], which may be `logits` itself.
+
+    A row whose incoming gradients are 0 gets 0, whatever stands in it.
+    """
+    for part in chunks(*logits.shape):
+        logp = logits[part].to(lses.dtype) / temperature - lses[part, None]
+        shares = logp.exp()
+        gradient = torch.zeros_like(shares)
+        silent = torch.ones(shares.shape[0], dtype=torch.bool, device=shares.device)
+        if grad_logps is not None:
+            slope = grad_logps[part].to(shares.dtype)[:, None]
+            gradient -= slope * shares
+            gradient.scatter_add_(1, token_ids[part, None], slope)
+            silent &= grad_logps[part] == 0
+        if grad_entropies is not None:
+            assert entropies is not None
+            moment = (logp + entropies[part, None]).masked_fill_(shares == 0, 0.0)
+            gradient -= grad_entropies[part].to(shares.dtype)[:, None] * shares * moment
+            silent &= grad_entropies[part] == 0
+        gradient /= temperature
+        out[part] = gradient.masked_fill_(silent[:, None], 0.0).to(out.dtype)
+
+
+def loss_and_grad(
+    logits: Tensor,
+    token_ids: Tensor,
+    advantages: Tensor,
+    weights: Tensor,
+    old_logps: Tensor | None,
+    ref_logps: Tensor | None,
+    temperature: float,
+    epsilon: float,
+    epsilon_high: float,
+    beta: float,
+    out: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Weighted terms and log-probabilities [T], and the gradient of the terms' sum in `out`.
+
+    Rows of weight 0 are not read. `out` [T, V] may be `logits` itself, or None.
+    """
+    dtype = working_dtype(logits)
+    terms = torch.zeros(logits.shape[0], dtype=dtype, device=logits.device)
+    logps = torch.zeros_like(terms)
+    kept = torch.nonzero(weights != 0).flatten()
+    check_ids(token_ids[kept], logits.shape[1])
+    if out is not None and len(kept) < len(weights):
+        out[weights == 0] = 0.0
+    for part in chunks(len(kept), logits.shape[1]):
+        rows = kept[part]
+        chosen_ids = token_ids[rows]
+        read = logits[rows]
+        logp, lse, _ = forward(read, chosen_ids, temperature, False)
+        old, ref = (None if t is None else t[rows].to(dtype) for t in (old_logps, ref_logps))
+        tokens = (logp, advantages[rows].to(dtype), weights[rows].to(dtype), old, ref)
+        terms[rows] = grpo_terms(*tokens, epsilon, epsilon_high, beta)
+        logps[rows] = logp
+        if out is not None:
+            slope = grpo_slopes(*tokens, epsilon, epsilon_high, beta)
+            gradient = torch.empty_like(read)
+            backward(read, chosen_ids, lse, None, slope, None, temperature, gradient)
+            out[rows] = gradient.to(out.dtype)
+    return terms, logps
