@@ -199,6 +199,7 @@ def main() -> None:
     parser.add_argument("--rollouts", type=int, default=120)
     parser.add_argument("--val-every", type=int, default=20, help="rollouts between validations")
     parser.add_argument("--jobs", type=int, default=2, help="trainings side by side")
+    parser.add_argument("--note", default="", help="a sentence on how the machine was used")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "grpo.md")
     options = parser.parse_args()
     if not (options.start / "emer_sft" / "model").exists():
@@ -217,6 +218,7 @@ def main() -> None:
         "val_every": options.val_every,
         "cold_start_war": round(study.cold_start_war(), 4),
         "jobs": options.jobs,
+        "note": options.note,
         "runs": [study.read(run) for run in runs],
     }
     figures = options.page.parent / "benchmarks" / "grpo_presets.json"

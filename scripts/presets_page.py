@@ -87,7 +87,9 @@ def text(runs: Runs, result: dict[str, Any]) -> str:
             "",
             "The same runs inside. Useful groups are those whose completions did not all earn the "
             "same, as a share of all that were sampled; KL is k3 to the cold start, in nats a "
-            f"token; beginning and end are the first and last {WINDOW} rollouts:",
+            f"token; beginning and end are the first and last {WINDOW} rollouts. The reward of "
+            "`dapo` is not that of the others: groups that all earned the same, in the end mostly "
+            "right ones, have been replaced in it:",
             "",
             *_insides(runs),
             "",
@@ -97,7 +99,7 @@ def text(runs: Runs, result: dict[str, Any]) -> str:
             "those of sampling, rewards and updates, "
             f"{result['jobs']} trainings side by side with one thread each, as the median of a "
             "run's rollouts: validation, and the reference where only the KL curve needs it, are "
-            "left out.",
+            "left out. " + result["note"],
             "",
             "## Which one",
             "",
@@ -123,11 +125,9 @@ def _results(runs: Runs) -> list[str]:
         "|---|---|---|---|---|---|---|",
     ]
     for name, group in runs.items():
-        half = [run["val_war"][len(run["val_war"]) // 2 - 1] for run in group]
         tests = [[run["test_war"][key] for run in group] for key in ("dfew", "mafw", "ravdess")]
-        seconds = statistics.mean(statistics.median(run["seconds"]) for run in group)
-        cells = [_percent(_final_war(group)), _percent(half), *map(_percent, tests)]
-        lines.append(f"| {name} | {' | '.join(cells)} | {seconds:.2f} |")
+        cells = [_final_war(group), _half_way(group), *tests]
+        lines.append(f"| {name} | {' | '.join(map(_percent, cells))} | {_pace(group):.2f} |")
     return lines
 
 
@@ -172,7 +172,32 @@ def _advice(runs: Runs, best: str) -> list[str]:
         f"The recommendation is `{best}`: it ends with the highest mean validation WAR "
         f"({war[best]}, the paper's setting {war['r1omni']}). Lay `configs/overlay/{best}.yaml` "
         "over your configuration. The configurations called `r1omni` stay the paper's.",
+        "",
+        "At the end the two are "
+        + ("within" if _overlap(runs[best], runs["r1omni"]) else "further apart than")
+        + " one standard deviation of each other. "
+        + f"`{best}` takes {_pace(runs[best]) / _pace(runs['r1omni']):.1f} times as long for a "
+        f"rollout, and after half of them has a validation WAR of "
+        f"{_percent(_half_way(runs[best]))}, the paper's setting "
+        f"{_percent(_half_way(runs['r1omni']))}.",
     ]
+
+
+def _overlap(one: Sequence[dict[str, Any]], two: Sequence[dict[str, Any]]) -> bool:
+    first, second = _final_war(one), _final_war(two)
+    if min(len(first), len(second)) < 2:
+        return True
+    apart = abs(statistics.mean(first) - statistics.mean(second))
+    return apart <= max(statistics.stdev(first), statistics.stdev(second))
+
+
+def _half_way(runs: Sequence[dict[str, Any]]) -> list[float]:
+    return [run["val_war"][len(run["val_war"]) // 2 - 1] for run in runs]
+
+
+def _pace(runs: Sequence[dict[str, Any]]) -> float:
+    """Seconds of a rollout: the mean over runs of their medians."""
+    return statistics.mean(statistics.median(run["seconds"]) for run in runs)
 
 
 def _edge(values: Sequence[float], first: bool = False) -> float:
@@ -197,7 +222,7 @@ def draw(runs: Runs, cold_start_war: float, val_every: int, path: Path) -> None:
     for color, (name, group) in zip(plt.cm.tab10.colors, runs.items(), strict=False):
         rewards = [_smooth(run["curves"]["reward"]) for run in group]
         rollouts = [float(step + 1) for step in range(len(rewards[0]))]
-        pace = statistics.mean(statistics.median(run["seconds"]) for run in group)
+        pace = _pace(group)
         wars = [[cold_start_war, *run["val_war"]] for run in group]
         tested = [float(val_every * index) for index in range(len(wars[0]))]
         useful = [_smooth(useful_share(run)) for run in group]
