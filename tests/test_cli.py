@@ -55,7 +55,8 @@ def test_shipped_configs_parse_and_build(
     assert [spec.name for spec in cli.datamodule.specs["test"]] == sets
 
 
-OVERLAYS = sorted(path.stem for path in (CONFIGS / "overlay").glob("*.yaml"))
+# tests/training/test_lora.py trains with the overlay that is no preset.
+OVERLAYS = sorted({path.stem for path in (CONFIGS / "overlay").glob("*.yaml")} - {"lora"})
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

@@ -144,6 +144,12 @@ def test_divergence_as_a_reward(train: Train) -> None:
     torch.testing.assert_close(group.advantages, by_hand.flatten(), atol=1e-4, rtol=1e-4)
 
 
+def test_the_entropy_bonus_is_learned_from(train: Train) -> None:
+    plain = moments(train(replace(BASE, loss=GRPOLossConfig(beta=0.0))))
+    bonus = moments(train(replace(BASE, loss=GRPOLossConfig(beta=0.0, entropy_coef=1.0))))
+    assert (plain - bonus).norm() > 1e-3 * plain.norm()
+
+
 def test_the_divergence_is_logged_where_nothing_uses_it(train: Train) -> None:
     free = replace(BASE, loss=GRPOLossConfig(beta=0.0))
     silent, spoken = train(free, steps=2), train(replace(free, log_kl=True), steps=2)

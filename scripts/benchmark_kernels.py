@@ -1,0 +1,332 @@
+"""Time and memory of the kernels beside plain torch, torch.compile and TRL's way, with floors.
+
+    python scripts/benchmark_kernels.py                       # CPU: small sizes, a minute or two
+    python scripts/benchmark_kernels.py --device cuda         # the sizes of docs/kernels.md
+
+Each implementation runs in a process of its own, so its highest memory is its own. Floors come from
+the same run: a copy on the device for what only moves memory, a matrix product for what multiplies.
+Writes docs/benchmarks/kernels_<device>.json and a plot beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+from tqdm import tqdm  # noqa: E402
+
+from r1omni import kernels  # noqa: E402
+from r1omni.kernels import reference  # noqa: E402
+
+Step = Callable[["Inputs"], Any]
+MIB = 2**20
+# Larger than the last cache of any device this runs on.
+FLUSH_BYTES = 256 * MIB
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """T tokens, a vocabulary of V, hidden states of D, and the precision."""
+
+    tokens: int
+    vocabulary: int
+    hidden: int
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What every implementation is given."""
+
+    logits: Tensor
+    hidden: Tensor
+    weight: Tensor
+    ids: Tensor
+    ones: Tensor
+    rewards: Tensor
+
+
+def trl_logprob(logits: Tensor, ids: Tensor) -> Tensor:
+    """The log-probabilities as TRL's documentation describes them: a log-sum-exp row by row."""
+    if logits.dtype in (torch.float32, torch.float64):
+        chosen = logits.gather(-1, ids[:, None]).squeeze(-1)
+        return chosen - torch.stack([row.logsumexp(dim=-1) for row in logits])
+    pairs = zip(logits, ids, strict=True)
+    return torch.stack([row.log_softmax(dim=-1)[index] for row, index in pairs])
+
+
+def fused_grpo(inputs: Inputs) -> Tensor:
+    return kernels.grpo_loss(inputs.logits, inputs.ids, inputs.ones, inputs.ones)[0]
+
+
+def eager_grpo(inputs: Inputs) -> Tensor:
+    return reference.grpo_loss(inputs.logits, inputs.ids, inputs.ones, inputs.ones)
+
+
+def eager_linear_grpo(inputs: Inputs) -> Tensor:
+    logits = inputs.hidden @ inputs.weight.T
+    return reference.grpo_loss(logits, inputs.ids, inputs.ones, inputs.ones)
+
+
+def fused_linear_grpo(inputs: Inputs) -> Tensor:
+    return kernels.linear_grpo_loss(
+        inputs.hidden, inputs.weight, inputs.ids, inputs.ones, inputs.ones
+    )[0]
+
+
+def eager_logprob(inputs: Inputs) -> Tensor:
+    return reference.selective_logprob(inputs.logits, inputs.ids)
+
+
+def eager_advantages(inputs: Inputs) -> Tensor:
+    total = inputs.rewards.nansum(dim=1).view(-1, 8)
+    centred = total - total.mean(dim=1, keepdim=True)
+    return (centred / (total.std(dim=1, keepdim=True) + 1e-4)).flatten()
+
+
+# case -> implementation -> what it computes; with a gradient where the name says so.
+CASES: dict[str, dict[str, Step]] = {
+    "log-probabilities": {
+        "eager": eager_logprob,
+        "compile": eager_logprob,
+        "TRL": lambda i: trl_logprob(i.logits, i.ids),
+        "ours": lambda i: kernels.selective_logprob(i.logits, i.ids),
+    },
+    "log-probabilities, gradient": {
+        "eager": eager_logprob,
+        "compile": eager_logprob,
+        "TRL": lambda i: trl_logprob(i.logits, i.ids),
+        "ours": lambda i: kernels.selective_logprob(i.logits, i.ids),
+    },
+    "GRPO on logits, gradient": {
+        "eager": eager_grpo,
+        "compile": eager_grpo,
+        "ours": fused_grpo,
+    },
+    "log-probabilities from hidden states": {
+        "eager": lambda i: reference.selective_logprob(i.hidden @ i.weight.T, i.ids),
+        "ours": lambda i: kernels.linear_logprob(i.hidden, i.weight, i.ids),
+    },
+    "GRPO from hidden states, gradient": {
+        "eager": eager_linear_grpo,
+        "ours": fused_linear_grpo,
+    },
+    "advantages of 1,000 groups": {
+        "eager": eager_advantages,
+        "ours": lambda i: kernels.group_advantages(i.rewards, 8),
+    },
+}
+
+
+def floor_s(case: str, sizes: Sizes, bytes_s: float, flops_s: float) -> float | None:
+    """The least seconds a case can take, by what it must move or multiply; None for advantages."""
+    logits = sizes.tokens * sizes.vocabulary * getattr(torch, sizes.dtype).itemsize
+    product = 2 * sizes.tokens * sizes.vocabulary * sizes.hidden
+    return {
+        "log-probabilities": logits / bytes_s,
+        "log-probabilities, gradient": 3 * logits / bytes_s,
+        "GRPO on logits, gradient": 2 * logits / bytes_s,
+        "log-probabilities from hidden states": product / flops_s,
+        "GRPO from hidden states, gradient": 3 * product / flops_s,
+    }.get(case)
+
+
+# One implementation, in its own process --------------------------------------------------------
+
+
+def inputs_of(sizes: Sizes, device: torch.device, case: str) -> Inputs:
+    """Random inputs; only what the case needs is large."""
+    generator = torch.Generator().manual_seed(0)
+    dtype = getattr(torch, sizes.dtype)
+
+    def random(*shape: int) -> Tensor:
+        made = torch.randn(*shape, generator=generator).to(device, dtype)
+        return made.requires_grad_("gradient" in case)
+
+    from_hidden, small = "hidden" in case, "advantages" in case
+    return Inputs(
+        logits=random(1, 1) if from_hidden or small else random(sizes.tokens, sizes.vocabulary),
+        hidden=random(sizes.tokens, sizes.hidden) if from_hidden else random(1, 1),
+        weight=random(sizes.vocabulary, sizes.hidden) if from_hidden else random(1, 1),
+        ids=torch.randint(0, sizes.vocabulary, (sizes.tokens,), generator=generator).to(device),
+        ones=torch.ones(sizes.tokens, device=device),
+        rewards=torch.rand(8000, 2, generator=generator).to(device),
+    )
+
+
+def run_one(case: str, name: str, sizes: Sizes, device: torch.device, repeats: int) -> dict:
+    """Median seconds, and memory beyond the inputs at its highest, in MiB."""
+    inputs = inputs_of(sizes, device, case)
+    step = CASES[case][name]
+    if name == "compile":
+        step = torch.compile(step)
+    size = FLUSH_BYTES if device.type == "cuda" else 1
+    flush = torch.empty(size, dtype=torch.int8, device=device)
+
+    def once() -> float:
+        for tensor in (inputs.logits, inputs.hidden, inputs.weight):
+            tensor.grad = None
+        flush.zero_()  # cold caches
+        _synchronize(device)
+        started = time.perf_counter()
+        if "gradient" in case:
+            step(inputs).sum().backward()
+        else:
+            with torch.no_grad():
+                step(inputs)
+        _synchronize(device)
+        return time.perf_counter() - started
+
+    before = _memory_now(device)
+    once()  # compiles, and touches memory for the first time
+    peak = _memory_peak(device)
+    return {
+        "median_s": statistics.median(once() for _ in range(repeats)),
+        "peak_mib": round((peak - before) / MIB, 1),
+    }
+
+
+def _memory_now(device: torch.device) -> float:
+    """Bytes in use: on the GPU, or resident in this process."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
+
+
+def _memory_peak(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def rates(device: torch.device, dtype: torch.dtype, repeats: int) -> tuple[float, float]:
+    """Bytes a second of a copy (read and write counted), and operations a second of a product."""
+    source = torch.empty(FLUSH_BYTES, dtype=torch.int8, device=device)
+    target = torch.empty_like(source)
+    side = 8192 if device.type == "cuda" else 1024
+    factor = torch.randn(side, side, device=device).to(dtype)
+
+    def timed(work: Callable[[], Any]) -> float:
+        work()
+        times = []
+        for _ in range(repeats):
+            _synchronize(device)
+            started = time.perf_counter()
+            work()
+            _synchronize(device)
+            times.append(time.perf_counter() - started)
+        return statistics.median(times)
+
+    copied = 2 * FLUSH_BYTES / timed(lambda: target.copy_(source))
+    return copied, 2 * side**3 / timed(lambda: factor @ factor)
+
+
+# All of them -----------------------------------------------------------------------------------
+
+
+def measure_all(sizes: Sizes, device: torch.device, repeats: int) -> list[dict[str, Any]]:
+    """One row an implementation; one that fails says why."""
+    bytes_s, flops_s = rates(device, getattr(torch, sizes.dtype), repeats)
+    rows: list[dict[str, Any]] = []
+    pairs = [(case, name) for case, choices in CASES.items() for name in choices]
+    for case, name in tqdm(pairs, unit="implementation"):
+        words = [sys.executable, __file__, "--device", str(device), "--repeats", str(repeats)]
+        words += ["--sizes", json.dumps(vars(sizes)), "--only", case, name]
+        done = subprocess.run(words, capture_output=True, text=True, env=dict(os.environ))
+        row: dict[str, Any] = {"case": case, "implementation": name}
+        if done.returncode:
+            row["error"] = (done.stderr.strip().splitlines() or ["no message"])[-1][:200]
+        else:
+            row |= json.loads(done.stdout.splitlines()[-1])
+            floor = floor_s(case, sizes, bytes_s, flops_s)
+            row["of_floor"] = None if floor is None else round(floor / row["median_s"], 3)
+        rows.append(row)
+    return rows
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Time and memory of every implementation, relative to eager torch."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    cases = list(dict.fromkeys(row["case"] for row in rows))
+    figure, panels = plt.subplots(1, 2, figsize=(12, 1 + 0.75 * len(cases)), layout="constrained")
+    colors = {"eager": "0.6", "compile": "tab:blue", "TRL": "tab:orange", "ours": "tab:green"}
+    for panel, key, title in zip(
+        panels, ("median_s", "peak_mib"), ("time over eager torch", "memory over eager torch"),
+        strict=True,
+    ):  # fmt: skip
+        for place, case in enumerate(cases):
+            given = {r["implementation"]: r for r in rows if r["case"] == case and key in r}
+            base = given.get("eager", {}).get(key) or 1.0
+            for offset, (name, row) in enumerate(given.items()):
+                panel.barh(place + 0.2 * offset, row[key] / base, 0.18, color=colors[name])
+        panel.set_yticks([place + 0.3 for place in range(len(cases))], cases)
+        panel.axvline(1.0, color="0.3", linewidth=0.8)
+        panel.set_title(title)
+        panel.invert_yaxis()
+    panels[1].set_yticklabels([])
+    handles = [plt.Rectangle((0, 0), 1, 1, color=color) for color in colors.values()]
+    panels[0].legend(handles, colors, loc="lower right")
+    figure.savefig(path, dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--sizes", type=json.loads, default=None, help="JSON of T, V, D and dtype")
+    parser.add_argument("--only", nargs=2, default=None, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    usual = Sizes(4096, 151936, 896, "bfloat16")
+    if device.type != "cuda":
+        usual = Sizes(1024, 50257, 256, "float32")
+    sizes = Sizes(**options.sizes) if options.sizes else usual
+    if options.only:
+        print(json.dumps(run_one(*options.only, sizes, device, options.repeats)))
+        return
+    rows = measure_all(sizes, device, options.repeats)
+    on_gpu = device.type == "cuda"
+    report = {
+        "device": torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "sizes": vars(sizes),
+        "rows": rows,
+    }
+    options.out.mkdir(parents=True, exist_ok=True)
+    name = "kernels_" + (report["device"].replace(" ", "_").lower() if on_gpu else "cpu")
+    (options.out / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
+    draw(rows, options.out / f"{name}.png")
+    for row in rows:
+        print(row)
+
+
+if __name__ == "__main__":
+    main()
