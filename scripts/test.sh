@@ -4,6 +4,7 @@
 #   scripts/test.sh                  everything that runs on a CPU in minutes
 #   scripts/test.sh -m slow          another marker: slow, distributed, gpu
 #   scripts/test.sh tests/text -x    a part
+#   scripts/test.sh -n 0 -s ...      in one process instead of two, with what tests print
 #
 # scripts/setup.sh says where the environment lies and how to choose another place.
 set -euo pipefail
@@ -12,8 +13,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 python="$(scripts/setup.sh)"
 
 export MLFLOW_DISABLE_TELEMETRY=true
-# The models of the tests are tiny: many threads only get in each other's way.
-export OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}"
+# The models of the tests are tiny: two processes make more of two cores than two threads.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}"
 
 step() {
@@ -24,4 +25,4 @@ step() {
 step ruff check .
 step ruff format --check .
 step mypy src
-step pytest "$@"
+step pytest -n 2 "$@"
