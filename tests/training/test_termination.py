@@ -59,9 +59,8 @@ def test_a_terminated_rollout_is_begun_again(mini_world: Path, tmp_path: Path) -
         assert process.poll() is None, process.communicate()[1][-2000:]
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    started = time.monotonic()
-    _, errors = process.communicate(timeout=60)
-    assert time.monotonic() - started < 10
+    # Far less than the minute that the reward would have waited.
+    _, errors = process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
     assert "terminated at step 4; go on with --ckpt_path last" in errors
     assert [path.name for path in (broken / "checkpoints").iterdir()] == ["step_000004.ckpt"]
