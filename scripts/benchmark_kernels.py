@@ -1,20 +1,21 @@
-"""Time and memory of the kernels beside plain torch, torch.compile and TRL's way, with floors.
+"""Time and memory of the kernels beside plain torch, torch.compile, TRL and Liger, with floors.
 
     python scripts/benchmark_kernels.py                       # CPU: small sizes, a minute or two
     python scripts/benchmark_kernels.py --device cuda         # the sizes of docs/kernels.md
 
-Each implementation runs in a process of its own, so its highest memory is its own. Floors come from
-the same run: a copy on the device for what only moves memory, a matrix product for what multiplies.
+liger-kernel is no dependency of r1omni: install it to have its rows, some of which need CUDA. Each
+implementation runs in a process of its own, so its highest memory is its own. Floors come from the
+same run: a copy on the device for what only moves memory, a matrix product for what multiplies.
 Writes docs/benchmarks/kernels_<device>.json and a plot beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -90,6 +91,40 @@ def fused_linear_grpo(inputs: Inputs) -> Tensor:
     )[0]
 
 
+# Liger takes sequences; tokens are dealt to this many.
+_SEQUENCES = 8
+
+
+def liger_logprob(inputs: Inputs) -> Tensor:
+    """Forward only. Liger leaves out the last logits of each sequence."""
+    from liger_kernel.ops.grpo_loss import fused_selective_log_softmax
+
+    logits = inputs.logits.view(_SEQUENCES, -1, inputs.logits.shape[-1])
+    return fused_selective_log_softmax(logits, inputs.ids.view(_SEQUENCES, -1), 1.0)
+
+
+def liger_grpo(inputs: Inputs) -> Tensor:
+    from liger_kernel.transformers.grpo_loss import triton_grpo_loss
+
+    logits = inputs.logits.view(_SEQUENCES, -1, inputs.logits.shape[-1])
+    ids = inputs.ids.view(_SEQUENCES, -1)[:, 1:].contiguous()
+    ones = torch.ones_like(ids[:, 0], dtype=torch.float32)
+    settings = {"temperature": 1.0, "beta": 0.0, "eps_low": 0.2, "eps_high": 0.2}
+    loss, _ = triton_grpo_loss(
+        logits, None, None, ids, ones, torch.ones_like(ids), reduce=True, **settings
+    )
+    return loss
+
+
+def liger_linear_grpo(inputs: Inputs) -> Tensor:
+    from liger_kernel.chunked_loss import LigerFusedLinearGRPOLoss
+
+    hidden = inputs.hidden.view(_SEQUENCES, -1, inputs.hidden.shape[-1])
+    ids = inputs.ids.view(_SEQUENCES, -1)
+    loss = LigerFusedLinearGRPOLoss(beta=0.0, use_ref_model=False)
+    return loss(hidden, inputs.weight, ids, torch.ones_like(ids), inputs.ones[:_SEQUENCES])[0]
+
+
 def eager_logprob(inputs: Inputs) -> Tensor:
     return reference.selective_logprob(inputs.logits, inputs.ids)
 
@@ -106,6 +141,7 @@ CASES: dict[str, dict[str, Step]] = {
         "eager": eager_logprob,
         "compile": eager_logprob,
         "TRL": lambda i: trl_logprob(i.logits, i.ids),
+        "Liger": liger_logprob,
         "ours": lambda i: kernels.selective_logprob(i.logits, i.ids),
     },
     "log-probabilities, gradient": {
@@ -117,6 +153,7 @@ CASES: dict[str, dict[str, Step]] = {
     "GRPO on logits, gradient": {
         "eager": eager_grpo,
         "compile": eager_grpo,
+        "Liger": liger_grpo,
         "ours": fused_grpo,
     },
     "log-probabilities from hidden states": {
@@ -125,6 +162,8 @@ CASES: dict[str, dict[str, Step]] = {
     },
     "GRPO from hidden states, gradient": {
         "eager": eager_linear_grpo,
+        "compile": eager_linear_grpo,
+        "Liger": liger_linear_grpo,
         "ours": fused_linear_grpo,
     },
     "advantages of 1,000 groups": {
@@ -193,8 +232,12 @@ def run_one(case: str, name: str, sizes: Sizes, device: torch.device, repeats: i
         _synchronize(device)
         return time.perf_counter() - started
 
-    before = _memory_now(device)
-    once()  # compiles, and touches memory for the first time
+    for _ in range(3):  # compiles, perhaps again, and touches memory for the first time
+        once()
+    for tensor in (inputs.logits, inputs.hidden, inputs.weight):
+        tensor.grad = None
+    before = _restart_peak(device)
+    once()
     peak = _memory_peak(device)
     return {
         "median_s": statistics.median(once() for _ in range(repeats)),
@@ -202,18 +245,21 @@ def run_one(case: str, name: str, sizes: Sizes, device: torch.device, repeats: i
     }
 
 
-def _memory_now(device: torch.device) -> float:
-    """Bytes in use: on the GPU, or resident in this process."""
+def _restart_peak(device: torch.device) -> float:
+    """Forget the highest memory so far; returns the bytes in use now."""
     if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
         return torch.cuda.memory_allocated(device)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
+    Path("/proc/self/clear_refs").write_text("5")
+    return _memory_peak(device)
 
 
 def _memory_peak(device: torch.device) -> float:
+    """Highest bytes since `_restart_peak`: allocated on the GPU, or resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
 def _synchronize(device: torch.device) -> None:
@@ -266,6 +312,13 @@ def measure_all(sizes: Sizes, device: torch.device, repeats: int) -> list[dict[s
     return rows
 
 
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Time and memory of every implementation, relative to eager torch."""
     import matplotlib
@@ -275,7 +328,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 
     cases = list(dict.fromkeys(row["case"] for row in rows))
     figure, panels = plt.subplots(1, 2, figsize=(12, 1 + 0.75 * len(cases)), layout="constrained")
-    colors = {"eager": "0.6", "compile": "tab:blue", "TRL": "tab:orange", "ours": "tab:green"}
+    colors = {"eager": "0.6", "compile": "tab:blue", "TRL": "tab:orange"}
+    colors |= {"Liger": "tab:red", "ours": "tab:green"}
     for panel, key, title in zip(
         panels, ("median_s", "peak_mib"), ("time over eager torch", "memory over eager torch"),
         strict=True,
@@ -284,7 +338,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             given = {r["implementation"]: r for r in rows if r["case"] == case and key in r}
             base = given.get("eager", {}).get(key) or 1.0
             for offset, (name, row) in enumerate(given.items()):
-                panel.barh(place + 0.2 * offset, row[key] / base, 0.18, color=colors[name])
+                panel.barh(place + 0.16 * offset, row[key] / base, 0.15, color=colors[name])
         panel.set_yticks([place + 0.3 for place in range(len(cases))], cases)
         panel.axvline(1.0, color="0.3", linewidth=0.8)
         panel.set_title(title)
@@ -317,6 +371,7 @@ def main() -> None:
         "device": torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "liger_kernel": _version("liger_kernel"),
         "sizes": vars(sizes),
         "rows": rows,
     }

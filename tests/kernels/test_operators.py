@@ -44,8 +44,9 @@ def tokens(num_rows: int, logps: Tensor) -> dict[str, Tensor]:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two rows a chunk for a vocabulary of 11."""
+    """Two rows a chunk for a vocabulary of 11, and four a product."""
     monkeypatch.setattr(rows, "CHUNK_ELEMENTS", 22)
+    monkeypatch.setattr(linear, "_CPU_ELEMENTS", 44)
 
 
 # Values and gradients -----------------------------------------------------------------------

@@ -19,6 +19,8 @@ from r1omni.kernels.selective import backward_rows, check_temperature, forward_r
 # Tokens of a chunk on CUDA: large enough for whole products, and the head's float32 gradient is
 # read and written once a chunk.
 _CUDA_ROWS = 1024
+# Logits of a chunk elsewhere: 64 MiB in float32, some hundred rows of a vocabulary of 150,000.
+_CPU_ELEMENTS = 2**24
 
 
 def linear_logprob(
@@ -104,7 +106,7 @@ def _chunk_rows(given: int | None, hidden: Tensor, weight: Tensor) -> int:
     if given is not None and given < 1:
         raise ValueError(f"chunk_rows is {given}; it must be at least 1")
     if given is None:
-        given = _CUDA_ROWS if hidden.is_cuda else rows.CHUNK_ELEMENTS // max(1, weight.shape[0])
+        given = _CUDA_ROWS if hidden.is_cuda else _CPU_ELEMENTS // max(1, weight.shape[0])
     return max(1, given)
 
 
