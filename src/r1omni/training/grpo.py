@@ -20,11 +20,14 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from r1omni.data.batch import Batch
 from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
+from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
+from r1omni.models.parallelize import gathered, parallelize, whole
 from r1omni.ops import GRPOLoss, grpo_loss
 from r1omni.ops.importance import importance_weights
 from r1omni.training.experience import (
@@ -40,7 +43,14 @@ from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import grpo_batch
 from r1omni.training.optimization import OptimizerConfig
 from r1omni.training.reference import AdaptersOff, Reference, check_shared_reference
-from r1omni.training.rollout import sample_rollout, score_rollout, terminated, useful_prompts
+from r1omni.training.rollout import (
+    rollout_logps,
+    sample_rollout,
+    score_rollout,
+    terminated,
+    useful_prompts,
+)
+from r1omni.training.sharded import FSDP2Strategy
 from r1omni.types import Rollout, Sample, ScoredGroup, UsageError
 
 
@@ -96,6 +106,12 @@ class GRPOModule(EmotionModule):
                     if self.global_step < self.trainer.max_steps:
                         self._update(experience, experience.select(prompts))
         log.write(self, experience)
+
+    def _shard(self, strategy: FSDP2Strategy) -> None:
+        super()._shard(strategy)
+        for reference in self._references:
+            if isinstance(reference, Reference) and strategy.sharding.shard_reference:
+                parallelize(reference.model, strategy.device_mesh, strategy.sharding)
 
     # Collecting experience -------------------------------------------------------------------
 
@@ -164,18 +180,24 @@ class GRPOModule(EmotionModule):
     @torch.no_grad()
     def _sample(self, batch: Batch, round_index: int) -> Rollout:
         prompts = self.encoded_prompts(batch)
-        embedded = self.model.embed_prompts(prompts)
-        self.step_log.count_prompt_tokens(embedded)
         stream = (self.grpo.seed, self.global_step)
-        return sample_rollout(
-            self.omni,
-            prompts,
-            embedded,
-            self.omni.sampling(self.grpo.max_new_tokens, self.grpo.temperature),
-            group_size=self.grpo.group_size,
-            stream=(*stream, round_index) if round_index else stream,
-            sample_ids=[s.sample_id for s in batch.samples],
-        )
+
+        def sampled(model: OmniModel) -> Rollout:
+            embedded = model.embed_prompts(prompts)
+            self.step_log.count_prompt_tokens(embedded)
+            return sample_rollout(
+                self.omni,
+                prompts,
+                embedded,
+                self.omni.sampling(self.grpo.max_new_tokens, self.grpo.temperature),
+                group_size=self.grpo.group_size,
+                stream=(*stream, round_index) if round_index else stream,
+                sample_ids=[s.sample_id for s in batch.samples],
+            )
+
+        # Completions of one rank may be longer than those of another.
+        with gathered(self.model):
+            return self.model(sampled)
 
     def _penalized(
         self, group: ScoredGroup, samples: Sequence[Sample], old_logps: Tensor
@@ -200,30 +222,12 @@ class GRPOModule(EmotionModule):
             self.step_log.timed("reference"),
             self._references[0].active(self.device) as reference,
         ):
-            return self._in_passes(reference, rollout)
+            return rollout_logps(reference, rollout, self.grpo)
 
     @torch.no_grad()
     def _logps(self, rollout: Rollout) -> Tensor:
         with self.step_log.timed("old_logps"):
-            return self._in_passes(self.model, rollout)
-
-    def _in_passes(self, model: Any, rollout: Rollout) -> Tensor:
-        """Log-probabilities, float32 [N, C], of as many prompts at a time as an update takes."""
-        size = self.grpo.micro_batch_size or len(rollout.prompts)
-        embedded = model.embed_prompts(rollout.prompts)
-        rows = size * rollout.group_size
-        return torch.cat(
-            [
-                completion_logps(
-                    model,
-                    embedded[start : start + size],
-                    rollout.completion_ids[start * rollout.group_size :][:rows],
-                    rollout.mask[start * rollout.group_size :][:rows],
-                    temperature=self.grpo.temperature,
-                )[0]
-                for start in range(0, len(embedded), size)
-            ]
-        )
+            return rollout_logps(self.model, rollout, self.grpo)
 
     # Updating -------------------------------------------------------------------------------
 
@@ -261,15 +265,13 @@ class GRPOModule(EmotionModule):
             num_tokens: tokens of the whole rollout.
             num_steps: optimizer steps that one pass over the rollout takes.
         """
-        rollout = part.rollout
-        logps, entropies = completion_logps(
-            self.model,
-            self.model.embed_prompts(rollout.prompts),
-            rollout.completion_ids,
-            rollout.mask,
-            temperature=self.grpo.temperature,
-            with_entropy=True,
-        )
+        rollout, temperature = part.rollout, self.grpo.temperature
+        logps, entropies = self.model(
+            lambda model: completion_logps(
+                model, model.embed_prompts(rollout.prompts), rollout.completion_ids, rollout.mask,
+                temperature=temperature, with_entropy=True,
+            )
+        )  # fmt: skip
         self.step_log.compare_with_sampler(logps, rollout)
         return grpo_loss(
             logps,
@@ -287,15 +289,13 @@ class GRPOModule(EmotionModule):
 
     def _num_tokens(self, experience: Experience) -> Tensor:
         """Tokens that are learned from, over all ranks."""
-        tokens = experience.loss_mask.sum()
-        gathered = self.all_gather(tokens)
-        return gathered.sum() if isinstance(gathered, Tensor) else tokens
+        return self.sum_over_ranks(experience.loss_mask.sum())
 
     def _clip_gradients(self) -> Tensor:
         """The norm of the gradients before they were scaled down, 0-dimensional."""
         trained = [p for p in self.parameters() if p.grad is not None]
         limit = self.grpo.max_grad_norm
-        norm = torch.nn.utils.clip_grad_norm_(trained, float("inf") if limit is None else limit)
+        norm = whole(clip_grad_norm_(trained, float("inf") if limit is None else limit))
         self.step_log.add("grad_norm", float(norm))
         return norm
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from r1omni.models.generate import Sampling, generate, stream_seed
+from r1omni.models.omni import OmniModel
+from r1omni.models.packed import completion_logps
 from r1omni.models.pipeline import R1Omni
 from r1omni.ops import group_advantages, reward_metrics
 from r1omni.rewards import score
@@ -64,6 +66,29 @@ def sample_rollout(
         group_size=group_size,
         end_ids=sampling.end_ids,
     )
+
+
+@torch.no_grad()
+def rollout_logps(model: OmniModel, rollout: Rollout, config: GRPOConfig) -> Tensor:
+    """Log-probabilities under a model, float32 [N, C], as many prompts at a time as an update."""
+    size = config.micro_batch_size or len(rollout.prompts)
+    rows = size * rollout.group_size
+
+    def in_passes(model: OmniModel) -> Tensor:
+        embedded = model.embed_prompts(rollout.prompts)
+        passes = [
+            completion_logps(
+                model,
+                embedded[start : start + size],
+                rollout.completion_ids[start * rollout.group_size :][:rows],
+                rollout.mask[start * rollout.group_size :][:rows],
+                temperature=config.temperature,
+            )[0]
+            for start in range(0, len(embedded), size)
+        ]
+        return torch.cat(passes)
+
+    return model(in_passes)
 
 
 def score_rollout(
