@@ -24,7 +24,6 @@ from r1omni.models.omni import TOWERS, OmniModel
 from r1omni.types import UsageError
 
 _DTYPES = {
-    None: None,
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
@@ -39,9 +38,9 @@ class ShardingConfig:
     """How a model is sharded.
 
     Attributes:
-        param_dtype: what layers are gathered and computed in; None is as they are stored. The
-            optimizer keeps its float32 either way.
-        reduce_dtype: what gradients are added up in over the ranks; None is `param_dtype`.
+        param_dtype: what layers are gathered and computed in. The optimizer's weights stay as they
+            are stored.
+        reduce_dtype: what gradients are added up in over the ranks.
         activation_checkpointing: compute each decoder layer again in the backward pass instead of
             keeping what it computed.
         compile_backend: compile each decoder layer by this backend of torch.compile, such as
@@ -53,8 +52,8 @@ class ShardingConfig:
         UsageError: an unknown dtype.
     """
 
-    param_dtype: str | None = None
-    reduce_dtype: str | None = None
+    param_dtype: str = "float32"
+    reduce_dtype: str = "float32"
     activation_checkpointing: bool = False
     compile_backend: str | None = None
     shard_frozen_towers: bool = False
@@ -64,8 +63,9 @@ class ShardingConfig:
         for name in ("param_dtype", "reduce_dtype"):
             value = getattr(self, name)
             if value not in _DTYPES:
-                known = ", ".join(str(dtype) for dtype in _DTYPES)
-                raise UsageError(f"sharding.{name}: {value!r} is unknown; use one of {known}")
+                raise UsageError(
+                    f"sharding.{name}: {value!r} is unknown; use one of {', '.join(_DTYPES)}"
+                )
 
     @property
     def policy(self) -> MixedPrecisionPolicy:

@@ -14,11 +14,14 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.tensor import DTensor
 
 from r1omni.types import R1OmniError
 
 PLAIN_VALUES = "values.pt"
+# Among the plain values: path of a tensor -> path under which it is stored.
+_SAME = "same"
 
 
 def write_shares(checkpoint: dict[str, Any], folder: Path) -> None:
@@ -27,12 +30,18 @@ def write_shares(checkpoint: dict[str, Any], folder: Path) -> None:
     Args:
         checkpoint: dictionaries and lists of plain values, tensors and DTensors.
         folder: exists and is empty.
+
+    Raises:
+        RuntimeError: on all ranks, if one cannot write.
     """
-    tensors: dict[str, Tensor] = {}
-    values = _divided(checkpoint, "", tensors)
-    dcp.save(tensors, storage_writer=HuggingFaceStorageWriter(str(folder), save_distributed=True))
+    tensors, same, values = _divided(checkpoint)
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    try:
+        dcp.save(tensors, storage_writer=writer)
+    except CheckpointException as error:
+        raise RuntimeError(_line(error)) from error
     if torch.distributed.get_rank() == 0:
-        torch.save(values, folder / PLAIN_VALUES)
+        torch.save({**values, _SAME: same}, folder / PLAIN_VALUES)
 
 
 def fill_shares(folder: Path, checkpoint: Any) -> None:
@@ -41,8 +50,7 @@ def fill_shares(folder: Path, checkpoint: Any) -> None:
     Raises:
         R1OmniError: the folder is not whole, or of other tensors.
     """
-    tensors: dict[str, Tensor] = {}
-    _divided(checkpoint, "", tensors)
+    tensors, _, _ = _divided(checkpoint)
     _load(folder, tensors, no_dist=False)
 
 
@@ -60,6 +68,7 @@ def join_shares(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
     for path, entry in stored.items():
         tensors[path] = torch.empty(entry.size, dtype=entry.properties.dtype)  # type: ignore[union-attr]
     _load(folder, tensors, no_dist=True)
+    tensors |= {path: tensors[first] for path, first in values.pop(_SAME).items()}
     for path, tensor in tensors.items():
         place: Any = values
         *parents, last = (int(part) if part.isdigit() else part for part in path.split("/"))
@@ -73,30 +82,46 @@ def _load(folder: Path, tensors: dict[str, Tensor], no_dist: bool) -> None:
     reader = HuggingFaceStorageReader(str(folder))
     try:
         dcp.load(tensors, storage_reader=reader, no_dist=no_dist)
-    except Exception as error:  # torch wraps whatever a rank raised
+    except (CheckpointException, Exception) as error:  # the former is no Exception
         raise R1OmniError(
             f"{folder} does not fit this model, or is not whole ({_line(error)}); resume with the "
             "configuration that the run was started with"
         ) from error
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
+    """The reason in one line; of several ranks, the first one's."""
+    if isinstance(error, CheckpointException):
+        error = next(iter(error.failures.values()))[0]
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 
-def _divided(content: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """The content without its DTensors, which go to `tensors` under the path of their keys."""
-    if isinstance(content, Mapping):
-        entries: Any = content.items()
-    elif isinstance(content, list):
-        entries = enumerate(content)
-    else:
-        return content
-    kept = []
-    for key, value in entries:
-        at = f"{path}/{key}" if path else str(key)
-        if isinstance(value, DTensor):
-            tensors[at] = value
-        else:
-            kept.append((key, _divided(value, at, tensors)))
-    return [value for _, value in kept] if isinstance(content, list) else dict(kept)
+def _divided(checkpoint: Mapping[str, Any]) -> tuple[dict[str, Tensor], dict[str, str], Any]:
+    """DTensors by the path of their keys, paths of tensors that are at another too, and the rest.
+
+    A tied head is the embedding: it is written once.
+    """
+    tensors: dict[str, Tensor] = {}
+    same: dict[str, str] = {}
+    known: dict[int, str] = {}
+
+    def rest(content: Any, path: str) -> Any:
+        if isinstance(content, list):
+            return [rest(value, f"{path}{index}/") for index, value in enumerate(content)]
+        if not isinstance(content, Mapping):
+            return content
+        kept = {}
+        for key, value in content.items():
+            if not isinstance(value, DTensor):
+                kept[key] = rest(value, f"{path}{key}/")
+                continue
+            own, share = f"{path}{key}", value.to_local()
+            # A share of nothing has no place in memory.
+            first = known.setdefault(share.data_ptr(), own) if share.numel() else own
+            if first == own:
+                tensors[own] = value
+            else:
+                same[own] = first
+        return kept
+
+    return tensors, same, rest(checkpoint, "")
