@@ -53,10 +53,10 @@ def fit(
             batch_size=batch_size, decode_workers=0, cache_dir=str(mini_world / "cache")
         ),
     )
-    options: dict[str, Any] = {"accelerator": "cpu", "logger": False} | trainer
+    options: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    options |= trainer
     L.Trainer(
         max_steps=steps,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=run_dir,
