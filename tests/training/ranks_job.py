@@ -38,7 +38,11 @@ TRAININGS: dict[str, GRPOConfig | None] = {
     "two updates in parts": replace(BASE, num_iterations=2, micro_batch_size=1),
     "a moved reference": replace(BASE, ref_sync_steps=2, ref_mixup_alpha=0.5),
     "adapters": BASE,
+    # Most groups of so short completions are alike.
+    "refilled": replace(BASE, max_new_tokens=2, group_size=2, max_refills=2),
 }
+# Ranks draw other prompts than one process would, unless each has a part in all of them.
+DRAWN_BY_RANK = "refilled, ddp"
 
 
 @dataclass(frozen=True)
@@ -47,8 +51,10 @@ class Case:
 
     training: str
     sharding: ShardingConfig | None = None
+    groups_across_ranks: bool = False
 
 
+SPREAD = ("grpo", "bnpo", "scaled by the batch", "two updates in parts", "refilled")
 EVERYTHING = ShardingConfig(
     activation_checkpointing=True,
     compile_backend="aot_eager",
@@ -59,6 +65,8 @@ SHARDED = ("sft", "grpo", "dapo", "two updates in parts", "a moved reference", "
 CASES: dict[str, Case] = {
     **{f"{name}, ddp": Case(name) for name in TRAININGS},
     **{f"{name}, fsdp": Case(name, ShardingConfig()) for name in SHARDED},
+    **{f"{name}, groups across ranks": Case(name, None, True) for name in SPREAD},
+    "grpo, fsdp, groups across ranks": Case("grpo", ShardingConfig(), True),
     "sft, fsdp with everything": Case("sft", EVERYTHING),
     "grpo, fsdp with everything": Case("grpo", EVERYTHING),
 }
@@ -74,13 +82,21 @@ class _Losses(L.Callback):
         self.values.append(float(trainer.callback_metrics["loss"]))
 
 
-def train(world: Path, out: Path, name: str, num_ranks: int, **trainer: Any) -> dict[str, Any]:
+def train(
+    world: Path,
+    out: Path,
+    name: str,
+    num_ranks: int,
+    groups_across_ranks: bool = False,
+    **trainer: Any,
+) -> dict[str, Any]:
     """Losses, and the whole of every trained weight, of a training on 4 prompts a step."""
     losses = _Losses()
+    grpo = TRAININGS[name]
     module = fit(
         world,
         out,
-        TRAININGS[name],
+        grpo and replace(grpo, groups_across_ranks=groups_across_ranks),
         STEPS * (2 if "two updates" in name else 1),
         batch_size=4 // num_ranks,
         lora=LoRAConfig(rank=4, alpha=16) if name == "adapters" else None,
@@ -106,7 +122,8 @@ def train_two_ranks(world: Path, out: Path) -> None:
     found = {}
     for name, case in CASES.items():
         ranks = {"devices": 2, "strategy": strategy_of(case)}
-        found[name] = train(world, out.parent / name, case.training, 2, **ranks)
+        across = case.groups_across_ranks
+        found[name] = train(world, out.parent / name, case.training, 2, across, **ranks)
     if torch.distributed.get_rank() == 0:
         torch.save(found, out)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from ranks_job import CASES, TRAININGS, train_one_rank
+from ranks_job import CASES, DRAWN_BY_RANK, STEPS, TRAININGS, train_one_rank
 from torch import Tensor
 
 from r1omni.models import R1Omni
@@ -46,13 +46,21 @@ def _start(mini_world: Path, weights: dict[str, Tensor]) -> Tensor:
     return _flat({name: p.detach() for name, p in model.named_parameters() if name in weights})
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", sorted(CASES.keys() - {DRAWN_BY_RANK}))
 def test_two_ranks_train_like_one(results: tuple[Results, Results], case: str) -> None:
     one, two = results[0][CASES[case].training], results[1][case]
     assert (one["losses"] - two["losses"]).abs().max() < 1e-5
     assert one["weights"].keys() == two["weights"].keys()
     wanted, found = _flat(one["weights"]), _flat(two["weights"])
     assert (wanted - found).norm() < 1e-5 * wanted.norm()
+
+
+def test_ranks_that_draw_for_themselves_take_as_many_steps(
+    results: tuple[Results, Results],
+) -> None:
+    two = results[1][DRAWN_BY_RANK]
+    assert len(two["losses"]) == STEPS and two["losses"].isfinite().all()
+    assert _flat(two["weights"]).isfinite().all()
 
 
 @pytest.mark.parametrize("training", sorted(TRAININGS.keys() - {"adapters"}))

@@ -110,6 +110,8 @@ class EmotionDataModule(L.LightningDataModule):
                     f"data.conditions: {condition!r} is unknown; use {', '.join(CONDITIONS)}"
                 )
         self.loader = loader
+        # False: every rank trains on the whole batch, having its own part in each prompt.
+        self.deals_batches = True
         self.samples: dict[str, list[list[Sample]]] = {}
         self.broken: dict[Clip, str] = {}
         self._media_cache: ClipCache | None = None
@@ -221,14 +223,16 @@ class EmotionDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         samples = [s for samples in self.samples["train"] for s in samples]
-        rank, replicas = self._rank()
+        rank, num_ranks = self._rank()
+        whole = self.loader.batch_size * num_ranks
+        replicas = num_ranks if self.deals_batches else 1
         sampler = LengthGroupedSampler(
             [len(s.instruction) + len(s.target or "") for s in samples],
-            self.loader.batch_size,
-            drop_last=len(samples) >= self.loader.batch_size * replicas,
+            whole // replicas,
+            drop_last=len(samples) >= whole,
             seed=self.loader.seed,
             num_replicas=replicas,
-            rank=rank,
+            rank=rank if self.deals_batches else 0,
         )
         return ResumableLoader(
             self._dataset(samples),
@@ -245,7 +249,8 @@ class EmotionDataModule(L.LightningDataModule):
             stream: names the draw; the same names draw the same samples.
         """
         dataset = self._dataset([s for samples in self.samples["train"] for s in samples])
-        seed = "/".join(map(str, (*stream, self._rank()[0])))
+        own = self._rank()[0] if self.deals_batches else 0
+        seed = "/".join(map(str, (*stream, own)))
         chosen = random.Random(seed).sample(range(len(dataset)), min(count, len(dataset)))
         return collate([dataset[index] for index in chosen])
 

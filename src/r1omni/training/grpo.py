@@ -30,12 +30,12 @@ from r1omni.models.packed import completion_logps
 from r1omni.models.parallelize import gathered, parallelize, whole
 from r1omni.ops import GRPOLoss, grpo_loss
 from r1omni.ops.importance import importance_weights
+from r1omni.training.dealing import Dealing
 from r1omni.training.experience import (
     Experience,
-    join_groups,
+    join_useful,
     micro_batches,
     minibatches,
-    select_group,
 )
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.grpo_log import StepLog
@@ -117,7 +117,9 @@ class GRPOModule(EmotionModule):
 
     def _collect(self, batch: Batch) -> Experience:
         """Sample, score, and compute what the loss needs of the policy as it is now."""
-        samples, group = self._scored_groups(batch)
+        # Ranks may sample longer completions than others, or more of them.
+        with gathered(self.model):
+            samples, group = self._scored_groups(batch)
         rollout = group.rollout
         old_logps = self._logps(rollout) if self.grpo.needs_old_logps else None
         if self.grpo.kl_in_reward:
@@ -155,27 +157,27 @@ class GRPOModule(EmotionModule):
         kept = [(group, samples, useful_prompts(group, self.grpo))]
         for round_index in range(1, self.grpo.max_refills + 1):
             lacking = wanted - sum(len(useful) for _, _, useful in kept)
-            if lacking <= 0:
+            if self.dealing.fewest(-lacking) >= 0:  # no rank lacks any
                 break
+            if lacking <= 0:
+                continue
             more = self.datamodule.draw(lacking, (self.grpo.seed, self.global_step, round_index))
             group = self._sample_and_score(more, round_index)
             kept.append((group, list(more.samples), useful_prompts(group, self.grpo)))
             num_sampled += lacking
         num_useful = sum(len(useful) for _, _, useful in kept)
         self.step_log.add("frac_dropped", 1 - num_useful / num_sampled)
-        if num_useful == 0:  # nothing to prefer: the first groups, whose advantages are all 0
+        # Ranks take as many steps, so they learn from as many prompts as the poorest of them.
+        shared = self.dealing.fewest(num_useful)
+        if shared == 0:  # nothing to prefer: the first groups, whether or not they have advantages
             return kept[0][1], kept[0][0]
-        chosen = [(g, s, useful) for g, s, useful in kept if useful]
-        return (
-            [s[prompt] for _, s, useful in chosen for prompt in useful],
-            join_groups([select_group(g, useful) for g, _, useful in chosen]),
-        )
+        return join_useful(kept, shared)
 
     def _sample_and_score(self, batch: Batch, round_index: int) -> ScoredGroup:
         with self.step_log.timed("generate"):
             rollout = self._sample(batch, round_index)
         with self.step_log.timed("reward"):
-            return score_rollout(rollout, batch.samples, self.grpo, self._of_all_ranks)
+            return score_rollout(rollout, batch.samples, self.grpo, self.dealing)
 
     @torch.no_grad()
     def _sample(self, batch: Batch, round_index: int) -> Rollout:
@@ -190,14 +192,12 @@ class GRPOModule(EmotionModule):
                 prompts,
                 embedded,
                 self.omni.sampling(self.grpo.max_new_tokens, self.grpo.temperature),
-                group_size=self.grpo.group_size,
+                members=self.dealing.members,
                 stream=(*stream, round_index) if round_index else stream,
                 sample_ids=[s.sample_id for s in batch.samples],
             )
 
-        # Completions of one rank may be longer than those of another.
-        with gathered(self.model):
-            return self.model(sampled)
+        return self.model(sampled)
 
     def _penalized(
         self, group: ScoredGroup, samples: Sequence[Sample], old_logps: Tensor
@@ -207,14 +207,19 @@ class GRPOModule(EmotionModule):
         divergence = (old_logps - self._reference_logps(rollout)) * rollout.mask
         penalty = self.grpo.kl_in_reward * divergence.sum(dim=1)
         self.step_log.add("kl", float(divergence.sum() / rollout.mask.sum()))
-        return score_rollout(rollout, samples, self.grpo, self._of_all_ranks, penalty)
+        return score_rollout(rollout, samples, self.grpo, self.dealing, penalty)
 
-    def _of_all_ranks(self, values: Tensor) -> tuple[Tensor, slice]:
-        """Rows [N, K] of every rank one after the other, and which of them are this rank's."""
-        gathered = self.all_gather(values.to(self.device))
-        assert isinstance(gathered, Tensor)
-        start = self.global_rank * len(values)
-        return gathered.reshape(-1, values.shape[1]).cpu(), slice(start, start + len(values))
+    @property
+    def dealing(self) -> Dealing:
+        """This rank's part in the groups."""
+
+        def gather(values: Tensor) -> Tensor:
+            everyone = self.all_gather(values.to(self.device))
+            assert isinstance(everyone, Tensor)
+            return everyone.cpu().view(self.trainer.world_size, *values.shape)
+
+        ranks = self.trainer.global_rank, self.trainer.world_size
+        return Dealing(*ranks, self.grpo.group_size, self.grpo.groups_across_ranks, gather)
 
     @torch.no_grad()
     def _reference_logps(self, rollout: Rollout) -> Tensor:
@@ -303,6 +308,10 @@ class GRPOModule(EmotionModule):
         return grpo_batch(part, self.grpo.loss, self.grpo.temperature)
 
     # Around the training --------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        self.datamodule.deals_batches = not self.dealing.across_ranks
+        super().setup(stage)
 
     def configure_callbacks(self) -> list[L.Callback]:
         # The first hook that knows the trainer, before Lightning refuses these in other words.
