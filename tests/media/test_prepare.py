@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -29,15 +28,6 @@ def clips(tmp_path: Path) -> list[Clip]:
 @pytest.fixture
 def cache(tmp_path: Path) -> ClipCache:
     return ClipCache(tmp_path / "cache", CONFIG.fingerprint())
-
-
-class DyingProcessor(MediaProcessor):
-    """Ends its process on one clip, as a crash in the decoder does."""
-
-    def load(self, clip: Clip, modality: str = "video_audio") -> ClipMedia:
-        if clip.path.name == "3.mp4":
-            os._exit(1)
-        return super().load(clip, modality)
 
 
 class CountingProcessor(MediaProcessor):
@@ -111,8 +101,3 @@ def test_too_many_broken_clips_stop_the_run(clips: list, cache: ClipCache) -> No
         )
     assert "max_broken_share" in str(caught.value)
     assert clips[0] in cache  # what was decoded is kept
-
-
-def test_a_dead_worker_is_reported(clips: list, cache: ClipCache) -> None:
-    with pytest.raises(R1OmniError, match="a process decoding clips died"):
-        prepare_media(clips, DyingProcessor(CONFIG), cache, 2, progress=False)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,32 +20,64 @@ _FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,ogg,wav,mp3,fla
 _OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
 
 
+REMEDY = "copy it again, or convert it to mp4"
+# What PyAV raises on damaged files besides FFmpeg's own errors, which name no common parent.
+_FAILURES = (av.error.FFmpegError, ArithmeticError, MemoryError, ValueError)
+
+
 class MediaError(R1OmniError):
-    """A recording that cannot be read: one line with the path and the reason."""
+    """A recording that cannot be read: one line with the path, the reason and what to do.
+
+    A file name may hold line breaks, terminal commands and bytes that are no text; these are
+    escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(map(_printable, message)))
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else ascii(character)[1:-1]
 
 
 @contextmanager
 def open_media(path: Path) -> Iterator[InputContainer]:
     """Open a recording for reading and close it afterwards.
 
+    Whatever the decoder raises meanwhile on a damaged file leaves as a MediaError.
+
     Raises:
         MediaError: the file is missing, empty, or no recording that FFmpeg can open.
     """
     try:
-        size = os.stat(path).st_size
+        status = os.stat(path)
     except OSError as error:
-        raise MediaError(f"{path}: cannot be read ({error.strerror})") from error
-    if size == 0:
-        raise MediaError(f"{path}: the file is empty (0 bytes)")
+        raise MediaError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    if not stat.S_ISREG(status.st_mode):
+        # A named pipe would be waited for without end.
+        raise MediaError(f"{path}: is no regular file; give a recording")
+    if status.st_size == 0:
+        raise MediaError(f"{path}: the file is empty (0 bytes); copy it again")
     try:
         # The prefix keeps a name such as "http:x.mp4" from being taken for an address.
         container = av.open(f"file:{path}", options=dict(_OPTIONS), metadata_errors="replace")
-    except av.error.FFmpegError as error:
+    except _FAILURES as error:
         raise MediaError(
-            f"{path}: is no recording that can be opened, or is truncated ({error.strerror})"
+            f"{path}: is no recording that can be opened, or is truncated ({reason_of(error)}); "
+            f"{REMEDY}"
         ) from error
     with container:
-        yield container
+        try:
+            yield container
+        except _FAILURES as error:
+            raise MediaError(f"{path}: cannot be decoded ({reason_of(error)}); {REMEDY}") from error
+
+
+def reason_of(error: Exception) -> str:
+    """What FFmpeg says of its failure, or the name of another exception and its text."""
+    if isinstance(error, av.error.FFmpegError):
+        return str(error.strerror)
+    return f"{type(error).__name__}: {error}"
 
 
 def start_offset_s(container: InputContainer) -> float:
@@ -60,7 +94,9 @@ def check_span(path: Path, start_s: float | None, end_s: float | None) -> None:
     """Raise MediaError unless 0 <= start_s < end_s (None stands for the clip's own end)."""
     start = 0.0 if start_s is None else start_s
     if start < 0 or (end_s is not None and end_s <= start):
-        raise MediaError(f"{path}: the span {start_s} s to {end_s} s is empty or negative")
+        raise MediaError(
+            f"{path}: the span {start_s} s to {end_s} s is empty or negative; correct it"
+        )
 
 
 def read_duration_s(path: Path) -> float:
@@ -71,13 +107,21 @@ def read_duration_s(path: Path) -> float:
     """
     with open_media(path) as container:
         stated_s = duration_s(container)
-        if stated_s is not None:
+        if stated_s is not None and stated_s > 0:
             return stated_s
-        tracks = [*container.streams.video[:1], *container.streams.audio[:1]]
-        if not tracks:
-            raise MediaError(f"{path}: has neither picture nor sound")
-        end_s = 0.0
-        for packet in container.demux(tracks):
+        end_s = _last_packet_s(container)
+    if end_s <= 0:
+        raise MediaError(f"{path}: has neither picture nor sound; {REMEDY}")
+    return end_s
+
+
+def _last_packet_s(container: InputContainer) -> float:
+    """Where the last packet that can be read ends, in seconds; 0 without any."""
+    end_s = 0.0
+    tracks = [*container.streams.video[:1], *container.streams.audio[:1]]
+    # A file that breaks off is as long as what it holds; reading its picture warns of it.
+    with contextlib.suppress(av.error.FFmpegError):
+        for packet in container.demux(tracks) if tracks else ():
             if packet.pts is not None and packet.time_base is not None:
                 end_s = max(end_s, (packet.pts + (packet.duration or 0)) * float(packet.time_base))
-        return end_s - start_offset_s(container)
+    return end_s - start_offset_s(container)
