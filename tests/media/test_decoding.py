@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import av
@@ -140,7 +141,10 @@ def test_damaged_packets_are_counted(tmp_path: Path) -> None:
     assert decoded.frames.shape == (8, 48, 64, 3)
 
 
-@pytest.mark.parametrize("kind", ["missing", "empty", "truncated", "concat", "text", "folder"])
+@pytest.mark.parametrize(
+    "kind",
+    ["missing", "empty", "truncated", "concat", "playlist", "text", "folder", "pipe", "odd name"],
+)
 def test_unreadable_file_is_one_line_with_path_and_reason(tmp_path: Path, kind: str) -> None:
     write_clip(tmp_path / "neighbour.mp4")
     path = tmp_path / "x.mp4"
@@ -151,18 +155,36 @@ def test_unreadable_file_is_one_line_with_path_and_reason(tmp_path: Path, kind: 
     elif kind == "concat":
         # FFmpeg would follow it to the neighbour if its format were not refused.
         path.write_text("ffconcat version 1.0\nfile neighbour.mp4\n")
+    elif kind == "playlist":
+        path.write_text("#EXTM3U\n#EXTINF:2,\nconcat:neighbour.mp4|neighbour.mp4\n")
     elif kind == "text":
         path.write_text("this is no video\n" * 50)
     elif kind == "folder":
         path.mkdir()
-    for read in (lambda: read_frames(path, 4), lambda: read_waveform(path)):
+    elif kind == "pipe":
+        os.mkfifo(path)  # whoever opens it waits for a writer
+    elif kind == "odd name":
+        path = tmp_path / "a\nb\x1b[31m\u202e\udcff \N{GRINNING FACE}.mp4"
+        path.touch()
+    shown = str(path)
+    if kind == "odd name":
+        shown = f"{tmp_path}/a\\nb\\x1b[31m\\u202e\\udcff \N{GRINNING FACE}.mp4"
+    reads = (
+        lambda: read_frames(path, 4),
+        lambda: read_waveform(path),
+        lambda: read_duration_s(path),
+    )
+    for read in reads:
         with pytest.raises(MediaError) as caught:
             read()
-        assert str(path) in str(caught.value)
-        assert "\n" not in str(caught.value)
+        assert str(caught.value).startswith(f"{shown}: ")
+        assert str(caught.value).isprintable()
 
 
 def test_pixel_limit(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4")
     with pytest.raises(MediaError, match="64x48 pixels exceed the limit of 1000"):
         read_frames(path, 4, max_pixels=1000)
+    long = write_clip(tmp_path / "b.mkv", width=64, height=8208, num_frames=1, sound=False)
+    with pytest.raises(MediaError, match="64x8208 pixels exceed the limit of 8192 pixels a side"):
+        read_frames(long, 4)

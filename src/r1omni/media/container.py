@@ -100,14 +100,15 @@ def check_span(path: Path, start_s: float | None, end_s: float | None) -> None:
 
 
 def read_duration_s(path: Path) -> float:
-    """Length of a recording in seconds: as it states it, or else up to its last packet.
+    """Length of a recording in seconds: as it credibly states it, or else up to its last packet.
 
     Raises:
         MediaError: the recording cannot be opened, or holds neither picture nor sound.
     """
     with open_media(path) as container:
         stated_s = duration_s(container)
-        if stated_s is not None and stated_s > 0:
+        # More seconds than bytes: a damaged header, which would be taken for years of recording.
+        if stated_s is not None and 0 < stated_s <= container.size:
             return stated_s
         end_s = _last_packet_s(container)
     if end_s <= 0:
