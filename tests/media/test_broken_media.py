@@ -4,6 +4,7 @@ the large corpus.
 
 from __future__ import annotations
 
+import json
 import struct
 import sys
 from dataclasses import replace
@@ -190,3 +191,20 @@ def test_a_length_that_cannot_be_is_measured(tmp_path: Path, stated_ms: float) -
     data[place : place + 8] = struct.pack(">d", stated_ms)
     path.write_bytes(data)
     assert read_duration_s(path) == pytest.approx(1.5, abs=0.1)
+
+
+# The recorded run --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["decode_workers_2", "decode_workers_0"])
+def test_the_recorded_run_kept_the_promises(way: str) -> None:
+    recorded = json.loads((REPOSITORY / "docs/benchmarks/broken_media.json").read_text())
+    assert recorded["files"] >= 500
+    assert recorded["mutations"].keys() == MUTATIONS.keys()
+    assert (recorded["limit_s"], recorded["max_peak_mib"]) == (
+        broken_media.LIMIT_S,
+        broken_media.MAX_PEAK_MIB,
+    )
+    tally = broken_media.Tally(**recorded[way])
+    assert tally.failures() == []
+    assert tally.decoded + tally.skipped == recorded["files"]

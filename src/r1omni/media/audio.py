@@ -21,8 +21,8 @@ from r1omni.media.container import (
     MediaError,
     check_span,
     duration_s,
+    explained,
     open_media,
-    reason_of,
     start_offset_s,
 )
 
@@ -157,9 +157,7 @@ def _frames(path: Path, container: InputContainer, errors: list[int]) -> Iterato
             errors[0] += 1
             continue
         except av.error.FFmpegError as error:
-            raise MediaError(
-                f"{path}: the sound cannot be decoded ({reason_of(error)}); {REMEDY}"
-            ) from error
+            raise MediaError(f"{path}: the sound cannot be decoded {explained(error)}") from error
         yield from frames
 
 

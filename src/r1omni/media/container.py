@@ -63,21 +63,22 @@ def open_media(path: Path) -> Iterator[InputContainer]:
         container = av.open(f"file:{path}", options=dict(_OPTIONS), metadata_errors="replace")
     except _FAILURES as error:
         raise MediaError(
-            f"{path}: is no recording that can be opened, or is truncated ({reason_of(error)}); "
-            f"{REMEDY}"
+            f"{path}: is no recording that can be opened, or is truncated {explained(error)}"
         ) from error
     with container:
         try:
             yield container
         except _FAILURES as error:
-            raise MediaError(f"{path}: cannot be decoded ({reason_of(error)}); {REMEDY}") from error
+            raise MediaError(f"{path}: cannot be decoded {explained(error)}") from error
 
 
-def reason_of(error: Exception) -> str:
-    """What FFmpeg says of its failure, or the name of another exception and its text."""
+def explained(error: Exception) -> str:
+    """The decoder's own reason in brackets, and what to do about it."""
+    reason = f"{type(error).__name__}: {error}"
     if isinstance(error, av.error.FFmpegError):
-        return str(error.strerror)
-    return f"{type(error).__name__}: {error}"
+        reason = str(error.strerror)
+    remedy = "scale the recording down" if isinstance(error, MemoryError) else REMEDY
+    return f"({reason}); {remedy}"
 
 
 def start_offset_s(container: InputContainer) -> float:

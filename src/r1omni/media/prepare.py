@@ -16,7 +16,7 @@ from typing import Protocol
 from torch import Tensor
 from tqdm import tqdm
 
-from r1omni.media.container import MediaError
+from r1omni.media.container import MediaError, explained
 from r1omni.media.packing import TENSORS_OF, Entry, merge_entries, pack_media
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.workers import CLIP_LIMIT_S, in_workers
@@ -147,8 +147,8 @@ def _prepare_one(
         entry = pack_media(processor.load(clip, wanted))
     except MediaError as error:
         return str(error)
-    except MemoryError:
-        return str(MediaError(f"{clip.path}: takes too much memory; scale the recording down"))
+    except MemoryError as error:
+        return str(MediaError(f"{clip.path}: takes too much memory {explained(error)}"))
     if present is not None:
         entry = merge_entries(present, entry)
     cache.put(clip, *entry)

@@ -20,7 +20,7 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from r1omni.media.container import REMEDY, MediaError, check_span, open_media, reason_of
+from r1omni.media.container import REMEDY, MediaError, check_span, explained, open_media
 from r1omni.media.timeline import Timeline, check_frame_size, scan_timeline, video_stream
 
 # 8K frames pass; a crafted small file with 12000 x 12000 frames does not.
@@ -179,9 +179,7 @@ def _frames(
             errors[0] += 1
             continue
         except av.error.FFmpegError as error:
-            raise MediaError(
-                f"{path}: the picture cannot be decoded ({reason_of(error)}); {REMEDY}"
-            ) from error
+            raise MediaError(f"{path}: the picture cannot be decoded {explained(error)}") from error
         for frame in frames:
             pts = frame.pts if order is None else next(order, None)
             if pts is not None:
