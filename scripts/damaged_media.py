@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import random
 import struct
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
-import av
-import numpy as np
-
-RATE_HZ = 16_000
-_FPS = 10
-_NUM_FRAMES = 15
-_SOUND_S = 1.5
-_SOUND_BLOCK = 1152  # a frame of mp3; the other encoders take any length
-# Container -> codecs of picture and sound.
-_FILMS = {
-    ".mp4": ("libx264", "aac"),
-    ".mkv": ("libx264", "aac"),
-    ".avi": ("mpeg4", "mp3"),
-    ".webm": ("libvpx", "libopus"),
-}
-_SOUNDS = {".wav": "pcm_s16le", ".mp3": "mp3"}
+from clean_media import FILMS, SOUNDS, Bases, clean_files
 
 Outcome = Literal["decoded", "skipped", "either"]
 # (chance, clean files by name) -> (suffix, content)
-Mutation = Callable[[random.Random, "Bases"], tuple[str, bytes]]
-Bases = dict[str, bytes]
+Mutation = Callable[[random.Random, Bases], tuple[str, bytes]]
 
 
 @dataclass(frozen=True)
@@ -52,84 +33,6 @@ class Case:
     path: Path
     picture: Path | None
     expected: Outcome
-
-
-# Clean files -------------------------------------------------------------------------------------
-
-
-def encode(
-    path: Path,
-    codec: str | None,
-    sound_codec: str | None,
-    size: tuple[int, int] = (64, 48),
-    times: Sequence[int] = range(_NUM_FRAMES),
-) -> bytes:
-    """A clip with a moving bar and a tone, the same bytes whenever it is made.
-
-    Args:
-        path: where to; its suffix names the container.
-        codec: of the picture, or None for sound alone.
-        sound_codec: of the sound, or None for a silent film.
-        size: width and height in pixels.
-        times: of the frames, in tenths of a second.
-    """
-    with av.open(os.fspath(path), "w", options={"fflags": "+bitexact"}) as container:
-        video = container.add_stream(codec, rate=_FPS) if codec else None
-        sound = (
-            container.add_stream(
-                sound_codec, rate=48_000 if "opus" in sound_codec else RATE_HZ, layout="mono"
-            )
-            if sound_codec
-            else None
-        )
-        if video is not None:
-            video.width, video.height = size
-            video.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
-            video.codec_context.time_base = Fraction(1, _FPS)
-            video.codec_context.thread_count = 1
-            for time in times:
-                picture = np.full((size[1], size[0]), 128, dtype=np.uint8)
-                picture[:, (4 * time) % size[0] :][:, :8] = 235
-                frame = av.VideoFrame.from_ndarray(picture, format="gray")
-                frame.pts = time
-                container.mux(video.encode(frame))
-            container.mux(video.encode())
-        if sound is not None:
-            rate_hz = sound.codec_context.sample_rate
-            tone = 0.5 * np.sin(2 * np.pi * 440 / rate_hz * np.arange(int(_SOUND_S * rate_hz)))
-            values = (32_767 * tone).astype(np.int16)
-            resampler = av.AudioResampler(sound.format, sound.layout, rate_hz, _SOUND_BLOCK)
-            whole = av.AudioFrame.from_ndarray(values[None], format="s16", layout="mono")
-            whole.sample_rate, whole.pts = rate_hz, 0
-            for block in (*resampler.resample(whole), *resampler.resample(None)):
-                container.mux(sound.encode(block))
-            container.mux(sound.encode())
-    return path.read_bytes()
-
-
-@functools.cache
-def clean_files() -> Bases:
-    """Content of whole files by name: every container, and the shapes mutations begin with."""
-    with tempfile.TemporaryDirectory(prefix="r1omni-clean-") as folder:
-
-        def make(name: str, *arguments: object, **keywords: object) -> bytes:
-            return encode(Path(folder) / name, *arguments, **keywords)  # type: ignore[arg-type]
-
-        bases = {f"clip{suffix}": make(f"a{suffix}", *codecs) for suffix, codecs in _FILMS.items()}
-        bases |= {f"clip{suffix}": make(f"a{suffix}", None, c) for suffix, c in _SOUNDS.items()}
-        uneven = [0, 1, 2, 5, 6, 20, 21, 23, 40, 41]
-        for suffix, (codec, sound_codec) in _FILMS.items():
-            bases[f"silent{suffix}"] = make(f"b{suffix}", codec, None)
-            bases[f"blind{suffix}"] = make(f"c{suffix}", None, sound_codec)
-            bases[f"one{suffix}"] = make(f"d{suffix}", codec, sound_codec, times=[0])
-        for suffix in (".mp4", ".mkv"):
-            bases[f"uneven{suffix}"] = make(f"e{suffix}", *_FILMS[suffix], times=uneven)
-        sizes = {"vast": (12_000, 12_000), "wide": (12_000, 64), "tall": (64, 12_000)}
-        for name, size in sizes.items():
-            bases[f"{name}.mkv"] = make(f"{name}.mkv", "mjpeg", None, size=size, times=[0])
-        bases["wide.avi"] = make("wide.avi", "mjpeg", None, size=sizes["wide"], times=[0])
-        bases["wide.mp4"] = make("wide.mp4", "libx264", None, size=sizes["wide"], times=[0, 1])
-    return bases
 
 
 # Mutations ---------------------------------------------------------------------------------------
@@ -226,16 +129,21 @@ def understate(data: bytes) -> bytes:
     return data
 
 
+def _larger_midway(chance: random.Random, bases: Bases) -> tuple[str, bytes]:
+    """Frames of 64 px, then such of 128 or of 12000 px, which the header does not tell."""
+    return _any_clip(chance, bases, chance.choice(["resized", "swollen"]))
+
+
 def _wrong_extension(chance: random.Random, bases: Bases) -> tuple[str, bytes]:
-    suffix = chance.choice(sorted(_FILMS))
-    others = [other for other in (*_FILMS, ".txt", ".jpg", "") if other != suffix]
+    suffix = chance.choice(sorted(FILMS))
+    others = [other for other in (*FILMS, ".txt", ".jpg", "") if other != suffix]
     return chance.choice(others), bases[f"clip{suffix}"]
 
 
 def _noise(chance: random.Random, bases: Bases) -> tuple[str, bytes]:
     """Bytes that are no recording, and begin like other files."""
     heads = [b"", b"\xff\xd8\xff\xe0", b"PK\x03\x04", b"%PDF-1.7\n", b"\x89PNG\r\n\x1a\n", b"RIFF"]
-    return chance.choice(sorted(_FILMS)), chance.choice(heads) + chance.randbytes(3000)
+    return chance.choice(sorted(FILMS)), chance.choice(heads) + chance.randbytes(3000)
 
 
 def _playlist(chance: random.Random, bases: Bases) -> tuple[str, bytes]:
@@ -248,11 +156,11 @@ def _playlist(chance: random.Random, bases: Bases) -> tuple[str, bytes]:
         "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=video 9 RTP/AVP 96\n",
         '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"></MPD>\n',
     ]
-    return chance.choice([*_FILMS, ".ffconcat", ".m3u8"]), chance.choice(texts).encode()
+    return chance.choice([*FILMS, ".ffconcat", ".m3u8"]), chance.choice(texts).encode()
 
 
 def _empty(chance: random.Random, bases: Bases) -> tuple[str, bytes]:
-    return chance.choice([*_FILMS, *_SOUNDS]), b""
+    return chance.choice([*FILMS, *SOUNDS]), b""
 
 
 def _only_zeros(chance: random.Random, bases: Bases) -> tuple[str, bytes]:
@@ -276,6 +184,7 @@ MUTATIONS: dict[str, tuple[Mutation, Outcome]] = {
     "rotated": (_rotated, "decoded"),
     "one frame": (_clean("one"), "decoded"),
     "12000 px frames": (_huge_frames, "skipped"),
+    "larger frames midway": (_larger_midway, "either"),
     "odd sampling rate": (_odd_rate, "either"),
     "wrong extension": (_wrong_extension, "decoded"),
     "no recording": (_noise, "skipped"),
@@ -324,7 +233,7 @@ def make_corpus(out: Path, num_files: int, seed: int) -> list[Case]:
         name = chance.choice(_ODD_NAMES) if kind.startswith("odd name") else "file"
         path = folder / f"{name}{suffix}"
         _write(path, data, chance if kind == "no file" else None)
-        picture = folder / "neighbour.mp4" if suffix in _SOUNDS else None
+        picture = folder / "neighbour.mp4" if suffix in SOUNDS else None
         cases.append(Case(kind, path, picture, expected))
     rows = []
     for case in cases:

@@ -18,7 +18,8 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 import broken_media  # noqa: E402
 import damaged_media  # noqa: E402
-from damaged_media import MUTATIONS, Case, clean_files, make_corpus  # noqa: E402
+from clean_media import clean_files  # noqa: E402
+from damaged_media import MUTATIONS, Case, make_corpus  # noqa: E402
 
 from r1omni.media.audio import read_waveform  # noqa: E402
 from r1omni.media.container import MediaError, read_duration_s  # noqa: E402
@@ -106,7 +107,7 @@ def test_a_file_that_should_have_been_refused_is_a_failure(
 
 
 def test_the_seed_fixes_the_corpus(corpus: Corpus, tmp_path: Path) -> None:
-    damaged_media.clean_files.cache_clear()  # encoding is repeatable as well
+    clean_files.cache_clear()  # encoding is repeatable as well
     make_corpus(tmp_path / "again", 2 * len(MUTATIONS), seed=3)
     make_corpus(tmp_path / "other", 2 * len(MUTATIONS), seed=4)
     contents = [_contents(folder) for folder in (corpus[0], tmp_path / "again", tmp_path / "other")]
@@ -139,7 +140,7 @@ def memory_taken(clip: Clip) -> str:
 def test_frames_of_12000_px_take_no_memory(tmp_path: Path) -> None:
     honest = ("vast.mkv", "wide.mkv", "tall.mkv", "wide.avi", "wide.mp4")
     forged = ("vast.mkv", "wide.mkv", "tall.mkv")
-    clips = [Clip(tmp_path / name) for name in honest]
+    clips = [Clip(tmp_path / name) for name in (*honest, "swollen.mkv")]
     clips += [Clip(tmp_path / f"forged {name}") for name in forged]
     for clip in clips:
         name = clip.path.name.removeprefix("forged ")
@@ -150,7 +151,7 @@ def test_frames_of_12000_px_take_no_memory(tmp_path: Path) -> None:
         # One such frame decoded has 216 MB, the square around it in RGB 432 MB.
         assert int(growth) < 100, clip
         assert reason.startswith(f"{clip.path}: ")
-        if clip.path.name in honest:
+        if clip.path.name != "swollen.mkv":  # in which the decoder is the first to notice
             assert "12000" in reason and "scale it down" in reason
 
 

@@ -93,6 +93,23 @@ def test_broken_clips_are_left_out_and_reported(
     assert caplog.text.count("broken clip, left out") == 2
 
 
+def test_a_report_holds_any_file_name(cache: ClipCache, tmp_path: Path) -> None:
+    path = tmp_path / "a\nb \udcff \N{GRINNING FACE}.mp4"  # the byte ff is no UTF-8
+    report = tmp_path / "broken.jsonl"
+    prepare_media(
+        [Clip(path, audio_path=tmp_path / "b.wav")],
+        MediaProcessor(CONFIG),
+        cache,
+        0,
+        progress=False,
+        max_broken_share=1.0,
+        report_path=report,
+    )
+    [row] = map(json.loads, report.read_text("utf-8").splitlines())
+    assert row["path"] == str(path)
+    assert row["audio_path"] == str(tmp_path / "b.wav")
+
+
 def test_too_many_broken_clips_stop_the_run(clips: list, cache: ClipCache) -> None:
     clips[1].path.write_bytes(b"")
     with pytest.raises(R1OmniError, match=r"dfew train: 1 of 6 clips \(16\.7%\).*1\.mp4") as caught:

@@ -10,7 +10,8 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
-from damaged_media import MUTATIONS, Case, clean_files, make_corpus  # noqa: E402
+from clean_media import clean_files  # noqa: E402
+from damaged_media import MUTATIONS, Case, make_corpus  # noqa: E402
 
 from r1omni.models import R1Omni  # noqa: E402
 from r1omni.types import R1OmniError  # noqa: E402
