@@ -185,7 +185,7 @@ def count(
         unexpected=[
             f"{case.kind}: {why or MediaError(f'{case.path}: was decoded')}"
             for case, there, why in outcomes
-            if case.expected == ("skipped" if there else "decoded")
+            if case.expected == ("skipped" if there else "decoded") and (there or why)
         ],
         reasons=dict(Counter(map(general, reasons.values())).most_common()),
         slowest_s=round(slowest["seconds"], 2),

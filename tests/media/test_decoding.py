@@ -13,6 +13,8 @@ from clips import rotate_clockwise, seen_index, truncate, write_clip
 from r1omni.media.audio import NO_TRACK_WARNING, read_waveform
 from r1omni.media.container import MediaError, read_duration_s
 from r1omni.media.video import read_frames, sample_indices
+from r1omni.media.workers import in_workers
+from r1omni.types import Clip
 
 
 def seen(frames: np.ndarray) -> list[int]:
@@ -119,6 +121,46 @@ def test_stereo_integers_are_averaged(tmp_path: Path) -> None:
     assert waveform.numpy() == pytest.approx(np.full(8_000, 0.375))
     with pytest.raises(MediaError, match="no picture track"):
         read_frames(path, 4)
+
+
+def write_channels(
+    path: Path, codec: str, layout: str, levels: list[float], options: dict[str, str] | None = None
+) -> Path:
+    """Sound whose channels each hold one level throughout, at 48 kHz."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=48_000, layout=layout, options=options)
+        resampler = av.AudioResampler(stream.format, layout, 48_000, 960)
+        values = np.tile(np.array(levels, dtype=np.float32), 9_600)[None]
+        frame = av.AudioFrame.from_ndarray(values, format="flt", layout=layout)
+        frame.sample_rate = 48_000
+        for piece in resampler.resample(frame):
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode())
+    return path
+
+
+def middle_level(clip: Clip) -> str:
+    try:
+        waveform = read_waveform(clip.path).waveform
+        return f"{float(waveform[len(waveform) // 2]):.2f}"
+    except MediaError as error:
+        return str(error)
+
+
+def test_eight_channels_and_more(tmp_path: Path) -> None:
+    # In processes of their own, since these were crashes: PyAV reads beyond eight planes.
+    levels = [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.5]
+    paths = [
+        write_channels(tmp_path / "packed.flac", "flac", "7.1", levels),
+        write_channels(tmp_path / "planar.m4a", "alac", "7.1(wide)", levels),
+        write_channels(
+            tmp_path / "many.mkv", "libopus", "hexadecagonal", [0.1] * 16, {"mapping_family": "255"}
+        ),
+    ]
+    outcomes = dict(in_workers([Clip(path) for path in paths], middle_level, 1))
+    reasons = [outcomes[Clip(path)] or "" for path in paths]
+    assert reasons[:2] == ["0.15", "0.15"]
+    assert "many.mkv: its sound has 16 channels; " in reasons[2]
 
 
 def test_truncated_matroska_warns(tmp_path: Path) -> None:

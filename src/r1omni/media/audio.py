@@ -31,6 +31,9 @@ SILENCE_S = 10.0
 NO_TRACK_WARNING = "no audio track: silence is used"
 # Rates beyond these are of damaged headers.
 _MIN_RATE_HZ, _MAX_RATE_HZ = 1_000, 768_000
+# FFmpeg keeps more planes elsewhere, in a list whose end PyAV does not find: it crashes.
+_MAX_PLANES = 8
+_SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 # Decoders need some sound before the wanted position to settle.
 _PREROLL_S = 0.2
 
@@ -132,7 +135,7 @@ def _decode(
         if end_s is not None:
             last = min(round((end_s - begin_s) * rate_hz), last)
         if first < last:
-            pieces.append(_mono(frame)[first:last])
+            pieces.append(_mono(path, frame)[first:last])
     samples = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
     return samples, rate_hz, errors[0]
 
@@ -161,12 +164,18 @@ def _frames(path: Path, container: InputContainer, errors: list[int]) -> Iterato
         yield from frames
 
 
-def _mono(frame: AudioFrame) -> NDArray[np.float32]:
+def _mono(path: Path, frame: AudioFrame) -> NDArray[np.float32]:
     """Mean over channels, float32 [samples]; integers scaled to [-1, 1)."""
     # FFmpeg's own down-mix of float samples is not normalised, so the mean is taken here.
-    values = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(-1, len(frame.layout.channels)).T
+    channels = len(frame.layout.channels)
+    planes = channels if frame.format.is_planar else 1
+    if planes > _MAX_PLANES:
+        raise MediaError(f"{path}: its sound has {channels} channels; {REMEDY}")
+    # `frame.to_ndarray` reads what lies behind the planes as one more where there are eight.
+    dtype = np.dtype(_SAMPLE_TYPES[frame.format.name.removesuffix("p")])
+    count = frame.samples * channels // planes
+    stored = [np.frombuffer(bytes(plane), dtype, count) for plane in frame.planes[:planes]]
+    values = np.stack(stored) if frame.format.is_planar else stored[0].reshape(-1, channels).T
     mono: NDArray[np.float64] = values.mean(axis=0, dtype=np.float64)
     if values.dtype == np.uint8:
         mono = (mono - 128.0) / 128.0
