@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,15 +156,23 @@ class EmotionDataModule(L.LightningDataModule):
             clips = list(dict.fromkeys(s.clip for samples in sets for s in samples))
             if not clips:
                 continue
-            prepared = prepare_media(
-                clips,
-                processor,
-                self._media_cache,
+            prepare = partial(
+                prepare_media,
+                processor=processor,
+                cache=self._media_cache,
                 num_workers=self.loader.decode_workers,
-                max_broken_share=self.loader.max_broken_share,
                 description=f"decoding {split} clips",
-                report_path=report_dir and report_dir / f"broken_clips_{split}.jsonl",
                 clip_limit_s=self.loader.clip_limit_s,
+            )
+            rank, num_ranks = self._rank()
+            if num_ranks > 1:  # each decodes its part, and then finds that of the others
+                prepare(clips[rank::num_ranks], max_broken_share=1.0)
+                self._wait_for_ranks()
+            report = report_dir / f"broken_clips_{split}.jsonl" if report_dir else None
+            prepared = prepare(
+                clips,
+                max_broken_share=self.loader.max_broken_share,
+                report_path=report if rank == 0 else None,
             )
             self.broken |= prepared.broken
             self.samples[split] = [
@@ -183,7 +192,8 @@ class EmotionDataModule(L.LightningDataModule):
         clips = dict.fromkeys(
             s.clip for sets in self.samples.values() for samples in sets for s in samples
         )
-        waiting = [clip for clip in clips if clip not in cache]
+        rank, num_ranks = self._rank()
+        waiting = [clip for clip in list(clips)[rank::num_ranks] if clip not in cache]
         for start in tqdm(
             range(0, len(waiting), _ENCODE_BATCH),
             desc="encoding clips",
@@ -193,6 +203,7 @@ class EmotionDataModule(L.LightningDataModule):
             chunk = waiting[start : start + _ENCODE_BATCH]
             for clip, features in zip(chunk, encode([self._read(c) for c in chunk]), strict=True):
                 cache.put(clip, _tensors(features), {})
+        self._wait_for_ranks()
         if isinstance(self._neutral, ClipMedia):
             self._neutral = _on_cpu(encode([self._neutral])[0])
         self._feature_cache = cache
@@ -262,6 +273,10 @@ class EmotionDataModule(L.LightningDataModule):
     def _rank(self) -> tuple[int, int]:
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
+
+    def _wait_for_ranks(self) -> None:
+        if self.trainer is not None:
+            self.trainer.strategy.barrier()
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
         return self._evaluation_loaders("val", ("full",))
