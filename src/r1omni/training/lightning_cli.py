@@ -12,7 +12,12 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from r1omni.data import EmotionDataModule
 from r1omni.training.callbacks import ExportModel, LogConfig, RunCheckpoint
-from r1omni.training.checkpoints import CHECKPOINTS, newest_checkpoint, resolve_checkpoint
+from r1omni.training.checkpoints import (
+    CHECKPOINTS,
+    newest_checkpoint,
+    read_checkpoint,
+    resolve_checkpoint,
+)
 from r1omni.training.logger import RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule
 from r1omni.training.progress import StepProgressBar
@@ -74,7 +79,9 @@ class R1OmniCLI(LightningCLI):
         if run_dir is None:
             raise UsageError("trainer.default_root_dir is not set; it names the run's folder")
         if config.ckpt_path is not None:
-            config.ckpt_path = str(resolve_checkpoint(config.ckpt_path, Path(run_dir)))
+            checkpoint = resolve_checkpoint(config.ckpt_path, Path(run_dir))
+            read_checkpoint(checkpoint)  # what cannot be used is refused before clips are decoded
+            config.ckpt_path = str(checkpoint)
         elif self.subcommand == "fit" and newest_checkpoint(Path(run_dir)) is not None:
             raise UsageError(
                 f"{Path(run_dir) / CHECKPOINTS} holds checkpoints of an earlier run; add "
