@@ -98,6 +98,8 @@ class R1OmniCLI(LightningCLI):
         logger = TrackingLogger(run, run_dir, continue_run=resumes)
         # Off: Lightning would add a ModelCheckpoint of its own beside ours.
         trainer = super().instantiate_trainer(logger=logger, enable_checkpointing=False, **kwargs)
+        spacing = -(-trainer.max_steps // run.max_logged_steps)
+        trainer.log_every_n_steps = max(trainer.log_every_n_steps, spacing)  # type: ignore[attr-defined]
         bar = trainer.progress_bar_callback
         if bar is not None:
             trainer.callbacks[trainer.callbacks.index(bar)] = StepProgressBar()  # type: ignore[attr-defined]
