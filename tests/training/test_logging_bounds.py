@@ -47,3 +47,12 @@ def test_curves_and_completions_have_so_many_points_and_no_more(
 def test_a_bound_is_at_least_one() -> None:
     with pytest.raises(UsageError, match=r"run\.max_logged_steps is 0"):
         RunConfig(max_logged_steps=0)
+
+
+def test_a_run_ends_by_steps(
+    mini_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(mini_world, tmp_path, "--trainer.max_epochs", 2)) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "trainer.max_epochs is 2" in message and "max_steps" in message
+    assert not (tmp_path / "run").exists()

@@ -78,6 +78,12 @@ class R1OmniCLI(LightningCLI):
         run_dir = config.trainer.default_root_dir
         if run_dir is None:
             raise UsageError("trainer.default_root_dir is not set; it names the run's folder")
+        if self.subcommand == "fit" and config.trainer.max_epochs not in (None, -1):
+            # Lightning counts epochs wrong after several resumes at the end of one.
+            raise UsageError(
+                f"trainer.max_epochs is {config.trainer.max_epochs}, but a run ends by "
+                "trainer.max_steps, where its schedule does; leave max_epochs out"
+            )
         if config.ckpt_path is not None:
             checkpoint = resolve_checkpoint(config.ckpt_path, Path(run_dir))
             read_checkpoint(checkpoint)  # what cannot be used is refused before clips are decoded
