@@ -92,7 +92,7 @@ def test_a_careless_reader_runs_the_payload(tmp_path: Path, save: Callable[..., 
 
 
 @pytest.mark.parametrize("save", FORMS)
-@pytest.mark.parametrize("command", ["fit", "test", "export"])
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict", "export"])
 def test_a_training_checkpoint(
     mark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, save: Any
 ) -> None:
