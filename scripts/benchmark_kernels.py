@@ -73,7 +73,8 @@ def trl_logprob(logits: Tensor, ids: Tensor) -> Tensor:
 
 
 def fused_grpo(inputs: Inputs) -> Tensor:
-    return kernels.grpo_loss(inputs.logits, inputs.ids, inputs.ones, inputs.ones)[0]
+    tensors = (inputs.logits, inputs.ids, inputs.ones, inputs.ones)
+    return kernels.grpo_loss(*tensors, inplace_grad=True)[0]
 
 
 def eager_grpo(inputs: Inputs) -> Tensor:
@@ -129,6 +130,13 @@ def eager_logprob(inputs: Inputs) -> Tensor:
     return reference.selective_logprob(inputs.logits, inputs.ids)
 
 
+def one_kernel_logprob(inputs: Inputs) -> Tensor:
+    """The kernel that `kernels.linear_logprob` does not call yet; see docs/kernels.md."""
+    from r1omni.kernels import triton_linear
+
+    return triton_linear.forward(inputs.hidden, inputs.weight, inputs.ids, 1.0)
+
+
 def eager_advantages(inputs: Inputs) -> Tensor:
     total = inputs.rewards.nansum(dim=1).view(-1, 8)
     centred = total - total.mean(dim=1, keepdim=True)
@@ -159,6 +167,7 @@ CASES: dict[str, dict[str, Step]] = {
     "log-probabilities from hidden states": {
         "eager": lambda i: reference.selective_logprob(i.hidden @ i.weight.T, i.ids),
         "ours": lambda i: kernels.linear_logprob(i.hidden, i.weight, i.ids),
+        "one kernel": one_kernel_logprob,
     },
     "GRPO from hidden states, gradient": {
         "eager": eager_linear_grpo,
@@ -329,7 +338,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     cases = list(dict.fromkeys(row["case"] for row in rows))
     figure, panels = plt.subplots(1, 2, figsize=(12, 1 + 0.75 * len(cases)), layout="constrained")
     colors = {"eager": "0.6", "compile": "tab:blue", "TRL": "tab:orange"}
-    colors |= {"Liger": "tab:red", "ours": "tab:green"}
+    colors |= {"Liger": "tab:red", "ours": "tab:green", "one kernel": "tab:olive"}
     for panel, key, title in zip(
         panels, ("median_s", "peak_mib"), ("time over eager torch", "memory over eager torch"),
         strict=True,

@@ -174,12 +174,15 @@ class ScoredGroup:
         rewards: float32 [N, K], one column a reward function, NaN where it returned None.
         advantages: float32 [N].
         reward_names: K names.
+        group_rewards: float32 [B * G, K], rewards of all members of the groups. It is `rewards`
+            itself unless members of a group are on several ranks.
     """
 
     rollout: Rollout
     rewards: Tensor
     advantages: Tensor
     reward_names: tuple[str, ...]
+    group_rewards: Tensor
 
 
 @dataclass(frozen=True)

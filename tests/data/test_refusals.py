@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import layouts
@@ -9,7 +11,14 @@ import pytest
 
 from r1omni.data import DatasetSpec, load_dataset
 from r1omni.data.registry import select
+from r1omni.media.audio import read_waveform
+from r1omni.media.container import MediaError, read_duration_s
+from r1omni.media.video import read_frames
 from r1omni.types import UsageError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "media"))
+
+from clips import write_clip
 
 TRAIN = "EmoLabel_DataSplit/train(single-labeled)/set_1.csv"
 
@@ -136,6 +145,93 @@ def test_symbolic_links(tmp_path: Path) -> None:
     layouts.write(tmp_path / "d" / TRAIN, "video_name,label\n1,1\n")
     (tmp_path / "d/Clip").symlink_to(tmp_path / "real/Clip")
     assert "leads outside" in refusal("dfew", tmp_path / "d")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..\\secret.mp4",
+        "a/..\\../secret.mp4",
+        "..",
+        "a.mp4\0/../../secret.mp4",
+        "\ud800.mp4",  # no file can have this name
+    ],
+)
+@pytest.mark.parametrize("column", ["path", "audio"])
+def test_hostile_names_in_every_column(tmp_path: Path, name: str, column: str) -> None:
+    layouts.touch(tmp_path, "secret.mp4")
+    row = {"path": "a.mp4", "label": "happy", column: name}
+    layouts.write(tmp_path / "o/labels.jsonl", json.dumps(row) + "\n")
+    message = refusal("own", tmp_path / "o")
+    assert message.startswith(f"{tmp_path}/o/labels.jsonl, line 1: path ")
+    assert "use a path inside" in message or "rename the file" in message
+
+
+def test_the_label_file_stays_inside_the_root(tmp_path: Path) -> None:
+    layouts.write(tmp_path / "labels.csv", "path,label\na.mp4,happy\n")
+    (tmp_path / "o").mkdir()
+    assert "leaves the data root" in refusal("own", tmp_path / "o", file="../labels.csv")
+    outside = str(tmp_path / "labels.csv")
+    assert "leads outside" in refusal("own", tmp_path / "o", file=outside)
+    (tmp_path / "o/labels.csv").symlink_to(outside)
+    assert "leads outside" in refusal("own", tmp_path / "o")
+
+
+@pytest.mark.parametrize("target", ["there", "not there"])
+def test_links_of_links_and_linked_clips(tmp_path: Path, target: str) -> None:
+    layouts.touch(tmp_path, "outside/there.mp4")
+    layouts.dfew(tmp_path / "d")
+    folder = tmp_path / "d/Clip/original"
+    (folder / "1.mp4").unlink()
+    (folder / "hop.mp4").symlink_to(tmp_path / f"outside/{target}.mp4")
+    (folder / "1.mp4").symlink_to("hop.mp4")
+    assert "leads outside" in refusal("dfew", tmp_path / "d")
+    layouts.write(tmp_path / "o/labels.csv", "path,label\ninner/there.mp4,happy\n")
+    (tmp_path / "o/inner").symlink_to(tmp_path / "outside")
+    assert "line 2: path 'inner/there.mp4' leads outside" in refusal("own", tmp_path / "o")
+
+
+def test_a_link_that_turns_in_a_circle_is_a_clip_that_is_not_there(tmp_path: Path) -> None:
+    layouts.write(tmp_path / "labels.csv", "path,label\na.mp4,happy\n")
+    (tmp_path / "a.mp4").symlink_to("b.mp4")
+    (tmp_path / "b.mp4").symlink_to("a.mp4")
+    [sample] = load_dataset(DatasetSpec("own", str(tmp_path)))
+    with pytest.raises(MediaError, match=r"a\.mp4: cannot be read"):
+        read_frames(sample.clip.path, 1)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "concat:secret.mp4|secret.mp4",
+        "concat:{root}/secret.mp4",
+        "file:{root}/secret.mp4",
+        "file:///{root}/secret.mp4",
+        "subfile,,start,0,end,9999,,:{root}/secret.mp4",
+        "http://localhost:9/secret.mp4",
+        "pipe:0",
+        "crypto:secret.mp4",
+        "secret%d.mp4",
+        "~/secret.mp4",
+    ],
+)
+def test_names_that_ffmpeg_would_follow_are_plain_names(tmp_path: Path, name: str) -> None:
+    name = name.format(root=tmp_path)
+    write_clip(tmp_path / "o/secret.mp4", num_frames=2, sound=False)
+    write_clip(tmp_path / "o/secret1.mp4", num_frames=2, sound=False)
+    write_clip(tmp_path / "secret.mp4", num_frames=2, sound=False)
+    row = {"path": name, "label": "happy"}
+    layouts.write(tmp_path / "o/labels.jsonl", json.dumps(row) + "\n")
+    [sample] = load_dataset(DatasetSpec("own", str(tmp_path / "o")))
+    assert sample.clip.path == tmp_path / "o" / name
+    for read in (read_waveform, read_duration_s, lambda path: read_frames(path, 1)):
+        with pytest.raises(MediaError, match="cannot be read"):
+            read(sample.clip.path)
+    # A file that really has the name is read, and no other.
+    write_clip(tmp_path / "real.mkv", num_frames=3, width=32, height=32, sound=False)
+    sample.clip.path.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "real.mkv").rename(sample.clip.path)
+    assert read_frames(sample.clip.path, 1).frames.shape == (1, 32, 32, 3)
 
 
 def test_sampling(tmp_path: Path) -> None:

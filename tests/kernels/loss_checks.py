@@ -188,6 +188,23 @@ def reruns_are_equal_to_the_bit(device: str, dtype: torch.dtype) -> None:
     assert all(torch.equal(first, second) for first, second in zip(*results, strict=True))
 
 
+@check
+def gradients_are_scaled_in_place(device: str, dtype: torch.dtype) -> None:
+    from r1omni.kernels import triton_scaling
+
+    for size in (1, 4096, 10_000):
+        for factor in (1.0, -0.5, 0.0):
+            values = random(size).to(dtype)
+            there = between_poison(values[None], device)
+            triton_scaling.scale(there, torch.tensor(factor, device=device))
+            assert torch.equal(there[0].cpu(), values * factor)
+            assert int(there._base.isnan().sum()) == there._base.numel() - size
+    # A factor of 1 leaves even what is not a number alone.
+    strange = torch.full((8,), NAN, device=device)
+    triton_scaling.scale(strange, torch.ones((), device=device))
+    assert strange.isnan().all()
+
+
 # Advantages ---------------------------------------------------------------------------------
 
 

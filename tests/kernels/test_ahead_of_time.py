@@ -13,7 +13,13 @@ import pytest
 import torch
 from hopper import Binary, Launch, ghost, recorded
 
-from r1omni.kernels import triton_advantages, triton_grpo, triton_linear, triton_selective
+from r1omni.kernels import (
+    triton_advantages,
+    triton_grpo,
+    triton_linear,
+    triton_scaling,
+    triton_selective,
+)
 from r1omni.kernels.triton_tables import row_config
 
 ROWS, WIDTH = 4096, 151_936
@@ -148,6 +154,16 @@ def test_advantages(group_size: int, tmp_path: Path) -> None:
     _report(f"advantages of groups of {group_size}", launch, binary)
     _check_clean(binary)
     assert launch.num_programs * 128 >= 1000 * group_size
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_scaling(dtype: torch.dtype, tmp_path: Path) -> None:
+    with recorded(triton_scaling, "scale_kernel") as launches:
+        triton_scaling.scale(ghost(ROWS, WIDTH, dtype=dtype), ghost(1))
+    binary = launches[0].compile(tmp_path)
+    _report(f"scaling {dtype}", launches[0], binary)
+    _check_clean(binary)
+    assert binary.instructions(r"LDG.*\.128") and binary.instructions(r"STG.*\.128")
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

@@ -14,6 +14,7 @@ from all_checks import CHECKS
 from kernel_checks import close, close_gradient
 from oracles import chosen_and_entropy, row_gradient
 
+from r1omni import kernels
 from r1omni.kernels import triton_grpo, triton_linear, triton_selective
 
 pytestmark = pytest.mark.gpu
@@ -28,6 +29,38 @@ SLACK = 16 * 512
 @pytest.mark.parametrize("name", CHECKS)
 def test_kernels_on_a_device(name: str, dtype: torch.dtype) -> None:
     CHECKS[name]("cuda", dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_operators_choose_triton_and_agree_with_torch(dtype: torch.dtype) -> None:
+    generator = torch.Generator("cuda").manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, device="cuda")
+
+    hidden, weight = random(64, 96).to(dtype), random(1000, 96).to(dtype) / 10
+    ids = torch.randint(0, 1000, (64,), generator=generator, device="cuda")
+    advantages, shares = random(64), torch.full((64,), 1 / 64, device="cuda")
+    rewards = random(64, 2)
+
+    def everything() -> list[torch.Tensor]:
+        own = [tensor.clone().requires_grad_() for tensor in (hidden, weight)]
+        logits = own[0] @ own[1].T
+        logps, entropies = kernels.selective_logprob_and_entropy(logits, ids, 0.7)
+        on_logits, _ = kernels.grpo_loss(logits, ids, advantages, shares)
+        chunked, seen = kernels.linear_grpo_loss(*own, ids, advantages, shares, chunk_rows=24)
+        direct = kernels.linear_logprob(*own, ids, 0.7, chunk_rows=24)
+        (logps.mean() + entropies.mean() + on_logits + chunked + direct.mean()).backward()
+        values = [logps, entropies, on_logits, chunked, seen, direct]
+        groups = kernels.group_advantages(rewards, 8)
+        return [v.detach().float() for v in (*values, groups, own[0].grad, own[1].grad)]
+
+    with kernels.use("triton"):
+        by_triton = everything()
+    with kernels.use("torch"):
+        by_torch = everything()
+    for one, other in zip(by_triton, by_torch, strict=True):
+        assert (one - other).norm() <= (1e-4 if dtype == torch.float32 else 2e-2) * other.norm()
 
 
 def _large_logits(rows: int) -> torch.Tensor:

@@ -203,6 +203,18 @@ def test_masked_rows_are_not_read() -> None:
     assert nothing == 0
 
 
+@pytest.mark.parametrize("factor", [1.0, 0.5])
+def test_a_gradient_scaled_in_place(factor: float) -> None:
+    logits = random(4, 11, dtype=torch.float32).requires_grad_()
+    ids, ones = ids_of(4, 11), torch.ones(4)
+    value, _ = kernels.grpo_loss(logits, ids, ones, ones, inplace_grad=True)
+    (found,) = torch.autograd.grad(value * factor, logits, retain_graph=True)
+    (wanted,) = torch.autograd.grad(kernels.grpo_loss(logits, ids, ones, ones)[0], logits)
+    assert torch.equal(found, wanted * factor) and wanted.any()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        value.backward()
+
+
 def test_reruns_are_equal_to_the_bit() -> None:
     hidden, weight = random(64, 16, dtype=torch.float32), random(501, 16, seed=1).float()
     hidden.requires_grad_()
@@ -322,8 +334,8 @@ def test_the_operators_keep_their_promises(dtype: torch.dtype) -> None:
         _opcheck(selective._forward, logits, ids, 0.7, with_entropy, False)
     _opcheck(selective._backward, plain, ids, lses, lses, lses, None, 0.7)
     _opcheck(selective._backward_in_place, plain.clone(), ids, lses, lses, 0.7)
-    _opcheck(loss._loss, logits, ids, *extra, *numbers, True)
-    _opcheck(loss._loss, plain, ids, *extra, *numbers, False)
+    _opcheck(loss._loss, logits, ids, *extra, *numbers, True, False)
+    _opcheck(loss._loss, plain, ids, *extra, *numbers, False, False)
     _opcheck(linear._forward, hidden, weight, ids, 0.7, 2)
     _opcheck(
         linear._backward, hidden.detach(), weight.detach(), ids, lses, lses, 0.7, 2, True, True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import av
@@ -12,6 +13,8 @@ from clips import rotate_clockwise, seen_index, truncate, write_clip
 from r1omni.media.audio import NO_TRACK_WARNING, read_waveform
 from r1omni.media.container import MediaError, read_duration_s
 from r1omni.media.video import read_frames, sample_indices
+from r1omni.media.workers import in_workers
+from r1omni.types import Clip
 
 
 def seen(frames: np.ndarray) -> list[int]:
@@ -120,6 +123,46 @@ def test_stereo_integers_are_averaged(tmp_path: Path) -> None:
         read_frames(path, 4)
 
 
+def write_channels(
+    path: Path, codec: str, layout: str, levels: list[float], options: dict[str, str] | None = None
+) -> Path:
+    """Sound whose channels each hold one level throughout, at 48 kHz."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=48_000, layout=layout, options=options)
+        resampler = av.AudioResampler(stream.format, layout, 48_000, 960)
+        values = np.tile(np.array(levels, dtype=np.float32), 9_600)[None]
+        frame = av.AudioFrame.from_ndarray(values, format="flt", layout=layout)
+        frame.sample_rate = 48_000
+        for piece in resampler.resample(frame):
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode())
+    return path
+
+
+def middle_level(clip: Clip) -> str:
+    try:
+        waveform = read_waveform(clip.path).waveform
+        return f"{float(waveform[len(waveform) // 2]):.2f}"
+    except MediaError as error:
+        return str(error)
+
+
+def test_eight_channels_and_more(tmp_path: Path) -> None:
+    # In processes of their own, since these were crashes: PyAV reads beyond eight planes.
+    levels = [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.5]
+    paths = [
+        write_channels(tmp_path / "packed.flac", "flac", "7.1", levels),
+        write_channels(tmp_path / "planar.m4a", "alac", "7.1(wide)", levels),
+        write_channels(
+            tmp_path / "many.mkv", "libopus", "hexadecagonal", [0.1] * 16, {"mapping_family": "255"}
+        ),
+    ]
+    outcomes = dict(in_workers([Clip(path) for path in paths], middle_level, 1))
+    reasons = [outcomes[Clip(path)] or "" for path in paths]
+    assert reasons[:2] == ["0.15", "0.15"]
+    assert "many.mkv: its sound has 16 channels; " in reasons[2]
+
+
 def test_truncated_matroska_warns(tmp_path: Path) -> None:
     path = truncate(write_clip(tmp_path / "a.mkv", num_frames=50), 0.5)
     decoded = read_frames(path, 4)
@@ -140,7 +183,10 @@ def test_damaged_packets_are_counted(tmp_path: Path) -> None:
     assert decoded.frames.shape == (8, 48, 64, 3)
 
 
-@pytest.mark.parametrize("kind", ["missing", "empty", "truncated", "concat", "text", "folder"])
+@pytest.mark.parametrize(
+    "kind",
+    ["missing", "empty", "truncated", "concat", "playlist", "text", "folder", "pipe", "odd name"],
+)
 def test_unreadable_file_is_one_line_with_path_and_reason(tmp_path: Path, kind: str) -> None:
     write_clip(tmp_path / "neighbour.mp4")
     path = tmp_path / "x.mp4"
@@ -151,18 +197,36 @@ def test_unreadable_file_is_one_line_with_path_and_reason(tmp_path: Path, kind: 
     elif kind == "concat":
         # FFmpeg would follow it to the neighbour if its format were not refused.
         path.write_text("ffconcat version 1.0\nfile neighbour.mp4\n")
+    elif kind == "playlist":
+        path.write_text("#EXTM3U\n#EXTINF:2,\nconcat:neighbour.mp4|neighbour.mp4\n")
     elif kind == "text":
         path.write_text("this is no video\n" * 50)
     elif kind == "folder":
         path.mkdir()
-    for read in (lambda: read_frames(path, 4), lambda: read_waveform(path)):
+    elif kind == "pipe":
+        os.mkfifo(path)  # whoever opens it waits for a writer
+    elif kind == "odd name":
+        path = tmp_path / "a\nb\x1b[31m\u202e\udcff \N{GRINNING FACE}.mp4"
+        path.touch()
+    shown = str(path)
+    if kind == "odd name":
+        shown = f"{tmp_path}/a\\nb\\x1b[31m\\u202e\\udcff \N{GRINNING FACE}.mp4"
+    reads = (
+        lambda: read_frames(path, 4),
+        lambda: read_waveform(path),
+        lambda: read_duration_s(path),
+    )
+    for read in reads:
         with pytest.raises(MediaError) as caught:
             read()
-        assert str(path) in str(caught.value)
-        assert "\n" not in str(caught.value)
+        assert str(caught.value).startswith(f"{shown}: ")
+        assert str(caught.value).isprintable()
 
 
 def test_pixel_limit(tmp_path: Path) -> None:
     path = write_clip(tmp_path / "a.mp4")
     with pytest.raises(MediaError, match="64x48 pixels exceed the limit of 1000"):
         read_frames(path, 4, max_pixels=1000)
+    long = write_clip(tmp_path / "b.mkv", width=64, height=8208, num_frames=1, sound=False)
+    with pytest.raises(MediaError, match="64x8208 pixels exceed the limit of 8192 pixels a side"):
+        read_frames(long, 4)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -29,15 +28,6 @@ def clips(tmp_path: Path) -> list[Clip]:
 @pytest.fixture
 def cache(tmp_path: Path) -> ClipCache:
     return ClipCache(tmp_path / "cache", CONFIG.fingerprint())
-
-
-class DyingProcessor(MediaProcessor):
-    """Ends its process on one clip, as a crash in the decoder does."""
-
-    def load(self, clip: Clip, modality: str = "video_audio") -> ClipMedia:
-        if clip.path.name == "3.mp4":
-            os._exit(1)
-        return super().load(clip, modality)
 
 
 class CountingProcessor(MediaProcessor):
@@ -103,6 +93,23 @@ def test_broken_clips_are_left_out_and_reported(
     assert caplog.text.count("broken clip, left out") == 2
 
 
+def test_a_report_holds_any_file_name(cache: ClipCache, tmp_path: Path) -> None:
+    path = tmp_path / "a\nb \udcff \N{GRINNING FACE}.mp4"  # the byte ff is no UTF-8
+    report = tmp_path / "broken.jsonl"
+    prepare_media(
+        [Clip(path, audio_path=tmp_path / "b.wav")],
+        MediaProcessor(CONFIG),
+        cache,
+        0,
+        progress=False,
+        max_broken_share=1.0,
+        report_path=report,
+    )
+    [row] = map(json.loads, report.read_text("utf-8").splitlines())
+    assert row["path"] == str(path)
+    assert row["audio_path"] == str(tmp_path / "b.wav")
+
+
 def test_too_many_broken_clips_stop_the_run(clips: list, cache: ClipCache) -> None:
     clips[1].path.write_bytes(b"")
     with pytest.raises(R1OmniError, match=r"dfew train: 1 of 6 clips \(16\.7%\).*1\.mp4") as caught:
@@ -111,8 +118,3 @@ def test_too_many_broken_clips_stop_the_run(clips: list, cache: ClipCache) -> No
         )
     assert "max_broken_share" in str(caught.value)
     assert clips[0] in cache  # what was decoded is kept
-
-
-def test_a_dead_worker_is_reported(clips: list, cache: ClipCache) -> None:
-    with pytest.raises(R1OmniError, match="a process decoding clips died"):
-        prepare_media(clips, DyingProcessor(CONFIG), cache, 2, progress=False)

@@ -49,3 +49,9 @@ def test_lengths_that_are_none(window_s: float, hop_s: float | None) -> None:
 def test_a_hop_without_a_window() -> None:
     with pytest.raises(UsageError, match="needs window_s"):
         windows(4.0, None, 1.0)
+
+
+def test_a_recording_that_claims_to_last_for_years() -> None:
+    with pytest.raises(UsageError, match=r"1e\+09 s has more than 1000000 windows.*raise hop_s"):
+        windows(1e9, 2.0, 1.0)
+    assert len(windows(1e9, None, None)) == 1

@@ -13,7 +13,7 @@ from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.datamodule import LoaderConfig
 from r1omni.models.adapters import LoRAConfig
 from r1omni.rewards import RewardSpec
-from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig
+from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig, SFTModule
 
 SGD_LIKE = OptimizerConfig(learning_rate=1e-3, schedule="constant", warmup_share=0.0)
 # Fresh weights never answer in tags: a reward of length gives something to learn from.
@@ -29,17 +29,23 @@ Weights = dict[str, Tensor]
 def fit(
     mini_world: Path,
     run_dir: Path,
-    grpo: GRPOConfig = BASE,
+    grpo: GRPOConfig | None = BASE,
     steps: int = 1,
     batch_size: int = 4,
     ckpt_path: Path | None = None,
     seen: type[GRPOModule] = GRPOModule,
     lora: LoRAConfig | None = None,
     **trainer: Any,
-) -> GRPOModule:
-    """Train for some optimizer steps; returns the module, its trainer attached."""
+) -> Any:
+    """Train for some optimizer steps, by SFT where `grpo` is None.
+
+    Returns:
+        the module, its trainer attached.
+    """
     torch.manual_seed(0)  # of fresh adapters; completions have seeds of their own
-    module = seen(str(mini_world / "init"), optimizer=SGD_LIKE, grpo=grpo, lora=lora)
+    settings: dict[str, Any] = {"optimizer": SGD_LIKE, "lora": lora}
+    init = str(mini_world / "init")
+    module = SFTModule(init, **settings) if grpo is None else seen(init, grpo=grpo, **settings)
     data = EmotionDataModule(
         root=str(mini_world / "world"),
         train=[DatasetSpec("mafw", "MAFW", sampling="first:8", options={"fold": 1})],
@@ -47,10 +53,10 @@ def fit(
             batch_size=batch_size, decode_workers=0, cache_dir=str(mini_world / "cache")
         ),
     )
-    options: dict[str, Any] = {"accelerator": "cpu", "logger": False} | trainer
+    options: dict[str, Any] = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False}
+    options |= trainer
     L.Trainer(
         max_steps=steps,
-        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=run_dir,

@@ -17,6 +17,7 @@ from r1omni.models.adapters import LoRAConfig
 from r1omni.models.packed import completion_logps
 from r1omni.ops import GRPOLossConfig
 from r1omni.training import GRPOModule, SFTModule
+from r1omni.training.rollout import rollout_logps
 from r1omni.types import R1OmniError, UsageError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -68,8 +69,7 @@ def test_it_learns_as_with_a_copy_as_reference(mini_world: Path, tmp_path: Path)
     class Copied(_Recorder):
         def _reference_logps(self, rollout: Any) -> Any:
             model = R1Omni.from_pretrained(self.init_from).model
-            with torch.no_grad():
-                return self._in_passes(model, rollout)
+            return rollout_logps(model, rollout, self.grpo)
 
     shared = fit(mini_world, tmp_path, steps=2, lora=LORA)
     copied = fit(mini_world, tmp_path, steps=2, lora=LORA, seen=Copied)

@@ -1,4 +1,4 @@
-"""The same update on one process and on two that talk over gloo."""
+"""The same training on one process and on two that talk over gloo, by DDP and by FSDP2."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from ranks_job import CASES, train_all
+from ranks_job import CASES, DRAWN_BY_RANK, STEPS, TRAININGS, train_one_rank
+from torch import Tensor
+
+from r1omni.models import R1Omni
 
 TESTS = Path(__file__).parents[1]
-Moments = dict[str, torch.Tensor]
+Results = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def results(mini_world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Moments, Moments]:
-    """The gradients' moments in each case, of one process and of two."""
+def results(mini_world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Results]:
+    """What one process found in each training, and what two found in each case."""
     folder = tmp_path_factory.mktemp("ranks")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(TESTS))
-        train_all(mini_world, folder / "one.pt", num_ranks=1)
-    source = TESTS.parent / "src"
-    path = os.pathsep.join(map(str, (source, TESTS, Path(__file__).parent)))
+        one = train_one_rank(mini_world, folder / "one")
+    path = os.pathsep.join(map(str, (TESTS.parent / "src", TESTS, Path(__file__).parent)))
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
          str(Path(__file__).parent / "ranks_job.py"), str(mini_world), str(folder / "two.pt")],
@@ -31,18 +34,49 @@ def results(mini_world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         capture_output=True, text=True, timeout=500,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    one, two = (torch.load(folder / f"{name}.pt", weights_only=True) for name in ("one", "two"))
-    return one, two
+    return one, torch.load(folder / "two.pt", weights_only=True)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_two_ranks_update_like_one(results: tuple[Moments, Moments], case: str) -> None:
-    one, two = (found[case] for found in results)
-    assert one.norm() > 0
-    assert (one - two).norm() < 1e-4 * one.norm()
+def _flat(weights: dict[str, Tensor]) -> Tensor:
+    return torch.cat([weights[name].flatten() for name in sorted(weights)])
 
 
-def test_the_comparison_sees_a_difference(results: tuple[Moments, Moments]) -> None:
+def _start(mini_world: Path, weights: dict[str, Tensor]) -> Tensor:
+    model = R1Omni.from_pretrained(str(mini_world / "init")).model
+    return _flat({name: p.detach() for name, p in model.named_parameters() if name in weights})
+
+
+@pytest.mark.parametrize("case", sorted(CASES.keys() - {DRAWN_BY_RANK}))
+def test_two_ranks_train_like_one(results: tuple[Results, Results], case: str) -> None:
+    one, two = results[0][CASES[case].training], results[1][case]
+    assert (one["losses"] - two["losses"]).abs().max() < 1e-5
+    assert one["weights"].keys() == two["weights"].keys()
+    wanted, found = _flat(one["weights"]), _flat(two["weights"])
+    assert (wanted - found).norm() < 1e-5 * wanted.norm()
+
+
+def test_ranks_that_draw_for_themselves_take_as_many_steps(
+    results: tuple[Results, Results],
+) -> None:
+    two = results[1][DRAWN_BY_RANK]
+    assert len(two["losses"]) == STEPS and two["losses"].isfinite().all()
+    assert _flat(two["weights"]).isfinite().all()
+
+
+@pytest.mark.parametrize("training", sorted(TRAININGS.keys() - {"adapters"}))
+def test_weights_move_further_than_the_comparison_allows(
+    results: tuple[Results, Results], mini_world: Path, training: str
+) -> None:
+    weights = results[0][training]["weights"]
+    now = _flat(weights)
+    assert (now - _start(mini_world, weights)).norm() > 1e-2 * now.norm()
+
+
+def test_the_comparison_sees_a_difference(results: tuple[Results, Results]) -> None:
     one, _ = results
-    for first, second in (("grpo", "dapo"), ("grpo", "scaled by the batch"), ("dapo", "dr_grpo")):
-        assert (one[first] - one[second]).norm() > 1e-3 * one[first].norm()
+    for first, second in (
+        ("grpo", "dapo"), ("grpo", "scaled by the batch"), ("dapo", "dr_grpo"),
+        ("grpo", "a moved reference"), ("grpo", "two updates in parts"),
+    ):  # fmt: skip
+        here, there = (_flat(one[name]["weights"]) for name in (first, second))
+        assert (here - there).norm() > 3e-5 * here.norm()

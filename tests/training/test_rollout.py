@@ -17,10 +17,12 @@ from r1omni.ops import GRPOLossConfig, grpo_loss
 from r1omni.rewards import COLUMNS, RewardSpec
 from r1omni.text.prompt import encode_prompt
 from r1omni.training import GRPOConfig, GRPOModule
+from r1omni.training.dealing import Dealing
 from r1omni.training.rollout import rollout_metrics, sample_rollout, score_rollout
 from r1omni.types import Clip, ClipMedia, PromptInputs, Rollout, Sample, ScoredGroup, UsageError
 
 G = 4
+ALONE = Dealing(0, 1, G, across_ranks=False, gather=lambda values: values[None])
 # Rewards that vary: the tiny model has random weights and never answers in tags.
 REWARDS = [RewardSpec("rewards_of_tests:length"), RewardSpec("format", 0.5)]
 
@@ -57,7 +59,7 @@ def rollout_of(omni: R1Omni, *names: str, step: int = 3) -> tuple[Batch, Rollout
     batch, prompts = batch_of(omni, *names)
     embedded = omni.model.embed_prompts(prompts)
     rollout = sample_rollout(
-        omni, prompts, embedded, omni.sampling(6, 1.0), group_size=G,
+        omni, prompts, embedded, omni.sampling(6, 1.0), members=range(G),
         stream=(0, step), sample_ids=[s.sample_id for s in batch.samples],
     )  # fmt: skip
     return batch, rollout, embedded
@@ -66,7 +68,7 @@ def rollout_of(omni: R1Omni, *names: str, step: int = 3) -> tuple[Batch, Rollout
 def loss_of(omni: R1Omni, *names: str) -> tuple[Tensor, Tensor]:
     """The loss of one step, and its gradient on the language model's last norm."""
     batch, rollout, embedded = rollout_of(omni, *names)
-    group = score_rollout(rollout, batch.samples, GRPOConfig(rewards=REWARDS))
+    group = score_rollout(rollout, batch.samples, GRPOConfig(group_size=G, rewards=REWARDS), ALONE)
     logps, _ = completion_logps(omni.model, embedded, rollout.completion_ids, rollout.mask)
     loss = grpo_loss(
         logps,
@@ -108,8 +110,8 @@ def test_metrics_by_hand() -> None:
         end_ids=(9,),
     )
     rewards = torch.tensor([[1.0, 0.0], [0.0, float("nan")]])
-    group = ScoredGroup(rollout, rewards, torch.zeros(2), ("accuracy", "format"))
-    config = GRPOConfig(rewards=[RewardSpec("accuracy", 2.0), RewardSpec("format")])
+    group = ScoredGroup(rollout, rewards, torch.zeros(2), ("accuracy", "format"), rewards)
+    config = GRPOConfig(group_size=2, rewards=[RewardSpec("accuracy", 2.0), RewardSpec("format")])
     metrics = rollout_metrics(group, config)
     assert metrics["completions/mean_length"] == 2.5
     assert metrics["completions/clipped_ratio"] == 0.5
@@ -134,8 +136,9 @@ def test_rewards_get_every_column(omni: R1Omni, monkeypatch: pytest.MonkeyPatch)
         return [0.0] * len(completions)
 
     monkeypatch.setattr(rewards_of_tests, "length", look)
-    config = GRPOConfig(rewards=[RewardSpec("rewards_of_tests:length")], max_new_tokens=6)
-    score_rollout(rollout, samples, config)
+    rewards = [RewardSpec("rewards_of_tests:length")]
+    config = GRPOConfig(group_size=G, rewards=rewards, max_new_tokens=6)
+    score_rollout(rollout, samples, config, ALONE)
     assert set(given) == {"labels", *COLUMNS}
     assert given["labels"] == ["happy"] * 2 * G
     assert given["sample_ids"] == ["a"] * G + ["b"] * G

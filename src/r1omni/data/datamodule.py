@@ -26,6 +26,7 @@ from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader
 from r1omni.media.packing import unpack_media
 from r1omni.media.prepare import prepare_media
 from r1omni.media.processor import MediaProcessor
+from r1omni.media.workers import CLIP_LIMIT_S
 from r1omni.types import Clip, ClipFeatures, ClipMedia, Sample, UsageError
 
 Encoder = Callable[[Sequence[ClipMedia]], list[ClipFeatures]]
@@ -55,7 +56,9 @@ class LoaderConfig:
         batch_size: prompts in a training batch, on each rank.
         eval_batch_size: prompts in an evaluation batch.
         num_workers: processes that read the cache during training; 0 reads in the main process.
-        decode_workers: processes that decode clips before training; 0 decodes in the main one.
+        decode_workers: processes that decode clips before training; 0 decodes in the main one,
+            which a clip that crashes or hangs the decoder then takes along.
+        clip_limit_s: seconds that a clip may take in such a process before it counts as broken.
         seed: of the order of training samples.
         max_broken_share: share of a split's clips that may fail to decode before the run stops.
         cache_features: keep the frozen towers' features on disk, so that a clip is encoded once.
@@ -66,6 +69,7 @@ class LoaderConfig:
     eval_batch_size: int = 64
     num_workers: int = 0
     decode_workers: int = 2
+    clip_limit_s: float = CLIP_LIMIT_S
     seed: int = 0
     max_broken_share: float = 0.01
     cache_features: bool = True
@@ -110,6 +114,8 @@ class EmotionDataModule(L.LightningDataModule):
                     f"data.conditions: {condition!r} is unknown; use {', '.join(CONDITIONS)}"
                 )
         self.loader = loader
+        # False: every rank trains on the whole batch, having its own part in each prompt.
+        self.deals_batches = True
         self.samples: dict[str, list[list[Sample]]] = {}
         self.broken: dict[Clip, str] = {}
         self._media_cache: ClipCache | None = None
@@ -157,6 +163,7 @@ class EmotionDataModule(L.LightningDataModule):
                 max_broken_share=self.loader.max_broken_share,
                 description=f"decoding {split} clips",
                 report_path=report_dir and report_dir / f"broken_clips_{split}.jsonl",
+                clip_limit_s=self.loader.clip_limit_s,
             )
             self.broken |= prepared.broken
             self.samples[split] = [
@@ -221,14 +228,16 @@ class EmotionDataModule(L.LightningDataModule):
 
     def train_dataloader(self) -> ResumableLoader:
         samples = [s for samples in self.samples["train"] for s in samples]
-        rank, replicas = self._rank()
+        rank, num_ranks = self._rank()
+        whole = self.loader.batch_size * num_ranks
+        replicas = num_ranks if self.deals_batches else 1
         sampler = LengthGroupedSampler(
             [len(s.instruction) + len(s.target or "") for s in samples],
-            self.loader.batch_size,
-            drop_last=len(samples) >= self.loader.batch_size * replicas,
+            whole // replicas,
+            drop_last=len(samples) >= whole,
             seed=self.loader.seed,
             num_replicas=replicas,
-            rank=rank,
+            rank=rank if self.deals_batches else 0,
         )
         return ResumableLoader(
             self._dataset(samples),
@@ -245,7 +254,8 @@ class EmotionDataModule(L.LightningDataModule):
             stream: names the draw; the same names draw the same samples.
         """
         dataset = self._dataset([s for samples in self.samples["train"] for s in samples])
-        seed = "/".join(map(str, (*stream, self._rank()[0])))
+        own = self._rank()[0] if self.deals_batches else 0
+        seed = "/".join(map(str, (*stream, own)))
         chosen = random.Random(seed).sample(range(len(dataset)), min(count, len(dataset)))
         return collate([dataset[index] for index in chosen])
 

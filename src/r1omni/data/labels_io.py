@@ -169,10 +169,17 @@ def confined(root: Path, name: str, place: str) -> Path:
     """`root / name`, which must lie inside `root`; it need not exist.
 
     Raises:
-        UsageError: an absolute path outside, a `..`, or a symbolic link that leads outside.
+        UsageError: an absolute path outside, a `..`, a symbolic link that leads outside, or a text
+            that can be no file's name.
     """
     if ".." in PurePosixPath(name.replace("\\", "/")).parts or "\0" in name:
         raise UsageError(f"{place}: path {name!r} leaves the data root {root}; use a path inside")
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"{place}: path {name!r} can be no file's name; rename the file"
+        ) from error
     real_root = os.path.realpath(root)
     target = os.path.realpath(root / name)
     if target != real_root and not target.startswith(real_root.rstrip(os.sep) + os.sep):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from r1omni.kernels import rows
 from r1omni.kernels.dispatch import uses_triton
+from r1omni.kernels.scaling import scale_
 from r1omni.kernels.selective import check_temperature
 
 
@@ -24,6 +25,7 @@ def grpo_loss(
     epsilon: float = 0.2,
     epsilon_high: float | None = None,
     beta: float = 0.0,
+    inplace_grad: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Sum over tokens of w (-min(r A, clip(r, 1 - epsilon, 1 + epsilon_high) A) + beta k3).
 
@@ -44,6 +46,8 @@ def grpo_loss(
         epsilon: how far below 1 a ratio has a gradient.
         epsilon_high: how far above; None is `epsilon`.
         beta: weight of k3.
+        inplace_grad: scale the gradient where it is, which saves a copy [T, V]; a second backward
+            pass is then refused.
 
     Returns:
         The loss, 0-dimensional, differentiable once in `logits`; and the log-probabilities [T], 0
@@ -59,12 +63,12 @@ def grpo_loss(
         logits.shape[0], token_ids=token_ids, advantages=advantages, weights=weights,
         old_logps=old_logps, ref_logps=ref_logps,
     )  # fmt: skip
-    terms, logps, _ = _loss(
+    loss, logps, _ = _loss(
         logits, token_ids, advantages, weights, old_logps, ref_logps,
         float(temperature), float(epsilon), high, float(beta),
-        logits.requires_grad and torch.is_grad_enabled(),
+        logits.requires_grad and torch.is_grad_enabled(), inplace_grad,
     )  # fmt: skip
-    return terms.sum(), logps
+    return loss, logps
 
 
 def check_settings(
@@ -114,8 +118,9 @@ def _loss(
     epsilon_high: float,
     beta: float,
     with_grad: bool,
+    inplace_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Terms and log-probabilities [T], and the gradient of the terms' sum ([0] if not wanted)."""
+    """Loss, log-probabilities [T], and the gradient of the loss ([0] if not wanted)."""
     if with_grad:
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
     else:
@@ -124,7 +129,7 @@ def _loss(
         logits, token_ids, advantages, weights, old_logps, ref_logps,
         temperature, epsilon, epsilon_high, beta, gradient if with_grad else None,
     )  # fmt: skip
-    return terms, logps, gradient
+    return terms.sum(), logps, gradient
 
 
 @_loss.register_fake
@@ -140,36 +145,30 @@ def _(
     epsilon_high: float,
     beta: float,
     with_grad: bool,
+    inplace_grad: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    terms = logits.new_empty(logits.shape[0], dtype=rows.working_dtype(logits))
+    logps = logits.new_empty(logits.shape[0], dtype=rows.working_dtype(logits))
     dense = torch.empty_like(logits, memory_format=torch.contiguous_format)
-    return terms, torch.empty_like(terms), dense if with_grad else logits.new_empty(0)
-
-
-@torch.library.custom_op("r1omni::scale_rows", mutates_args=())
-def _scaled(gradient: Tensor, slopes: Tensor) -> Tensor:
-    """gradient [T, V] times slopes [T]; a row of slope 0 is 0, whatever stands in it."""
-    silent = slopes == 0
-    return (gradient * slopes[:, None].to(gradient.dtype)).masked_fill_(silent[:, None], 0.0)
-
-
-@_scaled.register_fake
-def _(gradient: Tensor, slopes: Tensor) -> Tensor:
-    return torch.empty_like(gradient)
+    return logps.new_empty(()), logps, dense if with_grad else logits.new_empty(0)
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     _, logps, gradient = output
+    ctx.inplace = inputs[-1]
     ctx.save_for_backward(gradient)
     ctx.mark_non_differentiable(logps, gradient)
     ctx.set_materialize_grads(False)
 
 
-def _gradient(ctx: Any, slopes: Tensor | None, *_: Any) -> tuple[Any, ...]:
+def _gradient(ctx: Any, slope: Tensor | None, *_: Any) -> tuple[Any, ...]:
+    if slope is None:
+        return (None,) * 12
     (gradient,) = ctx.saved_tensors
-    if slopes is None:
-        return (None,) * 11
-    return (_scaled(gradient, slopes), *(None,) * 10)
+    if ctx.inplace:
+        scale_(gradient, slope)
+    else:
+        gradient = gradient * slope.to(gradient.dtype)
+    return (gradient, *(None,) * 11)
 
 
 _loss.register_autograd(_gradient, setup_context=_setup_context)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -16,9 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from r1omni.media.container import (
+    REMEDY,
     MediaError,
     check_span,
     duration_s,
+    explained,
     open_media,
     start_offset_s,
 )
@@ -26,6 +29,11 @@ from r1omni.media.container import (
 # What the released model was given for clips without sound.
 SILENCE_S = 10.0
 NO_TRACK_WARNING = "no audio track: silence is used"
+# Rates beyond these are of damaged headers.
+_MIN_RATE_HZ, _MAX_RATE_HZ = 1_000, 768_000
+# FFmpeg keeps more planes elsewhere, in a list whose end PyAV does not find: it crashes.
+_MAX_PLANES = 8
+_SAMPLE_TYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 # Decoders need some sound before the wanted position to settle.
 _PREROLL_S = 0.2
 
@@ -72,10 +80,24 @@ def read_waveform(
         warnings = (f"{errors} damaged packets of the sound were skipped",)
     if samples.size == 0:
         if errors:
-            raise MediaError(f"{path}: its sound cannot be decoded; the file is damaged")
+            raise MediaError(f"{path}: its sound cannot be decoded; {REMEDY}")
         return DecodedAudio(_silence(sampling_rate_hz), ("no sound in the span: silence is used",))
-    waveform = torchaudio.functional.resample(torch.from_numpy(samples), rate_hz, sampling_rate_hz)
+    # The resampler's table grows with numerator times denominator: 2.8 GB for 44,101 to 16,000 Hz.
+    # For the rates in use the fraction is exact, for others true to a millionth.
+    ratio = Fraction(rate_hz, sampling_rate_hz).limit_denominator(1000)
+    waveform = torchaudio.functional.resample(
+        torch.from_numpy(samples), ratio.numerator, ratio.denominator
+    )
     return DecodedAudio(waveform, warnings)
+
+
+def _checked_rate_hz(path: Path, rate_hz: int) -> int:
+    if not _MIN_RATE_HZ <= rate_hz <= _MAX_RATE_HZ:
+        raise MediaError(
+            f"{path}: its sound states {rate_hz} samples a second, expected {_MIN_RATE_HZ} to "
+            f"{_MAX_RATE_HZ}; {REMEDY}"
+        )
+    return rate_hz
 
 
 def _silence(sampling_rate_hz: int) -> Tensor:
@@ -96,10 +118,11 @@ def _decode(
     clock_s: float | None = None
     for frame in _frames(path, container, errors):
         if rate_hz == 0:
-            rate_hz = frame.sample_rate
+            rate_hz = _checked_rate_hz(path, frame.sample_rate)
         elif frame.sample_rate != rate_hz:
             raise MediaError(
-                f"{path}: its sound changes from {rate_hz} Hz to {frame.sample_rate} Hz midway"
+                f"{path}: its sound changes from {rate_hz} Hz to {frame.sample_rate} Hz midway; "
+                f"{REMEDY}"
             )
         # A frame without a time stamp follows the one before it.
         begin_s = frame.time - offset_s if frame.time is not None else clock_s or 0.0
@@ -112,7 +135,7 @@ def _decode(
         if end_s is not None:
             last = min(round((end_s - begin_s) * rate_hz), last)
         if first < last:
-            pieces.append(_mono(frame)[first:last])
+            pieces.append(_mono(path, frame)[first:last])
     samples = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
     return samples, rate_hz, errors[0]
 
@@ -121,7 +144,7 @@ def _frames(path: Path, container: InputContainer, errors: list[int]) -> Iterato
     """Decoded frames of the first sound track; `errors[0]` counts damaged packets."""
     stream = container.streams.audio[0]
     if stream.codec_context is None:
-        raise MediaError(f"{path}: no decoder is known for its sound track")
+        raise MediaError(f"{path}: no decoder is known for its sound track; {REMEDY}")
     packets = container.demux(stream)
     while True:
         try:
@@ -137,16 +160,22 @@ def _frames(path: Path, container: InputContainer, errors: list[int]) -> Iterato
             errors[0] += 1
             continue
         except av.error.FFmpegError as error:
-            raise MediaError(f"{path}: the sound cannot be decoded ({error.strerror})") from error
+            raise MediaError(f"{path}: the sound cannot be decoded {explained(error)}") from error
         yield from frames
 
 
-def _mono(frame: AudioFrame) -> NDArray[np.float32]:
+def _mono(path: Path, frame: AudioFrame) -> NDArray[np.float32]:
     """Mean over channels, float32 [samples]; integers scaled to [-1, 1)."""
     # FFmpeg's own down-mix of float samples is not normalised, so the mean is taken here.
-    values = frame.to_ndarray()
-    if not frame.format.is_planar:
-        values = values.reshape(-1, len(frame.layout.channels)).T
+    channels = len(frame.layout.channels)
+    planes = channels if frame.format.is_planar else 1
+    if planes > _MAX_PLANES:
+        raise MediaError(f"{path}: its sound has {channels} channels; {REMEDY}")
+    # `frame.to_ndarray` reads what lies behind the planes as one more where there are eight.
+    dtype = np.dtype(_SAMPLE_TYPES[frame.format.name.removesuffix("p")])
+    count = frame.samples * channels // planes
+    stored = [np.frombuffer(bytes(plane), dtype, count) for plane in frame.planes[:planes]]
+    values = np.stack(stored) if frame.format.is_planar else stored[0].reshape(-1, channels).T
     mono: NDArray[np.float64] = values.mean(axis=0, dtype=np.float64)
     if values.dtype == np.uint8:
         mono = (mono - 128.0) / 128.0

@@ -11,10 +11,18 @@ from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from r1omni.media.container import MediaError, duration_s, open_media, start_offset_s
+from r1omni.media.container import (
+    REMEDY,
+    MediaError,
+    duration_s,
+    open_media,
+    start_offset_s,
+)
 
 # Codecs let at most 16 frames precede, in the file, a frame that is shown before them.
 _MAX_REORDER = 16
+# A frame of 65000 x 16 pixels has few, but the square around it would take 12 GB.
+MAX_SIDE_PX = 8192
 
 
 @dataclass
@@ -46,22 +54,31 @@ def video_stream(path: Path, container: InputContainer, max_pixels: int) -> Vide
         if not stream.disposition & Disposition.attached_pic
     ]
     if not streams:
-        raise MediaError(f"{path}: has no picture track")
+        raise MediaError(f"{path}: has no picture track; use a file with a picture")
     stream = streams[0]
     context = stream.codec_context
     if context is None:
-        raise MediaError(f"{path}: no decoder is known for its picture track")
-    if context.width * context.height > max_pixels:
-        raise MediaError(
-            f"{path}: frames of {context.width}x{context.height} pixels exceed the limit of "
-            f"{max_pixels} pixels"
-        )
+        raise MediaError(f"{path}: no decoder is known for its picture track; {REMEDY}")
+    check_frame_size(path, context.width, context.height, max_pixels)
     # The header may lie about the size, so the decoder gets the limit as well. Frame threads can
     # deadlock with FFmpeg's logging, and clips are decoded side by side in processes anyway.
     context.options = {"max_pixels": str(max_pixels)}
     context.thread_type = "SLICE"
     context.thread_count = 1
     return stream
+
+
+def check_frame_size(path: Path, width: int, height: int, max_pixels: int) -> None:
+    """Raise MediaError for frames that are too large, or too long to be centred on a square."""
+    if width * height > max_pixels:
+        limit = f"{max_pixels} pixels"
+    elif max(width, height) > MAX_SIDE_PX:
+        limit = f"{MAX_SIDE_PX} pixels a side"
+    else:
+        return
+    raise MediaError(
+        f"{path}: frames of {width}x{height} pixels exceed the limit of {limit}; scale it down"
+    )
 
 
 def scan_timeline(
@@ -85,7 +102,7 @@ def scan_timeline(
     timeline.pts = _within(times, timeline, start_s, end_s)
     if not timeline.pts:
         if start_s is None and end_s is None:
-            raise MediaError(f"{path}: holds no frames; the file is damaged or truncated")
+            raise MediaError(f"{path}: holds no frames, or is damaged; {REMEDY}")
         raise MediaError(
             f"{path}: has no picture between {start_s or 0:.2f} s and "
             f"{'its end' if end_s is None else f'{end_s:.2f} s'} (it ends at {reached_s:.2f} s)"
@@ -100,7 +117,7 @@ def _scan_once(
     with open_media(path) as container:
         stream = video_stream(path, container, max_pixels)
         if stream.time_base is None:
-            raise MediaError(f"{path}: its picture track states no time base")
+            raise MediaError(f"{path}: its picture track states no time base; {REMEDY}")
         timeline = Timeline(float(stream.time_base), start_offset_s(container))
         if container.format.name == "avi":
             timeline.by_order = []

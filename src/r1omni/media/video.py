@@ -20,8 +20,8 @@ from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from r1omni.media.container import MediaError, check_span, open_media
-from r1omni.media.timeline import Timeline, scan_timeline, video_stream
+from r1omni.media.container import REMEDY, MediaError, check_span, explained, open_media
+from r1omni.media.timeline import Timeline, check_frame_size, scan_timeline, video_stream
 
 # 8K frames pass; a crafted small file with 12000 x 12000 frames does not.
 DEFAULT_MAX_PIXELS = 8192 * 4608
@@ -73,7 +73,7 @@ def read_frames(
     check_span(path, start_s, end_s)
     timeline = scan_timeline(path, start_s, end_s, max_pixels)
     wanted = [timeline.pts[i] for i in sample_indices(len(timeline.pts), num_frames)]
-    kept, errors = _decode(path, timeline, wanted, max_pixels)
+    frames, kept, errors = _decode(path, timeline, wanted, num_frames, max_pixels)
     if len(kept) < len(wanted):
         # Some packets give no frame: choose again among the frames that can be decoded.
         decodable = _decodable(path, timeline, max_pixels)
@@ -82,33 +82,34 @@ def read_frames(
         )
         timeline.pts, timeline.keyframes = decodable, []
         wanted = [decodable[i] for i in sample_indices(len(decodable), num_frames)]
-        kept, errors = _decode(path, timeline, wanted, max_pixels)
-    if not kept:
-        raise MediaError(f"{path}: not one frame can be decoded; the file is damaged or truncated")
+        frames, kept, errors = _decode(path, timeline, wanted, num_frames, max_pixels)
+    if frames is None:
+        raise MediaError(f"{path}: not one frame can be decoded; {REMEDY}")
     if errors:
         timeline.warnings.append(f"{errors} damaged packets of the picture were skipped")
-    frames = np.zeros((num_frames, *kept[0][1].shape), dtype=np.uint8)
-    for position, (_, picture) in enumerate(kept):
-        frames[position] = picture
     if len(kept) < num_frames:
         timeline.warnings.append(
             f"the clip has {len(kept)} of {num_frames} frames: black frames fill up"
         )
     return DecodedFrames(
         frames=frames,
-        timestamps_s=tuple(timeline.seconds(pts) for pts, _ in kept),
+        timestamps_s=tuple(timeline.seconds(pts) for pts in kept),
         warnings=tuple(timeline.warnings),
     )
 
 
 def _decode(
-    path: Path, timeline: Timeline, wanted: list[int], max_pixels: int
-) -> tuple[list[tuple[int, NDArray[np.uint8]]], int]:
-    """Decode the wanted presentation times: (pts, uint8 [H, W, 3]) each, and the error count.
+    path: Path, timeline: Timeline, wanted: list[int], num_frames: int, max_pixels: int
+) -> tuple[NDArray[np.uint8] | None, list[int], int]:
+    """Decode the wanted presentation times.
 
-    Gives fewer than wanted when the clip ends before its packets promise.
+    Returns:
+        uint8 [T, H, W, 3], black behind the last one decoded, or None if there is none; the times
+        of the frames decoded, fewer than wanted when the clip ends before its packets promise;
+        and the count of errors.
     """
-    kept: list[tuple[int, NDArray[np.uint8]]] = []
+    pictures: NDArray[np.uint8] | None = None
+    kept: list[int] = []
     errors = [0]
     reformatter = VideoReformatter()  # keeps its conversion tables from frame to frame
     position = -1  # index in timeline.pts of the last frame decoded
@@ -127,11 +128,18 @@ def _decode(
             while current is None or current[0] < target:
                 current = next(frames, None)
                 if current is None:
-                    return kept, errors[0]
+                    return pictures, kept, errors[0]
             position = bisect.bisect_left(timeline.pts, target)
-            shape = kept[0][1].shape if kept else None
-            kept.append((current[0], _to_rgb(current[1], shape, reformatter)))
-    return kept, errors[0]
+            if pictures is None:
+                # The file's header may have stated another size.
+                check_frame_size(path, current[1].width, current[1].height, max_pixels)
+                first = _to_rgb(current[1], None, reformatter)
+                pictures = np.zeros((num_frames, *first.shape), dtype=np.uint8)
+                pictures[0] = first
+            else:
+                pictures[len(kept)] = _to_rgb(current[1], pictures.shape[1:], reformatter)
+            kept.append(current[0])
+    return pictures, kept, errors[0]
 
 
 def _keyframe_before(timeline: Timeline, target: int) -> int | None:
@@ -171,7 +179,7 @@ def _frames(
             errors[0] += 1
             continue
         except av.error.FFmpegError as error:
-            raise MediaError(f"{path}: the picture cannot be decoded ({error.strerror})") from error
+            raise MediaError(f"{path}: the picture cannot be decoded {explained(error)}") from error
         for frame in frames:
             pts = frame.pts if order is None else next(order, None)
             if pts is not None:

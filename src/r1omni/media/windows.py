@@ -6,6 +6,9 @@ import math
 
 from r1omni.types import UsageError
 
+# A damaged file may claim to last for years.
+MAX_WINDOWS = 1_000_000
+
 
 def windows(
     duration_s: float, window_s: float | None, hop_s: float | None
@@ -16,7 +19,7 @@ def windows(
     left out.
 
     Raises:
-        UsageError: a length that is not positive, or a hop without a window.
+        UsageError: a length that is not positive, a hop without a window, or too many windows.
     """
     if window_s is None:
         if hop_s is not None:
@@ -25,6 +28,11 @@ def windows(
     hop_s = window_s if hop_s is None else hop_s
     if not (math.isfinite(window_s) and window_s > 0 and math.isfinite(hop_s) and hop_s > 0):
         raise UsageError(f"window_s and hop_s must be positive, not {window_s} and {hop_s}")
+    if duration_s > MAX_WINDOWS * hop_s:
+        raise UsageError(
+            f"a recording of {duration_s:g} s has more than {MAX_WINDOWS} windows at a hop of "
+            f"{hop_s:g} s; raise hop_s, or mend the recording if it is not that long"
+        )
     spans = [(0.0, min(window_s, duration_s))]
     while spans[-1][1] < duration_s and len(spans) * hop_s < duration_s:
         start_s = len(spans) * hop_s

@@ -5,8 +5,9 @@ Both LightningModules train this one class; it knows nothing of losses, prompts 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,7 @@ from r1omni.models.towers import AudioTower, TextTower, VisionTower
 from r1omni.text.prompt import AUDIO_PLACEHOLDER, VIDEO_PLACEHOLDER
 from r1omni.types import ClipFeatures, ClipMedia, PromptInputs
 
+T = TypeVar("T")
 TOWERS = ("vision_tower", "audio_tower", "text_tower")
 
 
@@ -81,6 +83,15 @@ class OmniModel(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.lm_head.weight.dtype
 
+    def forward(self, work: Callable[[OmniModel], T]) -> T:
+        """What `work` makes of this model.
+
+        A sharded model (`r1omni.models.parallelize`) has its weights only while this runs. Whoever
+        trains a model that may be sharded goes through here; on a whole model, calling `work`
+        itself is the same.
+        """
+        return work(self)
+
     # Towers ---------------------------------------------------------------------------------
 
     def encode_media(self, media: Sequence[ClipMedia | ClipFeatures]) -> list[ClipFeatures]:
@@ -98,9 +109,9 @@ class OmniModel(nn.Module):
                 video = next(videos) if item.frames is not None else None
                 audio = next(sounds) if item.mel is not None else None
             else:
-                video = self._to_model(item.video)
-                audio = self._to_model(item.audio)
-            encoded.append(ClipFeatures(video, audio))
+                video, audio = item.video, item.audio
+            # A tower may be kept in another dtype than the rest.
+            encoded.append(ClipFeatures(self._to_model(video), self._to_model(audio)))
         return encoded
 
     def _to_model(self, tensor: Tensor | None) -> Tensor | None:
@@ -112,7 +123,8 @@ class OmniModel(nn.Module):
             return []
         # Each by itself: stacking would turn bytes beside floats into floats that look normalised.
         stacked = torch.stack([self._normalised(clip.to(self.device)) for clip in clips])
-        features = self.vision_tower(stacked.to(self.dtype).flatten(0, 1))
+        dtype = next(self.vision_tower.parameters()).dtype
+        features = self.vision_tower(stacked.to(dtype).flatten(0, 1))
         return list(features.unflatten(0, stacked.shape[:2]))
 
     def _normalised(self, frames: Tensor) -> Tensor:
@@ -124,7 +136,8 @@ class OmniModel(nn.Module):
         """float [M, F] each, to [La, Da] each."""
         if not mels:
             return []
-        return list(self.audio_tower(torch.stack(mels).to(self.device, self.dtype)))
+        dtype = next(self.audio_tower.parameters()).dtype
+        return list(self.audio_tower(torch.stack(mels).to(self.device, dtype)))
 
     # Media tokens ---------------------------------------------------------------------------
 
@@ -137,7 +150,7 @@ class OmniModel(nn.Module):
         ids = pad_sequence(list(distinct.values()), batch_first=True).to(self.device)
         lengths = torch.tensor([len(row) for row in distinct], device=self.device)
         mask = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
-        weights = self.gate(self.text_tower(ids, mask))
+        weights = self.gate(self.text_tower(ids, mask).to(self.dtype))
         rows = {key: index for index, key in enumerate(distinct)}
         return weights[[rows[tuple(ids.tolist())] for ids in instruction_ids]]
 

@@ -4,5 +4,6 @@ from r1omni.training.grpo import GRPOModule
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.optimization import OptimizerConfig
 from r1omni.training.sft import SFTModule
+from r1omni.training.sharded import FSDP2Strategy
 
-__all__ = ["GRPOConfig", "GRPOModule", "OptimizerConfig", "SFTModule"]
+__all__ = ["FSDP2Strategy", "GRPOConfig", "GRPOModule", "OptimizerConfig", "SFTModule"]

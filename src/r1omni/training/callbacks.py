@@ -13,9 +13,10 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.utilities import rank_zero_only
 
 from r1omni.models.checkpoint import save_model
-from r1omni.training.checkpoints import CHECKPOINTS
+from r1omni.training.checkpoints import CHECKPOINTS, export_checkpoint
 from r1omni.training.logger import TrackingLogger
 from r1omni.training.module import EmotionModule
+from r1omni.training.sharded import FSDP2Strategy
 from r1omni.types import R1OmniError
 
 MODEL = "model"
@@ -58,19 +59,22 @@ class RunCheckpoint(Checkpoint):
         folder = Path(trainer.default_root_dir) / CHECKPOINTS
         path = folder / f"step_{trainer.global_step:06d}.ckpt"
         partial = path.with_suffix(".partial")
+        if trainer.is_global_zero:
+            remove(partial)  # of a run that was killed
         try:
             trainer.save_checkpoint(partial, weights_only=False)  # with the optimizer
             if trainer.is_global_zero:
-                sync_to_disk(partial)
+                for written in (*partial.glob("*"), partial):  # a folder, where it is in shares
+                    sync_to_disk(written)
                 os.replace(partial, path)
                 sync_to_disk(folder)
         except (OSError, RuntimeError) as error:  # torch has no type of its own for a full disk
-            partial.unlink(missing_ok=True)
+            remove(partial)
             raise R1OmniError(_unwritten(path, folder, error)) from error
         self._last_step = trainer.global_step
         if trainer.is_global_zero:
             for old in sorted(folder.glob("step_*.ckpt"))[: -self.keep]:
-                old.unlink()
+                remove(old)
 
 
 def _unwritten(path: Path, folder: Path, error: Exception) -> str:
@@ -80,6 +84,14 @@ def _unwritten(path: Path, folder: Path, error: Exception) -> str:
     kept = max(folder.glob("step_*.ckpt"), default=None)
     left = f"{kept.name} is whole" if kept else "there is no earlier one"
     return f"{path} cannot be written ({reason}); {left}. Free space and use --ckpt_path last"
+
+
+def remove(checkpoint: Path) -> None:
+    """Delete a checkpoint, a file or a folder, if it is there."""
+    if checkpoint.is_dir():
+        shutil.rmtree(checkpoint)
+    else:
+        checkpoint.unlink(missing_ok=True)
 
 
 def sync_to_disk(path: Path) -> None:
@@ -97,7 +109,11 @@ class ExportModel(L.Callback):
     @rank_zero_only
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, EmotionModule)
-        save_model(pl_module.model, pl_module.omni.folder, Path(trainer.default_root_dir) / MODEL)
+        run_dir = Path(trainer.default_root_dir)
+        if isinstance(trainer.strategy, FSDP2Strategy):  # no rank has the model
+            export_checkpoint(run_dir, run_dir / MODEL, pl_module.init_from)
+        else:
+            save_model(pl_module.model, pl_module.omni.folder, run_dir / MODEL)
 
 
 class LogConfig(SaveConfigCallback):

@@ -15,6 +15,7 @@ from r1omni.models.pipeline import DTYPES, R1Omni
 from r1omni.models.towers import fingerprint
 from r1omni.models.weights import unpickle
 from r1omni.training.optimization import choose_trained
+from r1omni.training.shares import PLAIN_VALUES, join_shares
 from r1omni.types import R1OmniError, UsageError
 
 CHECKPOINTS = "checkpoints"
@@ -28,10 +29,10 @@ def newest_checkpoint(run_dir: Path) -> Path | None:
 
 
 def resolve_checkpoint(ckpt_path: str, run_dir: Path) -> Path:
-    """The file that `--ckpt_path` means; "last" is the newest of the run's folder.
+    """The file, or folder of shares, that `--ckpt_path` means; "last" is the newest of the run.
 
     Raises:
-        UsageError: there is no such file, or nothing to resume.
+        UsageError: there is no such checkpoint, or nothing to resume.
     """
     if ckpt_path == "last":
         newest = newest_checkpoint(run_dir)
@@ -42,9 +43,14 @@ def resolve_checkpoint(ckpt_path: str, run_dir: Path) -> Path:
             )
         return newest
     path = Path(ckpt_path)
-    if not path.is_file():
-        raise UsageError(f"--ckpt_path {path}: there is no such file")
+    if not (path.is_file() or is_sharded(path)):
+        raise UsageError(f"--ckpt_path {path}: there is no such checkpoint")
     return path
+
+
+def is_sharded(path: Path) -> bool:
+    """Whether a checkpoint is a folder of shares."""
+    return (path / PLAIN_VALUES).is_file()
 
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
@@ -69,7 +75,7 @@ def export_checkpoint(
     """Write the model of a training checkpoint as a folder in the released layout.
 
     Args:
-        path: a checkpoint file of SFT or GRPO, or the folder of a run, for its newest one.
+        path: a checkpoint of SFT or GRPO, or the folder of a run, for its newest one.
         out: folder to write; an older model folder is replaced.
         model: folder or repository the run started from, where it is not where it was.
         dtype: "float32", "bfloat16" or "float16"; None keeps float32.
@@ -80,7 +86,8 @@ def export_checkpoint(
     """
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"--dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
-    file = resolve_checkpoint("last" if path.is_dir() else str(path), path)
+    is_run = path.is_dir() and not is_sharded(path)
+    file = resolve_checkpoint("last" if is_run else str(path), path)
     check_replaceable(out)
     checkpoint = read_checkpoint(file)
     recorded = checkpoint["r1omni"]
@@ -94,12 +101,15 @@ def export_checkpoint(
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:
-    """A training checkpoint of ours, opened without running anything in it.
+    """A training checkpoint of ours, whole, opened without running anything in it.
 
     Raises:
         R1OmniError: the file is damaged, holds code, or was not written by r1omni.
     """
-    checkpoint = read_plain(file)
+    in_shares = is_sharded(file)
+    checkpoint = read_plain(file / PLAIN_VALUES if in_shares else file)
+    if in_shares:
+        checkpoint = join_shares(file, checkpoint)
     if "r1omni" not in checkpoint:
         raise R1OmniError(f"{file} was not written by r1omni; give one of its own checkpoints")
     return checkpoint

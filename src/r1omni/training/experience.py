@@ -65,6 +65,7 @@ def select_group(group: ScoredGroup, prompts: Sequence[int]) -> ScoredGroup:
     size = rollout.group_size
     rows = [p * size + member for p in prompts for member in range(size)]
     index = torch.tensor(rows, device=rollout.mask.device)
+    whole = len(group.group_rewards) // len(rollout.prompts)
     return ScoredGroup(
         rollout=replace(
             rollout,
@@ -81,6 +82,7 @@ def select_group(group: ScoredGroup, prompts: Sequence[int]) -> ScoredGroup:
         rewards=group.rewards[torch.tensor(rows, device=group.rewards.device)],
         advantages=group.advantages[index],
         reward_names=group.reward_names,
+        group_rewards=torch.cat([group.group_rewards[p * whole :][:whole] for p in prompts]),
     )
 
 
@@ -109,7 +111,23 @@ def join_groups(groups: Sequence[ScoredGroup]) -> ScoredGroup:
         rewards=torch.cat([group.rewards for group in groups]),
         advantages=torch.cat([group.advantages for group in groups]),
         reward_names=groups[0].reward_names,
+        group_rewards=torch.cat([group.group_rewards for group in groups]),
     )
+
+
+def join_useful(
+    rounds: Sequence[tuple[ScoredGroup, Sequence[Sample], Sequence[int]]], count: int
+) -> tuple[list[Sample], ScoredGroup]:
+    """The first `count` useful groups of several rounds, with their samples.
+
+    Args:
+        rounds: groups, their samples, and which of them are useful.
+        count: at most as many as are useful.
+    """
+    chosen = [(group, samples, useful) for group, samples, useful in rounds if useful]
+    joined = join_groups([select_group(group, useful) for group, _, useful in chosen])
+    names = [samples[prompt] for _, samples, useful in chosen for prompt in useful]
+    return names[:count], select_group(joined, range(count))
 
 
 def minibatches(num_prompts: int, num_steps: int) -> list[list[int]]:

@@ -20,19 +20,22 @@ from typing import Any
 import lightning as L
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from r1omni.data.batch import Batch
 from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
+from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
+from r1omni.models.parallelize import gathered, parallelize, whole
 from r1omni.ops import GRPOLoss, grpo_loss
 from r1omni.ops.importance import importance_weights
+from r1omni.training.dealing import Dealing
 from r1omni.training.experience import (
     Experience,
-    join_groups,
+    join_useful,
     micro_batches,
     minibatches,
-    select_group,
 )
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.grpo_log import StepLog
@@ -40,7 +43,14 @@ from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import grpo_batch
 from r1omni.training.optimization import OptimizerConfig
 from r1omni.training.reference import AdaptersOff, Reference, check_shared_reference
-from r1omni.training.rollout import sample_rollout, score_rollout, terminated, useful_prompts
+from r1omni.training.rollout import (
+    rollout_logps,
+    sample_rollout,
+    score_rollout,
+    terminated,
+    useful_prompts,
+)
+from r1omni.training.sharded import FSDP2Strategy
 from r1omni.types import Rollout, Sample, ScoredGroup, UsageError
 
 
@@ -97,11 +107,19 @@ class GRPOModule(EmotionModule):
                         self._update(experience, experience.select(prompts))
         log.write(self, experience)
 
+    def _shard(self, strategy: FSDP2Strategy) -> None:
+        super()._shard(strategy)
+        for reference in self._references:
+            if isinstance(reference, Reference) and strategy.sharding.shard_reference:
+                parallelize(reference.model, strategy.device_mesh, strategy.sharding)
+
     # Collecting experience -------------------------------------------------------------------
 
     def _collect(self, batch: Batch) -> Experience:
         """Sample, score, and compute what the loss needs of the policy as it is now."""
-        samples, group = self._scored_groups(batch)
+        # Ranks may sample longer completions than others, or more of them.
+        with gathered(self.model):
+            samples, group = self._scored_groups(batch)
         rollout = group.rollout
         old_logps = self._logps(rollout) if self.grpo.needs_old_logps else None
         if self.grpo.kl_in_reward:
@@ -139,43 +157,47 @@ class GRPOModule(EmotionModule):
         kept = [(group, samples, useful_prompts(group, self.grpo))]
         for round_index in range(1, self.grpo.max_refills + 1):
             lacking = wanted - sum(len(useful) for _, _, useful in kept)
-            if lacking <= 0:
+            if self.dealing.fewest(-lacking) >= 0:  # no rank lacks any
                 break
+            if lacking <= 0:
+                continue
             more = self.datamodule.draw(lacking, (self.grpo.seed, self.global_step, round_index))
             group = self._sample_and_score(more, round_index)
             kept.append((group, list(more.samples), useful_prompts(group, self.grpo)))
             num_sampled += lacking
         num_useful = sum(len(useful) for _, _, useful in kept)
         self.step_log.add("frac_dropped", 1 - num_useful / num_sampled)
-        if num_useful == 0:  # nothing to prefer: the first groups, whose advantages are all 0
+        # Ranks take as many steps, so they learn from as many prompts as the poorest of them.
+        shared = self.dealing.fewest(num_useful)
+        if shared == 0:  # nothing to prefer: the first groups, whether or not they have advantages
             return kept[0][1], kept[0][0]
-        chosen = [(g, s, useful) for g, s, useful in kept if useful]
-        return (
-            [s[prompt] for _, s, useful in chosen for prompt in useful],
-            join_groups([select_group(g, useful) for g, _, useful in chosen]),
-        )
+        return join_useful(kept, shared)
 
     def _sample_and_score(self, batch: Batch, round_index: int) -> ScoredGroup:
         with self.step_log.timed("generate"):
             rollout = self._sample(batch, round_index)
         with self.step_log.timed("reward"):
-            return score_rollout(rollout, batch.samples, self.grpo, self._of_all_ranks)
+            return score_rollout(rollout, batch.samples, self.grpo, self.dealing)
 
     @torch.no_grad()
     def _sample(self, batch: Batch, round_index: int) -> Rollout:
         prompts = self.encoded_prompts(batch)
-        embedded = self.model.embed_prompts(prompts)
-        self.step_log.count_prompt_tokens(embedded)
         stream = (self.grpo.seed, self.global_step)
-        return sample_rollout(
-            self.omni,
-            prompts,
-            embedded,
-            self.omni.sampling(self.grpo.max_new_tokens, self.grpo.temperature),
-            group_size=self.grpo.group_size,
-            stream=(*stream, round_index) if round_index else stream,
-            sample_ids=[s.sample_id for s in batch.samples],
-        )
+
+        def sampled(model: OmniModel) -> Rollout:
+            embedded = model.embed_prompts(prompts)
+            self.step_log.count_prompt_tokens(embedded)
+            return sample_rollout(
+                self.omni,
+                prompts,
+                embedded,
+                self.omni.sampling(self.grpo.max_new_tokens, self.grpo.temperature),
+                members=self.dealing.members,
+                stream=(*stream, round_index) if round_index else stream,
+                sample_ids=[s.sample_id for s in batch.samples],
+            )
+
+        return self.model(sampled)
 
     def _penalized(
         self, group: ScoredGroup, samples: Sequence[Sample], old_logps: Tensor
@@ -185,14 +207,19 @@ class GRPOModule(EmotionModule):
         divergence = (old_logps - self._reference_logps(rollout)) * rollout.mask
         penalty = self.grpo.kl_in_reward * divergence.sum(dim=1)
         self.step_log.add("kl", float(divergence.sum() / rollout.mask.sum()))
-        return score_rollout(rollout, samples, self.grpo, self._of_all_ranks, penalty)
+        return score_rollout(rollout, samples, self.grpo, self.dealing, penalty)
 
-    def _of_all_ranks(self, values: Tensor) -> tuple[Tensor, slice]:
-        """Rows [N, K] of every rank one after the other, and which of them are this rank's."""
-        gathered = self.all_gather(values.to(self.device))
-        assert isinstance(gathered, Tensor)
-        start = self.global_rank * len(values)
-        return gathered.reshape(-1, values.shape[1]).cpu(), slice(start, start + len(values))
+    @property
+    def dealing(self) -> Dealing:
+        """This rank's part in the groups."""
+
+        def gather(values: Tensor) -> Tensor:
+            everyone = self.all_gather(values.to(self.device))
+            assert isinstance(everyone, Tensor)
+            return everyone.cpu().view(self.trainer.world_size, *values.shape)
+
+        ranks = self.trainer.global_rank, self.trainer.world_size
+        return Dealing(*ranks, self.grpo.group_size, self.grpo.groups_across_ranks, gather)
 
     @torch.no_grad()
     def _reference_logps(self, rollout: Rollout) -> Tensor:
@@ -200,30 +227,12 @@ class GRPOModule(EmotionModule):
             self.step_log.timed("reference"),
             self._references[0].active(self.device) as reference,
         ):
-            return self._in_passes(reference, rollout)
+            return rollout_logps(reference, rollout, self.grpo)
 
     @torch.no_grad()
     def _logps(self, rollout: Rollout) -> Tensor:
         with self.step_log.timed("old_logps"):
-            return self._in_passes(self.model, rollout)
-
-    def _in_passes(self, model: Any, rollout: Rollout) -> Tensor:
-        """Log-probabilities, float32 [N, C], of as many prompts at a time as an update takes."""
-        size = self.grpo.micro_batch_size or len(rollout.prompts)
-        embedded = model.embed_prompts(rollout.prompts)
-        rows = size * rollout.group_size
-        return torch.cat(
-            [
-                completion_logps(
-                    model,
-                    embedded[start : start + size],
-                    rollout.completion_ids[start * rollout.group_size :][:rows],
-                    rollout.mask[start * rollout.group_size :][:rows],
-                    temperature=self.grpo.temperature,
-                )[0]
-                for start in range(0, len(embedded), size)
-            ]
-        )
+            return rollout_logps(self.model, rollout, self.grpo)
 
     # Updating -------------------------------------------------------------------------------
 
@@ -261,15 +270,13 @@ class GRPOModule(EmotionModule):
             num_tokens: tokens of the whole rollout.
             num_steps: optimizer steps that one pass over the rollout takes.
         """
-        rollout = part.rollout
-        logps, entropies = completion_logps(
-            self.model,
-            self.model.embed_prompts(rollout.prompts),
-            rollout.completion_ids,
-            rollout.mask,
-            temperature=self.grpo.temperature,
-            with_entropy=True,
-        )
+        rollout, temperature = part.rollout, self.grpo.temperature
+        logps, entropies = self.model(
+            lambda model: completion_logps(
+                model, model.embed_prompts(rollout.prompts), rollout.completion_ids, rollout.mask,
+                temperature=temperature, with_entropy=True,
+            )
+        )  # fmt: skip
         self.step_log.compare_with_sampler(logps, rollout)
         return grpo_loss(
             logps,
@@ -287,15 +294,13 @@ class GRPOModule(EmotionModule):
 
     def _num_tokens(self, experience: Experience) -> Tensor:
         """Tokens that are learned from, over all ranks."""
-        tokens = experience.loss_mask.sum()
-        gathered = self.all_gather(tokens)
-        return gathered.sum() if isinstance(gathered, Tensor) else tokens
+        return self.sum_over_ranks(experience.loss_mask.sum())
 
     def _clip_gradients(self) -> Tensor:
         """The norm of the gradients before they were scaled down, 0-dimensional."""
         trained = [p for p in self.parameters() if p.grad is not None]
         limit = self.grpo.max_grad_norm
-        norm = torch.nn.utils.clip_grad_norm_(trained, float("inf") if limit is None else limit)
+        norm = whole(clip_grad_norm_(trained, float("inf") if limit is None else limit))
         self.step_log.add("grad_norm", float(norm))
         return norm
 
@@ -303,6 +308,10 @@ class GRPOModule(EmotionModule):
         return grpo_batch(part, self.grpo.loss, self.grpo.temperature)
 
     # Around the training --------------------------------------------------------------------
+
+    def setup(self, stage: str) -> None:
+        self.datamodule.deals_batches = not self.dealing.across_ranks
+        super().setup(stage)
 
     def configure_callbacks(self) -> list[L.Callback]:
         # The first hook that knows the trainer, before Lightning refuses these in other words.

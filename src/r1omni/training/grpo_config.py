@@ -44,6 +44,8 @@ class GRPOConfig:
         ref_sync_steps: optimizer steps between moves of the reference towards the policy; 0 never
             moves it.
         ref_mixup_alpha: share of the policy in the moved reference.
+        groups_across_ranks: deal the members of each group to all ranks, where a whole group does
+            not fit on one; otherwise a rank has groups of its own. What is learned is the same.
         seed: of the sampling; with the step, the sample and the member's index it fixes every
             completion.
         log_completions_every: rollouts between samples of completions in MLflow; 0 logs none.
@@ -76,6 +78,7 @@ class GRPOConfig:
     max_refills: int = 0
     ref_sync_steps: int = 0
     ref_mixup_alpha: float = 0.6
+    groups_across_ranks: bool = False
     seed: int = 0
     log_completions_every: int = 20
     max_completion_logs: int = 500

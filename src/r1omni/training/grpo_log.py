@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from statistics import mean
 from typing import TYPE_CHECKING
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from r1omni.ops import GRPOLoss
@@ -28,7 +30,7 @@ class StepLog:
     """Collects the figures of one rollout and its updates, then logs them in one call.
 
     Attributes:
-        num_tokens_seen: prompt and completion tokens since the run began.
+        num_tokens_seen: prompt and completion tokens of all ranks since the run began.
     """
 
     def __init__(self) -> None:
@@ -96,28 +98,51 @@ class StepLog:
 
     def write(self, module: GRPOModule, experience: Experience) -> None:
         """Log the step's figures, and now and then completions."""
-        rollout = experience.rollout
-        completion_tokens = int(rollout.mask.sum())
-        self.num_tokens_seen += self._prompt_tokens + completion_tokens
+        completion_tokens = int(experience.rollout.mask.sum())
         names = {name for update in self._updates for name in update}
         means = {
             name: sum(update[name] for update in self._updates) / len(self._updates)
             for name in names
         }
-        metrics = {
+        metrics = of_all_ranks({
             **means,
             **self._added,
             **rollout_metrics(experience.group, module.grpo),
             **{f"time/{name}": seconds for name, seconds in self._seconds.items()},
             "tokens_per_second": completion_tokens / sum(self._seconds.values()),
-            "num_tokens": float(self.num_tokens_seen),
+            "num_tokens": float(self._prompt_tokens + completion_tokens),
             "sampling_logp_difference": self._drift,
-        }
+        })  # fmt: skip
+        self.num_tokens_seen += int(metrics["num_tokens"])
+        metrics["num_tokens"] = float(self.num_tokens_seen)
         module.log_dict(metrics, batch_size=len(experience))
         module.log("mean_reward", metrics["reward"], prog_bar=True, logger=False)
         every = module.grpo.completions_interval(module.trainer.max_steps)
         if every and module.trainer.fit_loop.total_batch_idx % every == 0:
             _log_completions(module, experience, self._step)
+
+
+def of_all_ranks(metrics: dict[str, float]) -> dict[str, float]:
+    """The figures of a step over every rank: means, but smallest, largest and sums as named."""
+    if not dist.is_initialized():
+        return metrics
+    everyone: list[dict[str, float]] = [{} for _ in range(dist.get_world_size())]
+    dist.all_gather_object(everyone, metrics)
+    joined = {}
+    for name in {name for own in everyone for name in own}:
+        values = [own[name] for own in everyone if name in own]
+        joined[name] = _joining(name.rpartition("/")[2])(values)
+    return joined
+
+
+def _joining(name: str) -> Callable[[list[float]], float]:
+    if name in ("num_tokens", "tokens_per_second"):
+        return sum
+    if name.startswith("min_") or name.endswith("_min"):
+        return min
+    if name.startswith("max_") or name.endswith("_max") or name == "sampling_logp_difference":
+        return max
+    return mean
 
 
 def _log_completions(module: GRPOModule, experience: Experience, step: int) -> None:

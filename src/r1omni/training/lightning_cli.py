@@ -9,6 +9,8 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.loggers.logger import DummyLogger, Logger
+from lightning.pytorch.utilities import rank_zero_only
 
 from r1omni.data import EmotionDataModule
 from r1omni.training.callbacks import ExportModel, LogConfig, RunCheckpoint
@@ -101,7 +103,10 @@ class R1OmniCLI(LightningCLI):
         run = RunConfig(**config.run.as_dict() if hasattr(config.run, "as_dict") else config.run)
         resumes = config.get("ckpt_path") is not None or self.subcommand != "fit"
         run_dir = Path(config.trainer.default_root_dir or ".")
-        logger = TrackingLogger(run, run_dir, continue_run=resumes)
+        # One rank alone opens the store: two that create it at once would break it.
+        logger: Logger = DummyLogger()
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
+            logger = TrackingLogger(run, run_dir, continue_run=resumes)
         # Off: Lightning would add a ModelCheckpoint of its own beside ours.
         trainer = super().instantiate_trainer(logger=logger, enable_checkpointing=False, **kwargs)
         spacing = -(-trainer.max_steps // run.max_logged_steps)

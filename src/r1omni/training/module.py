@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from r1omni.data import EmotionDataModule
 from r1omni.data.batch import Batch
@@ -18,6 +18,7 @@ from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.checkpoint import same_architecture
 from r1omni.models.generate import generate
+from r1omni.models.parallelize import gathered, own_share, parallelize, whole
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.towers import fingerprint
 from r1omni.text.prompt import encode_prompt
@@ -29,6 +30,7 @@ from r1omni.training.optimization import (
     build_optimizer,
     choose_trained,
 )
+from r1omni.training.sharded import FSDP2Strategy
 from r1omni.types import PromptInputs, R1OmniError, UsageError
 
 _CLIP_TOWERS = ("vision_tower", "audio_tower")
@@ -72,6 +74,7 @@ class EmotionModule(L.LightningModule):
         self.max_new_tokens = max_new_tokens
         self.evaluation: Evaluation | None = None
         self._frozen: str | None = None
+        self._is_sharded = False
         self._chosen = {"trainable": trainable, "lora": lora and asdict(lora)}
         choose_trained(self.model, trainable, lora)
 
@@ -89,6 +92,17 @@ class EmotionModule(L.LightningModule):
     def setup(self, stage: str) -> None:
         self.datamodule.prepare_clips(self.omni.processor, report_dir=self.run_dir)
 
+    def configure_model(self) -> None:
+        """Shard the model where the strategy asks for it; called before every stage."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, FSDP2Strategy) and not self._is_sharded:
+            self._frozen_fingerprint()  # while the weights are whole
+            self._shard(strategy)
+            self._is_sharded = True
+
+    def _shard(self, strategy: FSDP2Strategy) -> None:
+        parallelize(self.model, strategy.device_mesh, strategy.sharding)
+
     def on_fit_start(self) -> None:
         self._encode_clips()
 
@@ -103,13 +117,13 @@ class EmotionModule(L.LightningModule):
         frozen = not any(p.requires_grad for tower in towers for p in tower.parameters())
         # Whatever is being evaluated is frozen for the time being.
         if self.datamodule.loader.cache_features and (frozen or not self.trainer.training):
-            self.datamodule.encode_clips(
-                self._encode, "-".join(fingerprint(tower.state_dict()) for tower in towers)
-            )
+            weights = [{k: whole(w) for k, w in tower.state_dict().items()} for tower in towers]
+            with gathered(self.model):
+                self.datamodule.encode_clips(self._encode, "-".join(map(fingerprint, weights)))
 
     @torch.no_grad()
     def _encode(self, media: Any) -> list:
-        return self.model.encode_media(media)
+        return self.model(lambda model: model.encode_media(media))
 
     # Batches --------------------------------------------------------------------------------
 
@@ -136,11 +150,20 @@ class EmotionModule(L.LightningModule):
 
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> list[str]:
         assert self.evaluation is not None
-        embedded = self.model.embed_prompts(self.prompts(batch))
-        sampling = self.omni.sampling(self.max_new_tokens, temperature=0.0)
-        texts = self.omni.decode(generate(self.model, embedded, sampling).ids)
+        texts = self.answers(batch, self.max_new_tokens)
         self.evaluation.add(dataloader_idx, batch.samples, texts)
         return texts
+
+    @torch.no_grad()
+    def answers(self, batch: Batch, max_new_tokens: int) -> list[str]:
+        """What the model says of each sample, taking the most probable token each time."""
+        sampling = self.omni.sampling(max_new_tokens, temperature=0.0)
+        prompts = self.prompts(batch)
+        with gathered(self.model):
+            found = self.model(
+                lambda model: generate(model, model.embed_prompts(prompts), sampling)
+            )
+        return self.omni.decode(found.ids)
 
     def on_validation_epoch_start(self) -> None:
         self._start_evaluation("val")
@@ -189,8 +212,7 @@ class EmotionModule(L.LightningModule):
     def encoded_prompts(self, batch: Batch) -> PromptInputs:
         """The batch's prompts with their clips encoded, without gradient."""
         prompts = self.prompts(batch)
-        with torch.no_grad():
-            features = tuple(self.model.encode_media(prompts.media))
+        features = tuple(self._encode(prompts.media))
         return PromptInputs(prompts.token_ids, prompts.instruction_ids, features)
 
     # Numbers gone wrong ---------------------------------------------------------------------
@@ -212,13 +234,13 @@ class EmotionModule(L.LightningModule):
         if self.trainer.strategy.reduce_boolean_decision(finite, all=True):
             return
         place = f"step {self.global_step}, rank {self.global_rank}"
+        # All ranks take part in what a sharded model has to gather.
+        weights = {name: whole(weight) for name, weight in trained_state(self.model).items()}
+        batch = kept()
         if finite:
             raise R1OmniError(f"{place}: stopped with another rank, whose message says why")
-        batch = kept()
         origin = {"init_from": self.init_from, **self._chosen}
-        path = keep_batch(
-            self.run_dir, self.global_step, self.global_rank, batch, self.model, origin
-        )
+        path = keep_batch(self.run_dir, self.global_step, self.global_rank, batch, weights, origin)
         names = ", ".join(batch["sample_ids"])
         raise R1OmniError(
             f"{place}: the {what} is {float(value.detach().sum())} on {names}; nothing was "
@@ -226,17 +248,24 @@ class EmotionModule(L.LightningModule):
             "the rate or leave these clips out, and go on from the last checkpoint"
         )
 
+    def sum_over_ranks(self, value: Tensor) -> Tensor:
+        """The sum of a value over all ranks, without a gradient."""
+        gathered_values = self.all_gather(value)
+        assert isinstance(gathered_values, Tensor)
+        return gathered_values.sum()
+
     def trained_names(self) -> list[str]:
         """Parameters of the model that are trained."""
         return [name for name, p in self.model.named_parameters() if p.requires_grad]
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = trained_state(self)
-        broken = [name for name, weight in kept.items() if not bool(weight.isfinite().all())]
-        if broken:
+        broken = [k for k, w in kept.items() if not bool(own_share(w).isfinite().all())]
+        if not self.trainer.strategy.reduce_boolean_decision(not broken, all=True):
+            names = f"({broken[0]}, ...)" if broken else "on another rank"
             raise R1OmniError(
-                f"step {self.global_step}: {len(broken)} weights are not finite ({broken[0]}, "
-                "...); no checkpoint is written. Lower the rate and go on from the last one"
+                f"step {self.global_step}: {len(broken)} weights are not finite {names}; no "
+                "checkpoint is written. Lower the rate and go on from the last one"
             )
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in kept}
         checkpoint["r1omni"] = {
@@ -269,6 +298,9 @@ class EmotionModule(L.LightningModule):
         return self._frozen
 
     def frozen_copy(self) -> Any:
-        """A copy of the model that never changes; its towers are shared, not copied."""
-        shared = {id(tower): tower for tower in (getattr(self.model, n) for n in _CLIP_TOWERS)}
-        return copy.deepcopy(self.model, memo=shared).requires_grad_(False).eval()
+        """A copy of the model that never changes, for clips that are encoded already.
+
+        It has no towers for clips.
+        """
+        left_out = {id(getattr(self.model, name)): nn.Module() for name in _CLIP_TOWERS}
+        return copy.deepcopy(self.model, memo=left_out).requires_grad_(False).eval()

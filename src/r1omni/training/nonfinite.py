@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
 from r1omni.models.pipeline import R1Omni
 from r1omni.ops import GRPOLossConfig, grpo_loss
-from r1omni.training.checkpoints import adapters_of, read_plain, trained_state
+from r1omni.training.checkpoints import adapters_of, read_plain
 from r1omni.training.experience import Experience
 from r1omni.training.optimization import choose_trained
 from r1omni.types import ClipFeatures, PromptInputs
@@ -84,7 +83,12 @@ def sft_batch(
 
 
 def keep_batch(
-    run_dir: Path, step: int, rank: int, batch: Mapping[str, Any], model: OmniModel, origin: Mapping
+    run_dir: Path,
+    step: int,
+    rank: int,
+    batch: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    origin: Mapping[str, Any],
 ) -> Path:
     """Write a batch with the weights it was computed with.
 
@@ -93,7 +97,7 @@ def keep_batch(
         step: optimizer steps done.
         rank: of this process.
         batch: from `grpo_batch` or `sft_batch`.
-        model: its trained weights are kept.
+        weights: the trained weights, whole.
         origin: `init_from`, `trainable` and `lora` of the run.
 
     Returns:
@@ -101,8 +105,8 @@ def keep_batch(
     """
     path = run_dir / FOLDER / f"step_{step:06d}_rank_{rank}.pt"
     path.parent.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().cpu() for name, tensor in trained_state(model).items()}
-    torch.save({"step": step, "rank": rank, "weights": weights, **origin, **batch}, path)
+    kept = {name: tensor.detach().cpu() for name, tensor in weights.items()}
+    torch.save({"step": step, "rank": rank, "weights": kept, **origin, **batch}, path)
     return path
 
 

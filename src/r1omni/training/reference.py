@@ -11,9 +11,11 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from r1omni.models.adapters import adapters_off
 from r1omni.models.omni import OmniModel
+from r1omni.models.parallelize import free_gathered, whole
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.types import R1OmniError, UsageError
 
@@ -32,6 +34,7 @@ class Reference:
     def active(self, device: torch.device) -> Iterator[OmniModel]:
         """The model, moved to a device at the first use."""
         yield self._on(device)
+        free_gathered(self.model)
 
     def _on(self, device: torch.device) -> OmniModel:
         if self.model.device != device:
@@ -47,12 +50,14 @@ class Reference:
         own = dict(self._on(policy.device).named_parameters())
         for name, parameter in policy.named_parameters():
             if parameter.requires_grad:
-                own[name].lerp_(parameter.detach().to(own[name].dtype), share)
+                is_whole = not isinstance(own[name], DTensor)
+                latest = parameter.detach().to(own[name].dtype)
+                own[name].lerp_(whole(latest) if is_whole else latest, share)
 
     def state(self, names: Iterable[str]) -> dict[str, Tensor]:
         """The weights that differ from the start's, for a checkpoint."""
         own = dict(self.model.named_parameters())
-        return {name: own[name].detach().cpu() for name in names}
+        return {name: whole(own[name].detach()).cpu() for name in names}
 
     @torch.no_grad()
     def load(self, state: dict[str, Tensor] | None) -> None:
@@ -68,7 +73,11 @@ class Reference:
             )
         own = dict(self.model.named_parameters())
         for name, tensor in state.items():
-            own[name].copy_(tensor)
+            target: Tensor = own[name]
+            if isinstance(target, DTensor):
+                tensor = tensor.to(target.device)
+                tensor = distribute_tensor(tensor, target.device_mesh, target.placements)
+            target.copy_(tensor)
 
 
 class AdaptersOff:

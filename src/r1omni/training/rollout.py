@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from r1omni.models.generate import Sampling, generate, stream_seed
+from r1omni.models.omni import OmniModel
+from r1omni.models.packed import completion_logps
 from r1omni.models.pipeline import R1Omni
 from r1omni.ops import group_advantages, reward_metrics
 from r1omni.rewards import score
+from r1omni.training.dealing import Dealing
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.types import PromptInputs, Rollout, Sample, ScoredGroup
 
@@ -27,32 +30,30 @@ def sample_rollout(
     embedded: Sequence[Tensor],
     sampling: Sampling,
     *,
-    group_size: int,
+    members: Sequence[int],
     stream: Sequence[object],
     sample_ids: Sequence[str],
 ) -> Rollout:
-    """Sample G completions of every prompt with the current policy.
+    """Sample completions of every prompt with the current policy.
 
     Args:
         omni: model and tokenizer.
         prompts: the B prompts.
         embedded: the same prompts, embedded [P_i, D]; no gradient is recorded.
         sampling: temperature and length.
-        group_size: G.
+        members: of each group, which are sampled here; all G unless groups are dealt to ranks.
         stream: names the random streams together with each sample's id and the member's index:
             (seed, step).
         sample_ids: B names.
     """
     seeds = [
-        stream_seed(*stream, sample_id, member)
-        for sample_id in sample_ids
-        for member in range(group_size)
+        stream_seed(*stream, sample_id, member) for sample_id in sample_ids for member in members
     ]
     sampled = generate(
         omni.model,
         [row.detach() for row in embedded],
         sampling,
-        group_size=group_size,
+        group_size=len(members),
         seeds=seeds,
     )
     return Rollout(
@@ -61,16 +62,39 @@ def sample_rollout(
         mask=sampled.mask,
         logps=sampled.logps,
         texts=tuple(omni.decode(sampled.ids)),
-        group_size=group_size,
+        group_size=len(members),
         end_ids=sampling.end_ids,
     )
+
+
+@torch.no_grad()
+def rollout_logps(model: OmniModel, rollout: Rollout, config: GRPOConfig) -> Tensor:
+    """Log-probabilities under a model, float32 [N, C], as many prompts at a time as an update."""
+    size = config.micro_batch_size or len(rollout.prompts)
+    rows = size * rollout.group_size
+
+    def in_passes(model: OmniModel) -> Tensor:
+        embedded = model.embed_prompts(rollout.prompts)
+        passes = [
+            completion_logps(
+                model,
+                embedded[start : start + size],
+                rollout.completion_ids[start * rollout.group_size :][:rows],
+                rollout.mask[start * rollout.group_size :][:rows],
+                temperature=config.temperature,
+            )[0]
+            for start in range(0, len(embedded), size)
+        ]
+        return torch.cat(passes)
+
+    return model(in_passes)
 
 
 def score_rollout(
     rollout: Rollout,
     samples: Sequence[Sample],
     config: GRPOConfig,
-    of_all_ranks: Callable[[Tensor], tuple[Tensor, slice]] | None = None,
+    dealing: Dealing,
     penalty: Tensor | None = None,
 ) -> ScoredGroup:
     """Rewards of every completion and their advantages within each group.
@@ -79,8 +103,7 @@ def score_rollout(
         rollout: the completions.
         samples: B samples, one a prompt.
         config: reward functions, and how advantages are made of them.
-        of_all_ranks: rows of one rank -> those of every rank, and which of them are its own;
-            None for a single rank.
+        dealing: what other ranks have of the groups.
         penalty: float [N], taken from the rewards as one more column, or None.
     """
     rows = [s for s in samples for _ in range(rollout.group_size)]
@@ -90,13 +113,13 @@ def score_rollout(
     if penalty is not None:
         values = torch.cat([values, -penalty.cpu()[:, None]], dim=1)
         names = (*names, KL_PENALTY)
-    # Only the spread of the whole batch depends on what other ranks have.
-    everyone, own = values, slice(None)
-    if config.scale_rewards == "batch" and of_all_ranks is not None:
-        everyone, own = of_all_ranks(values)
+    group_rewards, places = dealing.whole_groups(values)
+    everyone = group_rewards
+    if config.scale_rewards == "batch":
+        everyone, places = dealing.whole_batch(values)
     advantages = group_advantages(
         everyone,
-        rollout.group_size,
+        config.group_size,
         weights=reward_weights(config, names),
         scale=config.scale_rewards,
         aggregation=config.aggregation,
@@ -105,8 +128,9 @@ def score_rollout(
     return ScoredGroup(
         rollout=rollout,
         rewards=values,
-        advantages=advantages[own].to(rollout.logps.device),
+        advantages=advantages[places].to(rollout.logps.device),
         reward_names=names,
+        group_rewards=group_rewards,
     )
 
 
@@ -133,7 +157,7 @@ def reward_weights(config: GRPOConfig, names: Sequence[str]) -> Tensor:
 def useful_prompts(group: ScoredGroup, config: GRPOConfig) -> list[int]:
     """Prompts whose completions did not all earn the same: only they have advantages."""
     weights = reward_weights(config, group.reward_names)
-    total = (group.rewards * weights).nansum(dim=1).view(-1, group.rollout.group_size)
+    total = (group.group_rewards * weights).nansum(dim=1).view(-1, config.group_size)
     return torch.nonzero(total.amax(dim=1) - total.amin(dim=1) > _ALIKE).flatten().tolist()
 
 
@@ -155,10 +179,14 @@ def rollout_metrics(group: ScoredGroup, config: GRPOConfig) -> dict[str, float]:
         "completions/min_terminated_length": finished.min(),
         "completions/max_terminated_length": finished.max(),
         **reward_metrics(
-            group.rewards, rollout.group_size, weights, config.scale_rewards, config.aggregation
+            group.group_rewards,
+            config.group_size,
+            weights,
+            config.scale_rewards,
+            config.aggregation,
         ),
     }
-    for name, column in zip(group.reward_names, group.rewards.T, strict=True):
+    for name, column in zip(group.reward_names, group.group_rewards.T, strict=True):
         given = column[~column.isnan()]
         if len(given):
             metrics[f"rewards/{name}/mean"] = given.mean()

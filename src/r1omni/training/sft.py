@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from r1omni.data.batch import Batch, collate
-from r1omni.models.generate import generate
 from r1omni.models.packed import completion_logps
+from r1omni.models.parallelize import whole
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_target
 from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import sft_batch
@@ -35,19 +35,23 @@ class SFTModule(EmotionModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         target_ids, mask = self.targets(batch)
-        prompts = self.model.embed_prompts(self.prompts(batch))
-        logps, _ = completion_logps(self.model, prompts, target_ids, mask)
-        loss = -logps.sum() / mask.sum()
+        prompts = self.prompts(batch)
+        logps, _ = self.model(
+            lambda model: completion_logps(model, model.embed_prompts(prompts), target_ids, mask)
+        )
+        # Gradients are averaged over the ranks, so the mean over tokens is taken over all of them.
+        num_tokens = self.sum_over_ranks(mask.sum()) / self.trainer.world_size
+        loss = -logps.sum() / num_tokens
         self._last = (batch, target_ids, mask)
         self.stop_unless_finite("loss", loss, self._kept)
 
-        self.log("loss", loss, prog_bar=True, batch_size=len(batch))
-        self.log("target_tokens", mask.sum().float(), batch_size=len(batch))
+        self.log("loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
+        self.log("target_tokens", num_tokens, batch_size=len(batch))
         return loss
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         trained = [p.grad for p in self.parameters() if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(trained)
+        norm = whole(torch.nn.utils.get_total_norm(trained))
         self.log("grad_norm", norm)
         self.stop_unless_finite("norm of the gradient", norm, self._kept)
 
@@ -76,14 +80,11 @@ class SFTModule(EmotionModule):
         mask = torch.arange(ids.shape[1])[None] < lengths[:, None]
         return ids.to(self.device), mask.to(self.device)
 
-    @torch.no_grad()
     def reasons(self) -> bool:
         """Whether the model answers R1-Omni's question about the first clip with `<think>`."""
         sample, media = self.datamodule.train_dataloader().dataset[0]
         batch = collate([(replace(sample, instruction=R1OMNI_INSTRUCTION), media)])
-        embedded = self.model.embed_prompts(self.prompts(batch))
-        opening = generate(self.model, embedded, self.omni.sampling(_OPENING_LENGTH, 0.0)).ids
-        return self.omni.decode(opening)[0].lstrip().startswith("<think>")
+        return self.answers(batch, _OPENING_LENGTH)[0].lstrip().startswith("<think>")
 
 
 @rank_zero_only

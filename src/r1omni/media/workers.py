@@ -1,0 +1,167 @@
+"""Work on clips in processes of their own, so that no file takes the run with it.
+
+A decoder is C code that is given files of any origin: it may crash, hang or ask for all memory.
+Every worker has its own pipe and holds one clip at a time, so the clip on which it died or hung is
+known; it is reported, and a fresh worker goes on with the next one. A pool of `concurrent.futures`
+would lose all of its work with one process, and would not know which clip did it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import multiprocessing
+import resource
+import signal
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
+
+import torch
+
+from r1omni.media.container import MediaError
+from r1omni.types import Clip, R1OmniError
+
+Work = Callable[[Clip], str | None]
+
+CLIP_LIMIT_S = 30.0
+# Eight frames of the largest accepted size need a little more than 2 GiB, libraries included.
+MEMORY_LIMIT_BYTES = 4 * 2**30
+
+
+def in_workers(
+    clips: Sequence[Clip],
+    work: Work,
+    num_workers: int,
+    limit_s: float = CLIP_LIMIT_S,
+    memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+) -> Iterator[tuple[Clip, str | None]]:
+    """Each clip with what `work` says of it, in the order in which they are done.
+
+    Args:
+        clips: what to work on.
+        work: gives None, or the reason why a clip is broken; must be importable by name.
+        num_workers: processes, at least 1.
+        limit_s: seconds that one clip may take; then its worker is killed, and the clip is broken.
+        memory_limit_bytes: memory that a worker may allocate, where the system can limit it.
+
+    Raises:
+        R1OmniError: a worker cannot be started.
+        Exception: whatever else `work` raises ends the run (a full disk, say).
+    """
+    # Not fork: the parent may hold threads and a CUDA context. A fork server imports torch once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["r1omni.media.prepare"])
+    waiting = deque(clips)
+    workers: list[_Worker] = []
+    try:
+        while waiting or workers:
+            missing = min(num_workers - len(workers), len(waiting))
+            workers += [_Worker(context, work, memory_limit_bytes) for _ in range(missing)]
+            patience_s = min(worker.deadline for worker in workers) - time.monotonic()
+            connections = [worker.connection for worker in workers]
+            answered = wait(connections, None if patience_s == math.inf else max(patience_s, 0.0))
+            for worker in list(workers):
+                if worker.connection in answered:
+                    done, alive = worker.answer()
+                elif time.monotonic() >= worker.deadline:
+                    done, alive = worker.give_up(limit_s), False
+                else:
+                    continue
+                if done is not None:
+                    yield done
+                if not alive or not waiting:
+                    workers.remove(worker)
+                    worker.end()
+                else:
+                    worker.begin(waiting.popleft(), limit_s)
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+class _Worker:
+    """A process that is given one clip after the other, seen from the parent."""
+
+    def __init__(self, context: ForkServerContext, work: Work, memory_limit_bytes: int) -> None:
+        self.connection, far_end = context.Pipe()
+        self._process = context.Process(
+            target=_serve, args=(far_end, work, memory_limit_bytes), daemon=True
+        )
+        self._process.start()
+        far_end.close()  # the process alone holds it: when it dies, the connection ends
+        self._clip: Clip | None = None  # until it has reported for work
+        self.deadline = math.inf
+
+    def begin(self, clip: Clip, limit_s: float) -> None:
+        self._clip, self.deadline = clip, time.monotonic() + limit_s
+        with contextlib.suppress(BrokenPipeError):  # of one that died; `answer` will tell
+            self.connection.send(clip)
+
+    def answer(self) -> tuple[tuple[Clip, str | None] | None, bool]:
+        """The clip that is done, if any, and whether the worker lives."""
+        try:
+            outcome = self.connection.recv()
+        except (EOFError, ConnectionResetError):
+            return self._died(), False
+        if isinstance(outcome, Exception):
+            raise outcome
+        return (None if self._clip is None else (self._clip, outcome)), True
+
+    def _died(self) -> tuple[Clip, str]:
+        self._process.join()
+        status = self._process.exitcode or 0
+        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        if self._clip is None:
+            raise R1OmniError(
+                f"a process for decoding clips ended {how} before its first clip; what it printed "
+                "says why; data.loader.decode_workers=0 does without such processes"
+            )
+        remedy = "convert the file, or leave it out"
+        if status == -signal.SIGKILL:
+            remedy = "if memory ran out, use fewer data.loader.decode_workers"
+        return self._clip, _reason(self._clip, f"the decoder's process ended {how} on it; {remedy}")
+
+    def give_up(self, limit_s: float) -> tuple[Clip, str]:
+        """The clip that has taken too long."""
+        assert self._clip is not None  # a worker without a clip has no deadline
+        return self._clip, _reason(
+            self._clip,
+            f"was not decoded within {limit_s:g} s; convert or shorten the file, or raise "
+            "data.loader.clip_limit_s",
+        )
+
+    def end(self) -> None:
+        """Stop the process, whatever it is doing."""
+        self._process.kill()
+        self._process.join()
+        self._process.close()
+        self.connection.close()
+
+
+def _reason(clip: Clip, what: str) -> str:
+    files = str(clip.path) if clip.audio_path is None else f"{clip.path} with {clip.audio_path}"
+    return str(MediaError(f"{files}: {what}"))
+
+
+def _serve(connection: Connection, work: Work, memory_limit_bytes: int) -> None:
+    """The worker: answers every clip by its outcome, or by the exception that ends the run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
+    torch.set_num_threads(1)  # the processes share the cores
+    _, highest = resource.getrlimit(resource.RLIMIT_DATA)
+    if highest != resource.RLIM_INFINITY:
+        memory_limit_bytes = min(memory_limit_bytes, highest)
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_limit_bytes, highest))
+    connection.send(None)  # ready: the clock of the first clip may start
+    while True:
+        try:
+            clip = connection.recv()
+        except EOFError:
+            return  # the parent is gone
+        try:
+            outcome: str | Exception | None = work(clip)
+        except Exception as error:  # it is raised in the parent
+            outcome = error
+        connection.send(outcome)

@@ -1,0 +1,181 @@
+"""Sharding the model over ranks by FSDP2 (`fully_shard`; FSDP is arXiv 2304.11277).
+
+Each rank keeps a share of every sharded parameter and gathers a layer's weights for as long as the
+layer computes. Layers are gathered by hooks around `OmniModel.forward`, so whatever a sharded model
+computes is handed to `model(work)`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import DTensor
+from torch.utils.checkpoint import checkpoint
+
+from r1omni.models.omni import TOWERS, OmniModel
+from r1omni.types import UsageError
+
+_DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+# Parts that a batch without pictures or without sound does not use.
+_NOT_ALWAYS_USED = ("vision_tower", "audio_tower", "text_tower", "gate", "video_projector",
+                    "audio_projector")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ShardingConfig:
+    """How a model is sharded.
+
+    Attributes:
+        param_dtype: what layers are gathered and computed in. The optimizer's weights stay as they
+            are stored.
+        reduce_dtype: what gradients are added up in over the ranks.
+        activation_checkpointing: compute each decoder layer again in the backward pass instead of
+            keeping what it computed.
+        compile_backend: compile each decoder layer by this backend of torch.compile, such as
+            "inductor"; None does not.
+        shard_frozen_towers: shard towers that are not trained; otherwise every rank has them whole.
+        shard_reference: the same for the reference of GRPO.
+
+    Raises:
+        UsageError: an unknown dtype.
+    """
+
+    param_dtype: str = "float32"
+    reduce_dtype: str = "float32"
+    activation_checkpointing: bool = False
+    compile_backend: str | None = None
+    shard_frozen_towers: bool = False
+    shard_reference: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("param_dtype", "reduce_dtype"):
+            value = getattr(self, name)
+            if value not in _DTYPES:
+                raise UsageError(
+                    f"sharding.{name}: {value!r} is unknown; use one of {', '.join(_DTYPES)}"
+                )
+
+    @property
+    def policy(self) -> MixedPrecisionPolicy:
+        """The dtypes as torch takes them."""
+        return MixedPrecisionPolicy(
+            param_dtype=_DTYPES[self.param_dtype],
+            reduce_dtype=_DTYPES[self.reduce_dtype],
+        )
+
+
+def parallelize(model: OmniModel, mesh: DeviceMesh, config: ShardingConfig) -> None:
+    """Checkpoint, compile and shard a model, in this order and in place.
+
+    Each decoder layer is a unit that is gathered at once; so is each frozen tower that is sharded,
+    and the rest: embeddings, head, projectors, gate, and towers that are trained. Afterwards
+    parameters are DTensors, and the model computes only what it is handed by `model(work)`.
+
+    Args:
+        model: with whole weights, the same on every rank.
+        mesh: one-dimensional, over all ranks.
+        config: what to do.
+    """
+    layers = list(model.language_model.layers)
+    for layer in layers:
+        if config.activation_checkpointing:
+            _checkpoint_activations(layer)
+        if config.compile_backend is not None:
+            layer.compile(backend=config.compile_backend)
+    whole: set[nn.Parameter] = set()
+    units: list[nn.Module] = layers
+    for name in TOWERS:
+        tower = model.get_submodule(name)
+        if any(p.requires_grad for p in tower.parameters()):
+            continue  # with the rest, where `_use_everything` reaches it
+        if config.shard_frozen_towers:
+            units.append(tower)
+        else:
+            whole |= set(tower.parameters())
+    model.register_forward_hook(_use_everything)  # before FSDP's own, which it shall precede
+    for unit in units:
+        fully_shard(unit, mesh=mesh, mp_policy=config.policy)
+    fully_shard(model, mesh=mesh, mp_policy=config.policy, ignored_params=whole)
+
+
+def _checkpoint_activations(layer: nn.Module) -> None:
+    forward = layer.forward
+
+    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+        if not torch.is_grad_enabled():  # keys and values of a cache are not computed twice
+            return forward(*args, **kwargs)
+        return checkpoint(partial(forward, *args, **kwargs), use_reentrant=False)
+
+    layer.forward = checkpointed  # type: ignore[method-assign]
+
+
+def _use_everything(model: OmniModel, _: Any, output: Any) -> Any:
+    """Give parameters that a batch did not use a gradient of 0.
+
+    Ranks add up the gradients that they have. Where one had pictures and another had none, they
+    would add up different things.
+    """
+    if not (isinstance(output, tuple) and output[0].requires_grad):
+        return output
+    parts = (model.get_submodule(name) for name in _NOT_ALWAYS_USED)
+    trained = [p for part in parts for p in part.parameters() if p.requires_grad]
+    if not trained:
+        return output
+    # Sums over nothing: 0, whatever stands in the weights.
+    nothing = torch.stack([p.flatten()[:0].sum().float() for p in trained]).sum()
+    return (output[0] + nothing.to(output[0].dtype), *output[1:])
+
+
+# What a sharded model is asked for -----------------------------------------------------------
+
+
+def _units(model: nn.Module) -> list[FSDPModule]:
+    return [module for module in model.modules() if isinstance(module, FSDPModule)]
+
+
+@contextmanager
+def gathered(model: nn.Module) -> Iterator[None]:
+    """All weights on every rank for the length of a block; nothing happens to a whole model.
+
+    Inside, ranks may call the model as often as they like: sampling takes as many calls as the
+    longest completion has tokens. The block itself is entered by all ranks together.
+    """
+    units = _units(model)
+    for unit in units:
+        unit.set_reshard_after_forward(False, recurse=False)
+        unit.unshard()
+    try:
+        yield
+    finally:
+        for unit in units:
+            # The outermost is needed again at once by a backward pass.
+            unit.set_reshard_after_forward(unit is not model, recurse=False)
+        free_gathered(model)
+
+
+def free_gathered(model: nn.Module) -> None:
+    """Let go of gathered weights, so that `parameters` are the rank's own shares again."""
+    for unit in _units(model):
+        unit.reshard()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The whole of a tensor that may be sharded; all ranks call this together."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def own_share(tensor: Tensor) -> Tensor:
+    """This rank's share of a tensor that may be sharded."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -1,0 +1,75 @@
+"""How the completions of a rollout are dealt to ranks: whole groups, or some members of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from r1omni.types import UsageError
+
+
+@dataclass(frozen=True)
+class Dealing:
+    """One rank's part in the groups of all ranks.
+
+    Attributes:
+        rank: of this process.
+        num_ranks: of the run.
+        group_size: G, completions of a whole group.
+        across_ranks: each rank has G / num_ranks members of every group; otherwise it has groups
+            of its own.
+        gather: a tensor of one rank to those of all ranks, [num_ranks, ...].
+
+    Raises:
+        UsageError: groups cannot be dealt evenly.
+    """
+
+    rank: int
+    num_ranks: int
+    group_size: int
+    across_ranks: bool
+    gather: Callable[[Tensor], Tensor]
+
+    def __post_init__(self) -> None:
+        if self.across_ranks and self.group_size % self.num_ranks:
+            raise UsageError(
+                f"grpo.groups_across_ranks deals groups of {self.group_size} to {self.num_ranks} "
+                "ranks; make grpo.group_size a multiple of the number of ranks"
+            )
+
+    @property
+    def members(self) -> range:
+        """Which members of each of its groups this rank samples."""
+        if not self.across_ranks:
+            return range(self.group_size)
+        count = self.group_size // self.num_ranks
+        return range(self.rank * count, (self.rank + 1) * count)
+
+    def whole_groups(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Rows [N, K] of this rank to those of the groups it has a part in, and their places.
+
+        Returns:
+            float [B * G, K], members side by side, and long [N], which of them are this rank's.
+        """
+        if not self.across_ranks:
+            return values, torch.arange(len(values))
+        everyone = self.gather(values)  # [ranks, B * members, K]
+        of_prompts = everyone.unflatten(1, (-1, len(self.members))).transpose(0, 1)
+        rows = of_prompts.reshape(-1, values.shape[1])
+        places = torch.arange(len(rows)).view(-1, self.num_ranks, len(self.members))
+        return rows, places[:, self.rank].flatten()
+
+    def whole_batch(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The same for the groups of all ranks."""
+        if self.across_ranks:
+            return self.whole_groups(values)
+        rows = self.gather(values).reshape(-1, values.shape[1])
+        start = self.rank * len(values)
+        return rows, torch.arange(start, start + len(values))
+
+    def fewest(self, count: int) -> int:
+        """The smallest of the ranks' counts."""
+        return int(self.gather(torch.tensor(count)).min())
