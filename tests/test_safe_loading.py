@@ -106,6 +106,20 @@ def test_a_training_checkpoint(
 
 
 @pytest.mark.parametrize("save", FORMS)
+@pytest.mark.parametrize("command", ["fit", "export"])
+def test_a_training_checkpoint_in_shares(
+    mark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, save: Any
+) -> None:
+    folder = tmp_path / "step_000001.ckpt"
+    folder.mkdir()
+    file = folder / "values.pt"
+    save({"state_dict": {}, "r1omni": {}, "payload": Payload(mark)}, file)
+    words = ["--out", tmp_path / "out"] if command == "export" else training(tmp_path)
+    message = refused([command, *words, "--ckpt_path", folder], file, mark, capsys)
+    assert "posix.mkdir, which was not run" in message
+
+
+@pytest.mark.parametrize("save", FORMS)
 def test_a_kept_batch(
     mark: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any, save: Any
 ) -> None:

@@ -106,13 +106,20 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     Raises:
         R1OmniError: the file is damaged, holds code, or was not written by r1omni.
     """
-    in_shares = is_sharded(file)
-    checkpoint = read_plain(file / PLAIN_VALUES if in_shares else file)
-    if in_shares:
-        checkpoint = join_shares(file, checkpoint)
-    if "r1omni" not in checkpoint:
+    values = read_values(file)
+    return join_shares(file, values) if is_sharded(file) else values
+
+
+def read_values(file: Path) -> dict[str, Any]:
+    """A training checkpoint as `read_checkpoint` gives it, but without tensors that lie in shares.
+
+    Raises:
+        R1OmniError: the file is damaged, holds code, or was not written by r1omni.
+    """
+    values = read_plain(file / PLAIN_VALUES if is_sharded(file) else file)
+    if "r1omni" not in values:
         raise R1OmniError(f"{file} was not written by r1omni; give one of its own checkpoints")
-    return checkpoint
+    return values
 
 
 def read_plain(file: Path) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from r1omni.training.callbacks import ExportModel, LogConfig, RunCheckpoint
 from r1omni.training.checkpoints import (
     CHECKPOINTS,
     newest_checkpoint,
-    read_checkpoint,
+    read_values,
     resolve_checkpoint,
 )
 from r1omni.training.logger import RunConfig, TrackingLogger
@@ -88,7 +88,7 @@ class R1OmniCLI(LightningCLI):
             )
         if config.ckpt_path is not None:
             checkpoint = resolve_checkpoint(config.ckpt_path, Path(run_dir))
-            read_checkpoint(checkpoint)  # what cannot be used is refused before clips are decoded
+            read_values(checkpoint)  # what cannot be used is refused before clips are decoded
             config.ckpt_path = str(checkpoint)
         elif self.subcommand == "fit" and newest_checkpoint(Path(run_dir)) is not None:
             raise UsageError(
