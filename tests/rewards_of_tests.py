@@ -25,3 +25,8 @@ def held(completions: list[str], labels: list[str | None], **columns: Any) -> li
         Path(os.environ["HOLD_MARK"]).touch()
         time.sleep(60)
     return length(completions, labels, **columns)
+
+
+def coarse(completions: list[str], labels: list[str | None], **columns: Any) -> list[float]:
+    """Few values, so that some groups have rewards that are all alike."""
+    return [float(len(text) % 4 == 0) for text in completions]

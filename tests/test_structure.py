@@ -185,18 +185,49 @@ def test_no_failure_is_swallowed(sources: list[tuple[Path, ast.Module]]) -> None
 
 
 def test_files_are_never_trusted_as_code(sources: list[tuple[Path, ast.Module]]) -> None:
-    assert [line for path, tree in sources for line in unsafe_calls(path, tree)] == []
+    scripts = [(path, parse(path)) for path in sorted((ROOT / "scripts").glob("*.py"))]
+    assert scripts
+    found = [line for path, tree in [*sources, *scripts] for line in unsafe_calls(path, tree)]
+    assert found == []
+
+
+# What runs code, or makes objects of any kind, from the text or the file it is given.
+_UNSAFE = {
+    "eval", "exec", "marshal.load", "marshal.loads", "shelve.open", "joblib.load", "torch.jit.load",
+    "yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.unsafe_load_all", "yaml.full_load",
+}  # fmt: skip
+_PICKLES = {"pickle", "dill", "cloudpickle"}
 
 
 def unsafe_calls(path: Path, tree: ast.Module) -> Iterator[str]:
-    """Calls that would run code from a model folder or a checkpoint."""
+    """Calls that would run code from a model folder, a checkpoint or a data file."""
+    place = f"{path.relative_to(ROOT)}"
     for node, name in calls(tree):
         keywords = {keyword.arg: keyword.value for keyword in node.keywords}
-        remote = keywords.get("trust_remote_code")
-        if remote is not None and not _is_literal(remote, False):
-            yield f"{name_of(path)}:{node.lineno}: trust_remote_code runs code of a model folder"
+        for flag in ("trust_remote_code", "allow_pickle"):
+            if flag in keywords and not _is_literal(keywords[flag], False):
+                yield f"{place}:{node.lineno}: {flag} runs code of a file"
         if name == "torch.load" and not _is_literal(keywords.get("weights_only"), True):
-            yield f"{name_of(path)}:{node.lineno}: torch.load needs weights_only=True"
+            yield f"{place}:{node.lineno}: torch.load needs weights_only=True"
+        if name in _UNSAFE:
+            yield f"{place}:{node.lineno}: {name} runs code of what it is given"
+    for line, used in pickle_uses(tree):
+        yield f"{place}:{line}: pickle's {used} runs code of a file"
+
+
+def pickle_uses(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """What is used of pickle and its likes, but for the name of its error."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "pickle":
+            used = [node.attr]
+        elif isinstance(node, ast.ImportFrom) and node.module in _PICKLES:
+            used = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Import):  # under another name it would not be found above
+            named = [alias for alias in node.names if alias.name in _PICKLES]
+            used = [a.name for a in named if a.asname or a.name != "pickle"]
+        else:
+            continue
+        yield from ((node.lineno, name) for name in used if name != "UnpicklingError")
 
 
 def _is_literal(node: ast.expr | None, value: bool) -> bool:
@@ -247,6 +278,19 @@ def test_the_walk_sees_every_form_of_import(file: str, code: str, complaint: str
         ("AutoModel.from_pretrained(path, trust_remote_code=True)", 1),
         ("AutoModel.from_pretrained(path, trust_remote_code=flag)", 1),
         ("AutoModel.from_pretrained(path, trust_remote_code=False)", 0),
+        ("np.load(path)", 0),
+        ("np.load(path, allow_pickle=True)", 1),
+        ("pickle.load(file)", 1),
+        ("pickle.Unpickler(file).load()", 1),
+        ("from pickle import loads", 1),
+        ("import pickle as p", 1),
+        ("try: f()\nexcept pickle.UnpicklingError: g()", 0),
+        ("import dill", 1),
+        ("yaml.load(text, Loader=yaml.SafeLoader)", 1),
+        ("yaml.safe_load(text)", 0),
+        ("eval(text)", 1),
+        ("model.eval()", 0),
+        ("exec(text)", 1),
     ],
 )
 def test_the_walk_sees_unsafe_calls(code: str, num_complaints: int) -> None:

@@ -22,6 +22,7 @@ from r1omni.types import UsageError
         ({"num_iterations": 0}, "num_iterations"),
         ({"steps_per_generation": 0}, "steps_per_generation"),
         ({"micro_batch_size": 0}, "micro_batch_size"),
+        ({"max_completion_logs": 0}, "max_completion_logs"),
         ({"max_grad_norm": 0.0}, "max_grad_norm"),
         ({"kl_in_reward": -1.0}, "kl_in_reward"),
         ({"max_refills": -1}, "max_refills"),
@@ -82,3 +83,14 @@ def test_importance_weights_by_hand(correction: str, wanted: list[list[float]]) 
 def test_no_importance_correction() -> None:
     ones = torch.ones(1, 1)
     assert importance_weights(ones, ones, ones.bool(), "none", 3.0) is None
+
+
+@pytest.mark.parametrize(
+    ("every", "max_steps", "interval"),
+    [(20, 250, 20), (20, 10_000, 20), (20, 10_001, 21), (1, 100_000, 200), (0, 10_000, 0)],
+)
+def test_samples_of_completions_stay_few(every: int, max_steps: int, interval: int) -> None:
+    config = GRPOConfig(log_completions_every=every)
+    assert config.completions_interval(max_steps) == interval
+    if interval:
+        assert len(range(0, max_steps, interval)) <= config.max_completion_logs

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -105,14 +107,29 @@ def _tensors(file: Path) -> Iterator[tuple[str, Tensor]]:
 
 def _unpickled(file: Path) -> dict[str, Tensor]:
     _refuse_pointer(file)
-    try:
-        # Mapped, not read: only the tensors that are used come into memory.
-        content = torch.load(file, map_location="cpu", weights_only=True, mmap=_is_zip(file))
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise _unreadable(file, error) from None
+    content = unpickle(file, "weights")
     if not isinstance(content, dict) or not all(isinstance(t, Tensor) for t in content.values()):
         raise R1OmniError(f"{file} holds other things than named tensors; give a state dict")
     return content
+
+
+def unpickle(file: Path, kind: str) -> Any:
+    """The content of a file that torch wrote, opened without running anything in it.
+
+    Args:
+        file: holds tensors and plain values.
+        kind: what the file should be, for the message.
+
+    Returns:
+        the content; its tensors are on the CPU and come into memory when they are used.
+
+    Raises:
+        R1OmniError: the file is damaged, or holds code or objects of other types.
+    """
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=_is_zip(file))
+    except Exception as error:  # bytes that are no pickle are taken for one, and raise anything
+        raise _unreadable(file, error, kind) from None
 
 
 def _is_zip(file: Path) -> bool:
@@ -128,8 +145,15 @@ def _refuse_pointer(file: Path) -> None:
             )
 
 
-def _unreadable(file: Path, error: Exception) -> R1OmniError:
+def _unreadable(file: Path, error: Exception, kind: str = "weights") -> R1OmniError:
+    if isinstance(error, pickle.UnpicklingError):  # torch's own advice is to load it all the same
+        code = re.search(r"GLOBAL (\S+)", str(error))
+        held = f"code, {code[1]}, which was not run" if code else "what is no tensor or plain value"
+        return R1OmniError(
+            f"{file} cannot be read as {kind} (it holds {held}); trust no file of this author, or "
+            "ask for safetensors"
+        )
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return R1OmniError(
-        f"{file} cannot be read as weights ({reason}); it is cut off or damaged, copy it again"
+        f"{file} cannot be read as {kind} ({reason}); it is cut off or damaged, copy it again"
     )

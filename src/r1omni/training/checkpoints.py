@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from r1omni.models.adapters import LoRAConfig
@@ -15,6 +13,7 @@ from r1omni.models.checkpoint import cast_weights, check_replaceable, same_archi
 from r1omni.models.omni import OmniModel
 from r1omni.models.pipeline import DTYPES, R1Omni
 from r1omni.models.towers import fingerprint
+from r1omni.models.weights import unpickle
 from r1omni.training.optimization import choose_trained
 from r1omni.training.shares import PLAIN_VALUES, join_shares
 from r1omni.types import R1OmniError, UsageError
@@ -107,13 +106,20 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     Raises:
         R1OmniError: the file is damaged, holds code, or was not written by r1omni.
     """
-    in_shares = is_sharded(file)
-    checkpoint = read_plain(file / PLAIN_VALUES if in_shares else file)
-    if in_shares:
-        checkpoint = join_shares(file, checkpoint)
-    if "r1omni" not in checkpoint:
+    values = read_values(file)
+    return join_shares(file, values) if is_sharded(file) else values
+
+
+def read_values(file: Path) -> dict[str, Any]:
+    """A training checkpoint as `read_checkpoint` gives it, but without tensors that lie in shares.
+
+    Raises:
+        R1OmniError: the file is damaged, holds code, or was not written by r1omni.
+    """
+    values = read_plain(file / PLAIN_VALUES if is_sharded(file) else file)
+    if "r1omni" not in values:
         raise R1OmniError(f"{file} was not written by r1omni; give one of its own checkpoints")
-    return checkpoint
+    return values
 
 
 def read_plain(file: Path) -> dict[str, Any]:
@@ -122,11 +128,7 @@ def read_plain(file: Path) -> dict[str, Any]:
     Raises:
         R1OmniError: the file is damaged, holds code, or holds something else.
     """
-    try:
-        content = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise R1OmniError(f"{file} cannot be read as a checkpoint ({reason})") from None
+    content = unpickle(file, "a checkpoint")
     if not isinstance(content, dict):
         raise R1OmniError(f"{file} was not written by r1omni; give one of its own checkpoints")
     return content

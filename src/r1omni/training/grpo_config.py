@@ -49,6 +49,8 @@ class GRPOConfig:
         seed: of the sampling; with the step, the sample and the member's index it fixes every
             completion.
         log_completions_every: rollouts between samples of completions in MLflow; 0 logs none.
+        max_completion_logs: most samples of completions in a run; in a longer run they lie further
+            apart.
 
     Raises:
         UsageError: a number out of range, an unknown name, or choices that contradict.
@@ -79,6 +81,7 @@ class GRPOConfig:
     groups_across_ranks: bool = False
     seed: int = 0
     log_completions_every: int = 20
+    max_completion_logs: int = 500
 
     @property
     def needs_reference(self) -> bool:
@@ -100,6 +103,13 @@ class GRPOConfig:
             or self.kl_in_reward != 0
         )
 
+    def completions_interval(self, max_steps: int) -> int:
+        """Rollouts between samples of completions in a run of so many optimizer steps; 0: none."""
+        if not self.log_completions_every:
+            return 0
+        # A rollout takes one optimizer step or more, so there are never more than allowed.
+        return max(self.log_completions_every, -(-max_steps // self.max_completion_logs))
+
     def __post_init__(self) -> None:
         self._check_numbers()
         self._check_names()
@@ -112,7 +122,7 @@ class GRPOConfig:
                 "or no completion can be better than its siblings"
             )
         at_least_one = ("max_new_tokens", "num_iterations", "steps_per_generation")
-        for key in (*at_least_one, "micro_batch_size"):
+        for key in (*at_least_one, "micro_batch_size", "max_completion_logs"):
             value = getattr(self, key)
             if value is not None and value < 1:
                 raise UsageError(f"grpo.{key} is {value}; it must be at least 1")

@@ -117,7 +117,7 @@ class StepLog:
         metrics["num_tokens"] = float(self.num_tokens_seen)
         module.log_dict(metrics, batch_size=len(experience))
         module.log("mean_reward", metrics["reward"], prog_bar=True, logger=False)
-        every = module.grpo.log_completions_every
+        every = module.grpo.completions_interval(module.trainer.max_steps)
         if every and module.trainer.fit_loop.total_batch_idx % every == 0:
             _log_completions(module, experience, self._step)
 

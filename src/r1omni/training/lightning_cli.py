@@ -14,7 +14,12 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from r1omni.data import EmotionDataModule
 from r1omni.training.callbacks import ExportModel, LogConfig, RunCheckpoint
-from r1omni.training.checkpoints import CHECKPOINTS, newest_checkpoint, resolve_checkpoint
+from r1omni.training.checkpoints import (
+    CHECKPOINTS,
+    newest_checkpoint,
+    read_values,
+    resolve_checkpoint,
+)
 from r1omni.training.logger import RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule
 from r1omni.training.progress import StepProgressBar
@@ -75,8 +80,16 @@ class R1OmniCLI(LightningCLI):
         run_dir = config.trainer.default_root_dir
         if run_dir is None:
             raise UsageError("trainer.default_root_dir is not set; it names the run's folder")
+        if self.subcommand == "fit" and config.trainer.max_epochs not in (None, -1):
+            # Lightning counts epochs wrong after several resumes at the end of one.
+            raise UsageError(
+                f"trainer.max_epochs is {config.trainer.max_epochs}, but a run ends by "
+                "trainer.max_steps, where its schedule does; leave max_epochs out"
+            )
         if config.ckpt_path is not None:
-            config.ckpt_path = str(resolve_checkpoint(config.ckpt_path, Path(run_dir)))
+            checkpoint = resolve_checkpoint(config.ckpt_path, Path(run_dir))
+            read_values(checkpoint)  # what cannot be used is refused before clips are decoded
+            config.ckpt_path = str(checkpoint)
         elif self.subcommand == "fit" and newest_checkpoint(Path(run_dir)) is not None:
             raise UsageError(
                 f"{Path(run_dir) / CHECKPOINTS} holds checkpoints of an earlier run; add "
@@ -96,6 +109,8 @@ class R1OmniCLI(LightningCLI):
             logger = TrackingLogger(run, run_dir, continue_run=resumes)
         # Off: Lightning would add a ModelCheckpoint of its own beside ours.
         trainer = super().instantiate_trainer(logger=logger, enable_checkpointing=False, **kwargs)
+        spacing = -(-trainer.max_steps // run.max_logged_steps)
+        trainer.log_every_n_steps = max(trainer.log_every_n_steps, spacing)  # type: ignore[attr-defined]
         bar = trainer.progress_bar_callback
         if bar is not None:
             trainer.callbacks[trainer.callbacks.index(bar)] = StepProgressBar()  # type: ignore[attr-defined]

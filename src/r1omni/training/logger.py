@@ -11,6 +11,8 @@ from lightning.pytorch.utilities import rank_zero_only
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from r1omni.types import UsageError
+
 RUN_ID_FILE = "mlflow_run_id.txt"
 
 
@@ -24,6 +26,8 @@ class RunConfig:
         tracking_uri: MLflow store.
         checkpoint_every: optimizer steps between checkpoints.
         keep_checkpoints: how many of the newest checkpoints stay on disk.
+        max_logged_steps: most steps that a run logs figures of; in a longer run than
+            `trainer.log_every_n_steps` allows for, they lie further apart.
     """
 
     experiment: str = "r1omni"
@@ -31,6 +35,13 @@ class RunConfig:
     tracking_uri: str = "sqlite:///mlflow.db"
     checkpoint_every: int = 100
     keep_checkpoints: int = 1
+    max_logged_steps: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.max_logged_steps < 1:
+            raise UsageError(
+                f"run.max_logged_steps is {self.max_logged_steps}; it must be at least 1"
+            )
 
 
 class TrackingLogger(MLFlowLogger):

@@ -1,0 +1,176 @@
+"""A run that is cut and resumed is the unbroken run, bit for bit.
+
+`cut_points_job.py` cuts three trainings at 26 places through the command line, by SIGKILL and by
+SIGTERM: between the batches of an accumulated step, inside a window of reuse, at the end of an
+epoch, before and while a checkpoint is written. Every checkpoint of the cut run is compared with
+that of the unbroken run at the same step, so a cut that changed anything is seen by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cut_points_job import RUNS
+from mlflow.tracking import MlflowClient
+from safetensors.torch import load_file
+
+TESTS = Path(__file__).parents[1]
+# What the clock decides.
+_CLOCKED = ("time/", "tokens_per_second")
+
+
+@pytest.fixture(scope="module")
+def out(mini_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of all runs: `<kind>/whole` and `<kind>/cut`."""
+    folder = tmp_path_factory.mktemp("cut_points")
+    path = os.pathsep.join(map(str, (TESTS.parent / "src", TESTS)))
+    done = subprocess.run(
+        [sys.executable, str(TESTS / "training" / "cut_points_job.py"), mini_world, folder],
+        env=dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS="1"),
+        capture_output=True, text=True, timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def checkpoints(run_dir: Path) -> dict[str, dict[str, Any]]:
+    """The checkpoints of a run by their names."""
+    files = sorted((run_dir / "checkpoints").glob("step_*.ckpt"))
+    return {file.stem: torch.load(file, weights_only=True, mmap=True) for file in files}
+
+
+def differences(one: Any, two: Any, place: str = "") -> list[str]:
+    """Where two nested values differ; tensors must be equal in every bit."""
+    if type(one) is not type(two):
+        return [f"{place}: {type(one)} and {type(two)}"]
+    if isinstance(one, torch.Tensor):
+        return [] if one.dtype == two.dtype and torch.equal(one, two) else [place]
+    if isinstance(one, dict):
+        if one.keys() != two.keys():
+            return [f"{place}: keys"]
+        return [line for key in one for line in differences(one[key], two[key], f"{place}/{key}")]
+    if isinstance(one, (list, tuple)):
+        if len(one) != len(two):
+            return [f"{place}: lengths"]
+        pairs = enumerate(zip(one, two, strict=True))
+        return [line for i, pair in pairs for line in differences(*pair, f"{place}/{i}")]
+    return [] if one == two else [f"{place}: {one} and {two}"]
+
+
+def position(checkpoint: dict[str, Any]) -> Any:
+    """Epoch and place of the sampler."""
+    [state] = checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
+    assert state.keys() == {"epoch", "offset", "seed"}
+    return state
+
+
+def run_id(run_dir: Path) -> str:
+    return (run_dir / "mlflow_run_id.txt").read_text(encoding="utf-8").strip()
+
+
+def curves(run_dir: Path) -> dict[str, dict[int, set[float]]]:
+    """The values of each metric by step; a step that was computed again may have several rows."""
+    client = MlflowClient(f"sqlite:///{run_dir.parent / 'mlflow.db'}")
+    found: dict[str, dict[int, set[float]]] = {}
+    for name in client.get_run(run_id(run_dir)).data.metrics:
+        if not name.startswith(_CLOCKED):
+            by_step = defaultdict(set)
+            for metric in client.get_metric_history(run_id(run_dir), name):
+                by_step[metric.step].add(metric.value)
+            found[name] = dict(by_step)
+    return found
+
+
+def completions(run_dir: Path) -> dict[str, str]:
+    """What every rollout wrote, by the name of its file."""
+    client = MlflowClient(f"sqlite:///{run_dir.parent / 'mlflow.db'}")
+    folder = Path(client.download_artifacts(run_id(run_dir), "completions"))
+    return {file.name: file.read_text(encoding="utf-8") for file in folder.iterdir()}
+
+
+def test_there_are_enough_cuts() -> None:
+    assert sum(len(run.cuts) for run in RUNS.values()) >= 20
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_every_cut_ended_a_process_at_its_place(out: Path, kind: str) -> None:
+    found = json.loads((out / kind / "cuts.json").read_text(encoding="utf-8"))
+    assert (found["whole"], found["last"]) == (0, 0)
+    ends = {"SIGKILL": -signal.SIGKILL, "SIGTERM": 128 + signal.SIGTERM}
+    wanted = [{"status": ends[by], "goes_on_from": step} for *_, by, step in RUNS[kind].cuts]
+    assert found["cuts"] == wanted
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_every_checkpoint_is_that_of_the_unbroken_run(out: Path, kind: str) -> None:
+    whole, cut = (checkpoints(out / kind / name) for name in ("whole", "cut"))
+    assert f"step_{RUNS[kind].steps:06d}" in cut
+    for name, found in cut.items():
+        wanted = whole[name]
+        keys = ("state_dict", "optimizer_states", "lr_schedulers", "r1omni", "global_step")
+        assert differences({k: wanted[k] for k in keys}, {k: found[k] for k in keys}) == [], name
+        assert differences(position(wanted), position(found)) == [], name
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_the_model_folder_is_that_of_the_unbroken_run(
+    out: Path, mini_world: Path, kind: str
+) -> None:
+    whole, cut = (
+        load_file(out / kind / name / "model" / "model.safetensors") for name in ("whole", "cut")
+    )
+    assert differences(whole, cut) == []
+    start = load_file(mini_world / "init" / "model.safetensors")
+    assert differences(start, cut) != []
+
+
+@pytest.mark.parametrize("kind", RUNS)
+def test_the_curve_goes_on_in_one_run(out: Path, kind: str) -> None:
+    whole, cut = (curves(out / kind / name) for name in ("whole", "cut"))
+    assert {"loss", "grad_norm", "lr-AdamW/language_model"} <= whole.keys()
+    assert len(whole["loss"]) > 2
+    assert cut == whole
+    client = MlflowClient(f"sqlite:///{out / kind / 'mlflow.db'}")
+    tags = [run.data.tags["run_dir"] for run in client.search_runs(["1"])]
+    assert tags.count(str(out / kind / "cut")) == 1
+    assert client.get_run(run_id(out / kind / "cut")).info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("kind", ["grpo", "lora"])
+def test_completions_are_those_of_the_unbroken_run(out: Path, kind: str) -> None:
+    whole, cut = (completions(out / kind / name) for name in ("whole", "cut"))
+    assert len(whole) == -(-RUNS[kind].steps // 4)  # every rollout, with all its completions
+    assert all(len(text.splitlines()) == 2 * 4 for text in whole.values())
+    assert cut == whole
+
+
+def test_the_runs_do_what_a_resume_must_carry(out: Path) -> None:
+    """Groups are replaced, the reference moves, the ratios leave 1, batches are accumulated."""
+    for kind in ("grpo", "lora"):
+        found = curves(out / kind / "whole")
+        assert any(max(values) > 0 for values in found["frac_dropped"].values())
+        assert any(max(values) > 0 for values in found["clip_ratio/region_mean"].values())
+    grpo = checkpoints(out / "grpo" / "whole")
+    references = [grpo[f"step_{step:06d}"]["r1omni"]["reference"] for step in (4, 8, 18)]
+    assert differences(references[0], references[1]) != []
+    assert differences(references[1], references[2]) != []
+    sft = checkpoints(out / "sft" / "whole")["step_000012"]
+    assert position(sft) == {"epoch": 3, "offset": 5, "seed": 0}  # 20 batches, 12 steps
+    assert position(grpo["step_000018"])["epoch"] == 2
+
+
+def test_a_difference_is_seen() -> None:
+    one = {"a": [torch.ones(2), 1.5]}
+    assert differences(one, {"a": [torch.ones(2), 1.5]}) == []
+    assert differences(one, {"a": [torch.tensor([1, 1 + 2**-23]), 1.5]}) == ["/a/0"]
+    assert differences(one, {"a": [torch.ones(2), 1.25]}) == ["/a/1: 1.5 and 1.25"]
+    assert differences(one, {"a": [torch.ones(2)]}) == ["/a: lengths"]

@@ -1,0 +1,58 @@
+"""What a run writes into the tracking store stays bounded, however long the run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from r1omni.cli import main
+from r1omni.training.logger import RunConfig
+from r1omni.types import UsageError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def arguments(mini_world: Path, out: Path, *more: object) -> list[str]:
+    words = [
+        "fit", "--config", REPOSITORY / "configs" / "mini" / "r1omni.yaml",
+        "--trainer.default_root_dir", out / "run",
+        "--trainer.enable_progress_bar", "false",
+        "--trainer.max_steps", 7, "--trainer.log_every_n_steps", 1,
+        "--model.init_args.init_from", mini_world / "init",
+        "--model.init_args.grpo.max_new_tokens", 4, "--model.init_args.grpo.group_size", 2,
+        "--data.root", mini_world / "world", "--data.loader.cache_dir", mini_world / "cache",
+        "--data.loader.batch_size", 2, "--data.loader.decode_workers", 0,
+        "--run.tracking_uri", f"sqlite:///{out / 'mlflow.db'}", *more,
+    ]  # fmt: skip
+    return [str(word) for word in words]
+
+
+def test_curves_and_completions_have_so_many_points_and_no_more(
+    mini_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where MLflow puts artifacts
+    bounds = ("--run.max_logged_steps", 4, "--model.init_args.grpo.log_completions_every", 1,
+              "--model.init_args.grpo.max_completion_logs", 3)  # fmt: skip
+    assert main(arguments(mini_world, tmp_path, *bounds)) == 0
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    run_id = (tmp_path / "run" / "mlflow_run_id.txt").read_text(encoding="utf-8").strip()
+    # Seven steps: a row every second step, a file every third rollout.
+    assert [metric.step for metric in client.get_metric_history(run_id, "loss")] == [1, 3, 5]
+    files = [Path(artifact.path).name for artifact in client.list_artifacts(run_id, "completions")]
+    assert files == [f"step_{step:06d}.jsonl" for step in (0, 3, 6)]
+
+
+def test_a_bound_is_at_least_one() -> None:
+    with pytest.raises(UsageError, match=r"run\.max_logged_steps is 0"):
+        RunConfig(max_logged_steps=0)
+
+
+def test_a_run_ends_by_steps(
+    mini_world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments(mini_world, tmp_path, "--trainer.max_epochs", 2)) == 2
+    message = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "trainer.max_epochs is 2" in message and "max_steps" in message
+    assert not (tmp_path / "run").exists()
