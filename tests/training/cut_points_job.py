@@ -69,7 +69,7 @@ class CutRun:
     cuts: tuple[tuple[str, int, int, str, int], ...]
 
 
-_START, _END = "on_train_batch_start", "on_train_batch_end"
+_START, _END, _TRAINED = "on_train_batch_start", "on_train_batch_end", "on_train_end"
 _BACKWARD, _UPDATE, _SAVE = "on_before_backward", "on_before_optimizer_step", "on_save_checkpoint"
 _KILL, _TERM = "SIGKILL", "SIGTERM"
 
@@ -138,6 +138,7 @@ RUNS = {
             (_UPDATE, 5, 1, _KILL, 4),
             (_SAVE, 8, 1, _KILL, 4),
             (_UPDATE, 9, 1, _KILL, 8),
+            (_TRAINED, 10, 1, _KILL, 10),  # before the model folder is written
         ),
     ),
 }  # fmt: skip

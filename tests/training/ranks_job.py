@@ -12,34 +12,89 @@ from typing import Any
 
 import lightning as L
 import torch
+import torch._dynamo.utils
 from lightning.pytorch.strategies import DDPStrategy
 from small_training import BASE, fit
 
+from r1omni.data.batch import Batch
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import ShardingConfig, whole
 from r1omni.ops import GRPOLossConfig
-from r1omni.training import FSDP2Strategy, GRPOConfig
+from r1omni.training import FSDP2Strategy, GRPOConfig, GRPOModule, SFTModule
+from r1omni.training.module import EmotionModule
+from r1omni.types import PromptInputs
 
 STEPS = 2
-SFT = None
-# What is trained -> its configuration.
-TRAININGS: dict[str, GRPOConfig | None] = {
-    "sft": SFT,
-    "grpo": BASE,
-    "bnpo": replace(BASE, loss=GRPOLossConfig(loss_type="bnpo")),
-    "dapo": replace(BASE, loss=GRPOLossConfig(loss_type="dapo", beta=0.0, epsilon_high=0.28)),
-    "dr_grpo": replace(
-        BASE,
-        scale_rewards="none",
-        loss=GRPOLossConfig(loss_type="dr_grpo", max_completion_length=8),
+
+
+class _EndsEarly(GRPOModule):
+    """Every third token ends a completion, so lengths differ."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.omni.end_ids = tuple(range(0, len(self.omni.tokenizer), 3))
+
+
+class _OneMedium(EmotionModule):
+    """Every second prompt has sound alone, so that of two ranks the second sees no pictures."""
+
+    def prompts(self, batch: Batch) -> PromptInputs:
+        blind = range(1, len(batch), 2) if self.trainer.world_size == 1 else range(len(batch))
+        if self.trainer.world_size == 2 and self.global_rank == 0:
+            blind = range(0)
+        samples, media = list(batch.samples), list(batch.media)
+        for index in blind:
+            samples[index] = replace(samples[index], modality="audio")
+            media[index] = replace(media[index], video=None)
+        return super().prompts(Batch(tuple(samples), tuple(media)))
+
+
+class _SFTOneMedium(_OneMedium, SFTModule):
+    pass
+
+
+class _GRPOOneMedium(_OneMedium, GRPOModule):
+    pass
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained; without `grpo`, by SFT."""
+
+    grpo: GRPOConfig | None = BASE
+    steps: int = STEPS
+    lora: LoRAConfig | None = None
+    seen: type[EmotionModule] | None = None
+
+
+TRAININGS: dict[str, Training] = {
+    "sft": Training(None),
+    "grpo": Training(),
+    "bnpo": Training(replace(BASE, loss=GRPOLossConfig(loss_type="bnpo"))),
+    "dapo": Training(
+        replace(BASE, loss=GRPOLossConfig(loss_type="dapo", beta=0.0, epsilon_high=0.28))
     ),
-    "cispo": replace(BASE, loss=GRPOLossConfig(loss_type="cispo", epsilon_high=5.0)),
-    "scaled by the batch": replace(BASE, scale_rewards="batch"),
-    "two updates in parts": replace(BASE, num_iterations=2, micro_batch_size=1),
-    "a moved reference": replace(BASE, ref_sync_steps=2, ref_mixup_alpha=0.5),
-    "adapters": BASE,
+    "dr_grpo": Training(
+        replace(
+            BASE,
+            scale_rewards="none",
+            loss=GRPOLossConfig(loss_type="dr_grpo", max_completion_length=8),
+        )
+    ),
+    "cispo": Training(replace(BASE, loss=GRPOLossConfig(loss_type="cispo", epsilon_high=5.0))),
+    "scaled by the batch": Training(replace(BASE, scale_rewards="batch")),
+    "two updates in parts": Training(
+        replace(BASE, num_iterations=2, micro_batch_size=1), 2 * STEPS
+    ),
+    "a moved reference": Training(replace(BASE, ref_sync_steps=2, ref_mixup_alpha=0.5)),
+    "adapters": Training(lora=LoRAConfig(rank=4, alpha=16)),
     # Most groups of so short completions are alike.
-    "refilled": replace(BASE, max_new_tokens=2, group_size=2, max_refills=2),
+    "refilled": Training(replace(BASE, max_new_tokens=2, group_size=2, max_refills=2)),
+    "different lengths": Training(
+        replace(BASE, loss=GRPOLossConfig(loss_type="dapo")), seen=_EndsEarly
+    ),
+    "sft on one medium": Training(None, seen=_SFTOneMedium),
+    "grpo on one medium": Training(seen=_GRPOOneMedium),
 }
 # Ranks draw other prompts than one process would, unless each has a part in all of them.
 DRAWN_BY_RANK = "refilled, ddp"
@@ -61,7 +116,10 @@ EVERYTHING = ShardingConfig(
     shard_frozen_towers=True,
     shard_reference=False,
 )
-SHARDED = ("sft", "grpo", "dapo", "two updates in parts", "a moved reference", "adapters")
+SHARDED = (
+    "sft", "grpo", "dapo", "two updates in parts", "a moved reference", "adapters",
+    "different lengths", "sft on one medium", "grpo on one medium",
+)  # fmt: skip
 CASES: dict[str, Case] = {
     **{f"{name}, ddp": Case(name) for name in TRAININGS},
     **{f"{name}, fsdp": Case(name, ShardingConfig()) for name in SHARDED},
@@ -72,14 +130,14 @@ CASES: dict[str, Case] = {
 }
 
 
-class _Losses(L.Callback):
+class _Seen(L.Callback):
     """The loss of each step, over all ranks."""
 
     def __init__(self) -> None:
-        self.values: list[float] = []
+        self.losses: list[float] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        self.values.append(float(trainer.callback_metrics["loss"]))
+        self.losses.append(float(trainer.callback_metrics["loss"]))
 
 
 def train(
@@ -91,20 +149,26 @@ def train(
     **trainer: Any,
 ) -> dict[str, Any]:
     """Losses, and the whole of every trained weight, of a training on 4 prompts a step."""
-    losses = _Losses()
-    grpo = TRAININGS[name]
+    seen, training = _Seen(), TRAININGS[name]
+    grpo = training.grpo
     module = fit(
         world,
         out,
         grpo and replace(grpo, groups_across_ranks=groups_across_ranks),
-        STEPS * (2 if "two updates" in name else 1),
+        training.steps,
         batch_size=4 // num_ranks,
-        lora=LoRAConfig(rank=4, alpha=16) if name == "adapters" else None,
-        callbacks=[losses],
+        lora=training.lora,
+        seen=training.seen,
+        callbacks=[seen],
         **trainer,
     )
+    metrics = {key: float(value) for key, value in module.trainer.callback_metrics.items()}
     weights = {n: whole(p.detach()) for n, p in module.model.named_parameters() if p.requires_grad}
-    return {"losses": torch.tensor(losses.values), "weights": weights}
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    return {
+        "losses": torch.tensor(seen.losses), "weights": weights, "metrics": metrics,
+        "compiled_graphs": graphs,
+    }  # fmt: skip
 
 
 def train_one_rank(world: Path, out: Path) -> dict[str, dict[str, Any]]:

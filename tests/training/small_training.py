@@ -14,6 +14,7 @@ from r1omni.data.datamodule import LoaderConfig
 from r1omni.models.adapters import LoRAConfig
 from r1omni.rewards import RewardSpec
 from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig, SFTModule
+from r1omni.training.module import EmotionModule
 
 SGD_LIKE = OptimizerConfig(learning_rate=1e-3, schedule="constant", warmup_share=0.0)
 # Fresh weights never answer in tags: a reward of length gives something to learn from.
@@ -33,19 +34,21 @@ def fit(
     steps: int = 1,
     batch_size: int = 4,
     ckpt_path: Path | None = None,
-    seen: type[GRPOModule] = GRPOModule,
+    seen: type[EmotionModule] | None = None,
     lora: LoRAConfig | None = None,
     **trainer: Any,
 ) -> Any:
-    """Train for some optimizer steps, by SFT where `grpo` is None.
+    """Train for some optimizer steps, by SFT where `grpo` is None; `seen` is another class for it.
 
     Returns:
         the module, its trainer attached.
     """
     torch.manual_seed(0)  # of fresh adapters; completions have seeds of their own
     settings: dict[str, Any] = {"optimizer": SGD_LIKE, "lora": lora}
-    init = str(mini_world / "init")
-    module = SFTModule(init, **settings) if grpo is None else seen(init, grpo=grpo, **settings)
+    if grpo is not None:
+        settings["grpo"] = grpo
+    kind = seen or (SFTModule if grpo is None else GRPOModule)
+    module = kind(str(mini_world / "init"), **settings)
     data = EmotionDataModule(
         root=str(mini_world / "world"),
         train=[DatasetSpec("mafw", "MAFW", sampling="first:8", options={"fold": 1})],

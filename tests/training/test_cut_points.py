@@ -1,6 +1,6 @@
 """A run that is cut and resumed is the unbroken run, bit for bit.
 
-`cut_points_job.py` cuts three trainings at 26 places through the command line, by SIGKILL and by
+`cut_points_job.py` cuts three trainings at 27 places through the command line, by SIGKILL and by
 SIGTERM: between the batches of an accumulated step, inside a window of reuse, at the end of an
 epoch, before and while a checkpoint is written. Every checkpoint of the cut run is compared with
 that of the unbroken run at the same step, so a cut that changed anything is seen by itself.

@@ -72,11 +72,24 @@ def test_weights_move_further_than_the_comparison_allows(
     assert (now - _start(mini_world, weights)).norm() > 1e-2 * now.norm()
 
 
+def test_what_the_cases_are_for_happens(results: tuple[Results, Results]) -> None:
+    one, two = results
+    metrics = one["different lengths"]["metrics"]
+    assert metrics["completions/min_length"] < metrics["completions/max_length"]
+    # Ranks log the same figures as one process, but those of time.
+    for name, value in two["different lengths, fsdp"]["metrics"].items():
+        if "time/" not in name and name not in ("tokens_per_second", "sampling_logp_difference"):
+            assert value == pytest.approx(metrics[name], abs=1e-5, rel=1e-5), name
+    assert two["sft, fsdp"]["compiled_graphs"] == 0
+    assert two["grpo, fsdp with everything"]["compiled_graphs"] > 0
+
+
 def test_the_comparison_sees_a_difference(results: tuple[Results, Results]) -> None:
     one, _ = results
     for first, second in (
         ("grpo", "dapo"), ("grpo", "scaled by the batch"), ("dapo", "dr_grpo"),
         ("grpo", "a moved reference"), ("grpo", "two updates in parts"),
+        ("sft", "sft on one medium"), ("grpo", "grpo on one medium"),
     ):  # fmt: skip
         here, there = (_flat(one[name]["weights"]) for name in (first, second))
         assert (here - there).norm() > 3e-5 * here.norm()

@@ -106,8 +106,10 @@ def sync_to_disk(path: Path) -> None:
 class ExportModel(L.Callback):
     """Writes the trained model as the folder `<run>/model`, where the next stage starts."""
 
+    # Not at the end of training: a run that was killed between its last checkpoint and this has no
+    # step left to train when it is resumed.
     @rank_zero_only
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, EmotionModule)
         run_dir = Path(trainer.default_root_dir)
         if isinstance(trainer.strategy, FSDP2Strategy):  # no rank has the model
