@@ -157,7 +157,7 @@ def test_what_cannot_be_exported(trained: Path, tmp_path: Path) -> None:
         assert not out.exists()
         return message
 
-    assert "no such file" in refused(tmp_path / "no.ckpt", status=2)
+    assert "no such checkpoint" in refused(tmp_path / "no.ckpt", status=2)
     assert "no checkpoint" in refused(tmp_path, status=2)
     data = checkpoint.read_bytes()
     (tmp_path / "half.ckpt").write_bytes(data[: len(data) // 2])

@@ -17,6 +17,7 @@ from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.datamodule import LoaderConfig
 from r1omni.models.adapters import LoRAConfig
 from r1omni.training import GRPOModule, SFTModule
+from r1omni.training.checkpoints import trained_state
 from r1omni.training.nonfinite import keep_batch, replay
 from r1omni.types import R1OmniError
 
@@ -113,7 +114,8 @@ def test_a_kept_batch_gives_the_loss_it_gave(
     assert isinstance(module, _Kept)
     module.model.load_state_dict(module.before, strict=False)
     origin = {"init_from": module.init_from, **module._chosen}
-    path = keep_batch(tmp_path, 1, 0, module._kept(module.part), module.model, origin)
+    trained = trained_state(module.model)
+    path = keep_batch(tmp_path, 1, 0, module._kept(module.part), trained, origin)
     found = replay(path)
     assert found.loss == pytest.approx(module.losses[1], abs=1e-6)
     assert not found.weights and not found.inputs and not found.samples and not found.gradients
