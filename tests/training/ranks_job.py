@@ -86,7 +86,7 @@ TRAININGS: dict[str, Training] = {
     "two updates in parts": Training(
         replace(BASE, num_iterations=2, micro_batch_size=1), 2 * STEPS
     ),
-    "a moved reference": Training(replace(BASE, ref_sync_steps=2, ref_mixup_alpha=0.5)),
+    "a moved reference": Training(replace(BASE, ref_sync_steps=1, ref_mixup_alpha=0.5)),
     "adapters": Training(lora=LoRAConfig(rank=4, alpha=16)),
     # Most groups of so short completions are alike.
     "refilled": Training(replace(BASE, max_new_tokens=2, group_size=2, max_refills=2)),

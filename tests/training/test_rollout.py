@@ -18,7 +18,12 @@ from r1omni.rewards import COLUMNS, RewardSpec
 from r1omni.text.prompt import encode_prompt
 from r1omni.training import GRPOConfig, GRPOModule
 from r1omni.training.dealing import Dealing
-from r1omni.training.rollout import rollout_metrics, sample_rollout, score_rollout
+from r1omni.training.rollout import (
+    RolloutFigures,
+    rollout_metrics,
+    sample_rollout,
+    score_rollout,
+)
 from r1omni.types import Clip, ClipMedia, PromptInputs, Rollout, Sample, ScoredGroup, UsageError
 
 G = 4
@@ -112,7 +117,7 @@ def test_metrics_by_hand() -> None:
     rewards = torch.tensor([[1.0, 0.0], [0.0, float("nan")]])
     group = ScoredGroup(rollout, rewards, torch.zeros(2), ("accuracy", "format"), rewards)
     config = GRPOConfig(group_size=2, rewards=[RewardSpec("accuracy", 2.0), RewardSpec("format")])
-    metrics = rollout_metrics(group, config)
+    metrics = rollout_metrics(RolloutFigures.of(group), group.reward_names, config)
     assert metrics["completions/mean_length"] == 2.5
     assert metrics["completions/clipped_ratio"] == 0.5
     assert metrics["completions/mean_terminated_length"] == 2

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import mean
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -16,12 +16,13 @@ from torch import Tensor
 
 from r1omni.ops import GRPOLoss
 from r1omni.training.experience import Experience
-from r1omni.training.rollout import rollout_metrics
+from r1omni.training.rollout import RolloutFigures, rollout_metrics
 from r1omni.types import Rollout
 
 if TYPE_CHECKING:
     from r1omni.training.grpo import GRPOModule
 
+T = TypeVar("T")
 # Groups whose completions are kept at a logging event.
 _NUM_SHOWN = 2
 
@@ -104,15 +105,20 @@ class StepLog:
             name: sum(update[name] for update in self._updates) / len(self._updates)
             for name in names
         }
-        metrics = of_all_ranks({
+        figures = gathered_objects(RolloutFigures.of(experience.group))
+        whole = RolloutFigures.joined(figures, module.grpo.groups_across_ranks)
+        own = {
             **means,
             **self._added,
-            **rollout_metrics(experience.group, module.grpo),
             **{f"time/{name}": seconds for name, seconds in self._seconds.items()},
             "tokens_per_second": completion_tokens / sum(self._seconds.values()),
             "num_tokens": float(self._prompt_tokens + completion_tokens),
             "sampling_logp_difference": self._drift,
-        })  # fmt: skip
+        }
+        metrics = {
+            **joined_metrics(gathered_objects(own)),
+            **rollout_metrics(whole, experience.group.reward_names, module.grpo),
+        }
         self.num_tokens_seen += int(metrics["num_tokens"])
         metrics["num_tokens"] = float(self.num_tokens_seen)
         module.log_dict(metrics, batch_size=len(experience))
@@ -122,12 +128,17 @@ class StepLog:
             _log_completions(module, experience, self._step)
 
 
-def of_all_ranks(metrics: dict[str, float]) -> dict[str, float]:
-    """The figures of a step over every rank: means, but smallest, largest and sums as named."""
+def gathered_objects(own: T) -> list[T]:
+    """What every rank has to say, in the order of the ranks."""
     if not dist.is_initialized():
-        return metrics
-    everyone: list[dict[str, float]] = [{} for _ in range(dist.get_world_size())]
-    dist.all_gather_object(everyone, metrics)
+        return [own]
+    everyone: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, own)
+    return everyone
+
+
+def joined_metrics(everyone: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The figures of a step over every rank: means, but smallest, largest and sums as named."""
     joined = {}
     for name in {name for own in everyone for name in own}:
         values = [own[name] for own in everyone if name in own]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -161,14 +162,51 @@ def useful_prompts(group: ScoredGroup, config: GRPOConfig) -> list[int]:
     return torch.nonzero(total.amax(dim=1) - total.amin(dim=1) > _ALIKE).flatten().tolist()
 
 
-def rollout_metrics(group: ScoredGroup, config: GRPOConfig) -> dict[str, float]:
-    """What a rollout looks like, under TRL's metric names."""
-    rollout = group.rollout
-    weights = reward_weights(config, group.reward_names)
-    lengths = rollout.mask.sum(dim=1).float()
-    # A completion is terminated when its last token is an end token, that is, when something
-    # else than the length limit stopped it.
-    ended = terminated(rollout)
+@dataclass(frozen=True)
+class RolloutFigures:
+    """What the metrics of a rollout are computed from.
+
+    Attributes:
+        lengths: float32 [N], tokens of each completion.
+        ended: bool [N], whether an end token closed it.
+        rewards: float32 [B * G, K], of whole groups.
+    """
+
+    lengths: Tensor
+    ended: Tensor
+    rewards: Tensor
+
+    @classmethod
+    def of(cls, group: ScoredGroup) -> RolloutFigures:
+        """Those of one rank."""
+        mask = group.rollout.mask
+        lengths = mask.sum(dim=1).float().cpu()
+        return cls(lengths, terminated(group.rollout).cpu(), group.group_rewards.cpu())
+
+    @classmethod
+    def joined(cls, figures: Sequence[RolloutFigures], groups_across_ranks: bool) -> RolloutFigures:
+        """Those of all ranks; ranks that share their groups have the same rewards."""
+        rewards = [own.rewards for own in figures]
+        return cls(
+            torch.cat([own.lengths for own in figures]),
+            torch.cat([own.ended for own in figures]),
+            rewards[0] if groups_across_ranks else torch.cat(rewards),
+        )
+
+
+def rollout_metrics(
+    figures: RolloutFigures, names: Sequence[str], config: GRPOConfig
+) -> dict[str, float]:
+    """What a rollout looks like, under TRL's metric names.
+
+    Args:
+        figures: of all completions.
+        names: K names of rewards.
+        config: group size, weights and scaling.
+    """
+    lengths, ended = figures.lengths, figures.ended
+    # Terminated is a completion whose last token is an end token, that is, one that something else
+    # than the length limit stopped.
     finished = lengths[ended] if ended.any() else torch.zeros(1)
     metrics = {
         "completions/mean_length": lengths.mean(),
@@ -179,14 +217,11 @@ def rollout_metrics(group: ScoredGroup, config: GRPOConfig) -> dict[str, float]:
         "completions/min_terminated_length": finished.min(),
         "completions/max_terminated_length": finished.max(),
         **reward_metrics(
-            group.group_rewards,
-            config.group_size,
-            weights,
-            config.scale_rewards,
-            config.aggregation,
+            figures.rewards, config.group_size, reward_weights(config, names),
+            config.scale_rewards, config.aggregation,
         ),
-    }
-    for name, column in zip(group.reward_names, group.group_rewards.T, strict=True):
+    }  # fmt: skip
+    for name, column in zip(names, figures.rewards.T, strict=True):
         given = column[~column.isnan()]
         if len(given):
             metrics[f"rewards/{name}/mean"] = given.mean()
