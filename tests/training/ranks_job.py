@@ -125,6 +125,8 @@ CASES: dict[str, Case] = {
     **{f"{name}, fsdp": Case(name, ShardingConfig()) for name in SHARDED},
     **{f"{name}, groups across ranks": Case(name, None, True) for name in SPREAD},
     "grpo, fsdp, groups across ranks": Case("grpo", ShardingConfig(), True),
+    "sft, fsdp in bfloat16": Case("sft", ShardingConfig(param_dtype="bfloat16")),
+    "grpo, fsdp in bfloat16": Case("grpo", ShardingConfig(param_dtype="bfloat16")),
     "sft, fsdp with everything": Case("sft", EVERYTHING),
     "grpo, fsdp with everything": Case("grpo", EVERYTHING),
 }

@@ -46,13 +46,23 @@ def _start(mini_world: Path, weights: dict[str, Tensor]) -> Tensor:
     return _flat({name: p.detach() for name, p in model.named_parameters() if name in weights})
 
 
-@pytest.mark.parametrize("case", sorted(CASES.keys() - {DRAWN_BY_RANK}))
+NOT_THE_SAME = {DRAWN_BY_RANK, *(name for name in CASES if "bfloat16" in name)}
+
+
+@pytest.mark.parametrize("case", sorted(CASES.keys() - NOT_THE_SAME))
 def test_two_ranks_train_like_one(results: tuple[Results, Results], case: str) -> None:
     one, two = results[0][CASES[case].training], results[1][case]
     assert (one["losses"] - two["losses"]).abs().max() < 1e-5
     assert one["weights"].keys() == two["weights"].keys()
     wanted, found = _flat(one["weights"]), _flat(two["weights"])
     assert (wanted - found).norm() < 1e-5 * wanted.norm()
+
+
+def test_layers_in_bfloat16(results: tuple[Results, Results]) -> None:
+    one, two = results[0]["sft"], results[1]["sft, fsdp in bfloat16"]
+    assert 0 < (one["losses"] - two["losses"]).abs().max() < 2e-2
+    weights = _flat(results[1]["grpo, fsdp in bfloat16"]["weights"])
+    assert weights.dtype == torch.float32 and weights.isfinite().all()
 
 
 def test_ranks_that_draw_for_themselves_take_as_many_steps(

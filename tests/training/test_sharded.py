@@ -13,10 +13,9 @@ import torch
 from safetensors.torch import load_file
 from sharded_job import CUT, STEPS, train
 
-from r1omni.models.parallelize import ShardingConfig
 from r1omni.training.checkpoints import export_checkpoint, read_checkpoint
 from r1omni.training.shares import PLAIN_VALUES
-from r1omni.types import R1OmniError, UsageError
+from r1omni.types import R1OmniError
 
 TESTS = Path(__file__).parents[1]
 
@@ -109,8 +108,3 @@ def test_there_is_no_code_in_a_folder_of_shares(runs: Path) -> None:
     suffixes = {path.suffix for path in folder.iterdir() if path.name != PLAIN_VALUES}
     assert suffixes == {".safetensors"}
     torch.load(folder / PLAIN_VALUES, weights_only=True)
-
-
-def test_a_dtype_that_does_not_exist() -> None:
-    with pytest.raises(UsageError, match=r"sharding\.param_dtype: 'bf16' is unknown"):
-        ShardingConfig(param_dtype="bf16")

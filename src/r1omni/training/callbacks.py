@@ -78,7 +78,7 @@ class RunCheckpoint(Checkpoint):
 
 
 def _unwritten(path: Path, folder: Path, error: Exception) -> str:
-    reason = str(error).splitlines()[0]
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
     if shutil.disk_usage(folder if folder.exists() else folder.parent).free < _LITTLE_SPACE:
         reason = "the disk is full"
     kept = max(folder.glob("step_*.ckpt"), default=None)

@@ -1,0 +1,123 @@
+"""Sharding on one process; `tests/training/test_ranks.py` and `test_sharded.py` have several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor
+
+from r1omni.models import OmniModel, R1Omni
+from r1omni.models.parallelize import (
+    ShardingConfig,
+    gathered,
+    own_share,
+    parallelize,
+    whole,
+)
+from r1omni.types import UsageError
+
+
+@pytest.fixture
+def mesh(tmp_path: Path) -> Iterator[DeviceMesh]:
+    dist.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'ranks'}", rank=0, world_size=1
+    )
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def model(fixtures_dir: Path) -> OmniModel:
+    folder = fixtures_dir / "humanomni_tiny" / "R1-Omni-tiny"
+    made = R1Omni.from_pretrained(folder).model
+    for tower in (made.vision_tower, made.audio_tower, made.text_tower):
+        tower.requires_grad_(False)
+    return made
+
+
+def _hidden(model: OmniModel) -> torch.Tensor:
+    return model.language_model(inputs_embeds=model.embed_tokens(torch.arange(12)[None]))[0]
+
+
+def test_frozen_towers_are_whole_unless_asked(model: OmniModel, mesh: DeviceMesh) -> None:
+    parallelize(model, mesh, ShardingConfig())
+    sharded = {n for n, p in model.named_parameters() if isinstance(p, DTensor)}
+    towers = {n for n, _ in model.named_parameters() if n.split(".")[0].endswith("_tower")}
+    assert towers and not sharded & towers
+    assert sharded == {n for n, _ in model.named_parameters()} - towers
+
+
+def test_everything_can_be_sharded(model: OmniModel, mesh: DeviceMesh) -> None:
+    parallelize(model, mesh, ShardingConfig(shard_frozen_towers=True))
+    assert all(isinstance(p, DTensor) for p in model.parameters())
+
+
+def test_weights_are_whole_within_gathered_alone(model: OmniModel, mesh: DeviceMesh) -> None:
+    weight = model.lm_head.weight.detach().clone()
+    parallelize(model, mesh, ShardingConfig())
+    assert isinstance(model.lm_head.weight, DTensor)
+    with gathered(model):
+        assert not isinstance(model.lm_head.weight, DTensor)
+        assert torch.equal(model.lm_head.weight, weight)
+    assert isinstance(model.lm_head.weight, DTensor)
+    assert torch.equal(whole(model.lm_head.weight), weight)
+    assert torch.equal(own_share(model.lm_head.weight), weight)  # there is one rank
+
+
+def test_layers_compute_again_in_the_backward_pass(model: OmniModel, mesh: DeviceMesh) -> None:
+    calls: list[int] = []
+    norm = model.language_model.layers[0].input_layernorm
+    norm.register_forward_hook(lambda *_: calls.append(1))
+    wanted = _hidden(model)
+    wanted.sum().backward()
+    kept = norm.weight.grad
+    assert len(calls) == 1 and kept is not None
+    norm.weight.grad = None
+    parallelize(model, mesh, ShardingConfig(activation_checkpointing=True))
+    found = model(_hidden)
+    assert torch.equal(found, wanted) and len(calls) == 2
+    found.sum().backward()
+    assert len(calls) == 3  # once more
+    assert norm.weight.grad is not None
+    torch.testing.assert_close(whole(norm.weight.grad), kept)
+    with torch.no_grad():
+        model(_hidden)
+    assert len(calls) == 4
+
+
+def test_what_a_batch_does_not_use_has_a_gradient_of_zero(
+    model: OmniModel, mesh: DeviceMesh
+) -> None:
+    parallelize(model, mesh, ShardingConfig())
+    output = model(lambda m: (_hidden(m), None))
+    output[0].sum().backward()
+    unused = [*model.video_projector.parameters(), *model.audio_projector.parameters()]
+    assert unused
+    for parameter in unused:
+        assert parameter.grad is not None and not whole(parameter.grad).any()
+
+
+def test_layers_compute_in_bfloat16_and_keep_float32(model: OmniModel, mesh: DeviceMesh) -> None:
+    parallelize(model, mesh, ShardingConfig(param_dtype="bfloat16"))
+    found = model(_hidden)
+    assert found.dtype == torch.bfloat16
+    found.float().sum().backward()
+    layer = model.language_model.layers[0].mlp.gate_proj.weight
+    assert layer.dtype == torch.float32 and layer.grad.dtype == torch.float32
+
+
+def test_a_whole_model_computes_as_ever(model: OmniModel) -> None:
+    with gathered(model):
+        assert torch.equal(model(_hidden), _hidden(model))
+    plain = torch.ones(2)
+    assert whole(plain) is plain and own_share(plain) is plain
+
+
+def test_dtypes_that_do_not_exist() -> None:
+    with pytest.raises(UsageError, match=r"sharding\.reduce_dtype: 'half' is unknown"):
+        ShardingConfig(reduce_dtype="half")
