@@ -146,17 +146,17 @@ class Trial:
             raise SystemExit(f"`r1omni {words[0]}` failed; see {self.out / 'log.txt'}")
         return time.monotonic() - started
 
-    def attempt(self, seconds: float, signum: int, tally: Tally) -> bool:
+    def attempt(self, seconds: float, signum: int, while_writing: bool, tally: Tally) -> bool:
         """Start or resume the broken run and signal it after a while; whether it ended before."""
         process = self.start(*self.fit(self.broken))
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline or (while_writing and not self.writes()):
             done, status = os.waitpid(process, os.WNOHANG)
             if done:
                 if status:
                     raise SystemExit(f"a resumed run failed; see {self.out / 'log.txt'}")
                 return True
-            time.sleep(0.001)
+            time.sleep(0.0005)
         os.kill(process, signum)
         signalled = time.monotonic()
         status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
@@ -169,6 +169,10 @@ class Trial:
             taken = round(time.monotonic() - signalled, 2)
             tally.slowest_exit_s = max(tally.slowest_exit_s, taken)
         return False
+
+    def writes(self) -> bool:
+        """Whether a checkpoint is half-written."""
+        return any(self.broken.glob("checkpoints/*.partial"))
 
     def readable(self) -> bool:
         """Whether the newest checkpoint can be opened, if there is one."""
@@ -195,14 +199,14 @@ def run_trial(trial: Trial, kills: int, seed: int) -> Tally:
         while tally.kills < kills or trial.broken.exists():
             patience = chance.uniform(0.3, longest) if tally.kills < kills else 3600.0
             signum = signal.SIGTERM if tally.kills % 4 == 3 else signal.SIGKILL
-            if trial.attempt(patience, signum, tally):
+            if trial.attempt(patience, signum, tally.kills % 4 == 1, tally):
                 found = load_file(trial.broken / "model" / "model.safetensors")
                 equal = all(torch.equal(found[name], wanted[name]) for name in wanted)
                 tally.finished += 1
                 tally.different += found.keys() != wanted.keys() or not equal
                 shutil.rmtree(trial.broken)
                 continue
-            tally.kills_while_writing += any(trial.broken.glob("checkpoints/*.partial"))
+            tally.kills_while_writing += trial.writes()
             tally.unreadable += not trial.readable()
             bar.update()
     return tally

@@ -55,8 +55,10 @@ def test_shipped_configs_parse_and_build(
     assert [spec.name for spec in cli.datamodule.specs["test"]] == sets
 
 
-# tests/training/test_lora.py trains with the overlay that is no preset.
-OVERLAYS = sorted({path.stem for path in (CONFIGS / "overlay").glob("*.yaml")} - {"lora"})
+# tests/training/test_lora.py and test_launch.py train with the overlays that are no presets.
+OVERLAYS = sorted(
+    {path.stem for path in (CONFIGS / "overlay").glob("*.yaml")} - {"lora", "ddp", "fsdp"}
+)
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

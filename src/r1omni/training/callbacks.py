@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import SaveConfigCallback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from r1omni.models.checkpoint import save_model
@@ -22,6 +24,20 @@ from r1omni.types import R1OmniError
 MODEL = "model"
 # Bytes; with less, a failed write needs no other explanation.
 _LITTLE_SPACE = 2**20
+
+
+class DirectIO(TorchCheckpointIO):
+    """Writes a checkpoint where it shall be.
+
+    Lightning's own first makes a copy of it in memory and another among the system's temporary
+    files, which a process that is killed leaves behind.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(checkpoint, path)
 
 
 class RunCheckpoint(Checkpoint):

@@ -13,9 +13,10 @@ from lightning.pytorch.loggers.logger import DummyLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
 
 from r1omni.data import EmotionDataModule
-from r1omni.training.callbacks import ExportModel, LogConfig, RunCheckpoint
+from r1omni.training.callbacks import DirectIO, ExportModel, LogConfig, RunCheckpoint
 from r1omni.training.checkpoints import (
     CHECKPOINTS,
+    is_sharded,
     newest_checkpoint,
     read_values,
     resolve_checkpoint,
@@ -23,6 +24,7 @@ from r1omni.training.checkpoints import (
 from r1omni.training.logger import RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule
 from r1omni.training.progress import StepProgressBar
+from r1omni.training.sharded import FSDP2Strategy
 from r1omni.training.termination import Termination
 from r1omni.types import UsageError
 
@@ -89,6 +91,13 @@ class R1OmniCLI(LightningCLI):
         if config.ckpt_path is not None:
             checkpoint = resolve_checkpoint(config.ckpt_path, Path(run_dir))
             read_values(checkpoint)  # what cannot be used is refused before clips are decoded
+            if is_sharded(checkpoint) and FSDP2Strategy.__name__ not in str(
+                config.trainer.strategy
+            ):
+                raise UsageError(
+                    f"{checkpoint} is in shares; add --config configs/overlay/fsdp.yaml to go on "
+                    "with it, or make a model folder of it by `export`"
+                )
             config.ckpt_path = str(checkpoint)
         elif self.subcommand == "fit" and newest_checkpoint(Path(run_dir)) is not None:
             raise UsageError(
@@ -109,6 +118,7 @@ class R1OmniCLI(LightningCLI):
             logger = TrackingLogger(run, run_dir, continue_run=resumes)
         # Off: Lightning would add a ModelCheckpoint of its own beside ours.
         trainer = super().instantiate_trainer(logger=logger, enable_checkpointing=False, **kwargs)
+        trainer.strategy.checkpoint_io = DirectIO()
         spacing = -(-trainer.max_steps // run.max_logged_steps)
         trainer.log_every_n_steps = max(trainer.log_every_n_steps, spacing)  # type: ignore[attr-defined]
         bar = trainer.progress_bar_callback
