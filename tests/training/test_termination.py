@@ -118,3 +118,31 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) 
     assert "\n" not in message
     assert "No space left" in message and "step_000005.ckpt is whole" in message
     assert [path.name for path in folder.iterdir()] == ["step_000005.ckpt"]
+
+
+class _Shares:
+    """Stands for a trainer whose ranks write shares."""
+
+    global_step, is_global_zero = 7, True
+
+    def __init__(self, folder: Path) -> None:
+        self.default_root_dir = str(folder)
+        self.times = 0
+
+    def save_checkpoint(self, path: Path, weights_only: bool) -> None:
+        self.times += 1
+        path.mkdir(parents=True)
+        (path / "values.pt").write_text(str(self.times))
+
+
+def test_a_folder_of_shares_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    trainer: Any = _Shares(tmp_path)
+    folder = tmp_path / "checkpoints"
+    half = folder / "step_000007.partial"
+    half.mkdir(parents=True)
+    (half / "half of it").touch()  # of a run that was killed
+    for times in ("1", "2"):  # the second in place of the first
+        RunCheckpoint(every=1, keep=1).save_newer(trainer)
+        [written] = folder.iterdir()
+        assert written.name == "step_000007.ckpt"
+        assert [(f.name, f.read_text()) for f in written.iterdir()] == [("values.pt", times)]

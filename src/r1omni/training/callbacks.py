@@ -82,6 +82,8 @@ class RunCheckpoint(Checkpoint):
             if trainer.is_global_zero:
                 for written in (*partial.glob("*"), partial):  # a folder, where it is in shares
                     sync_to_disk(written)
+                if path.is_dir():  # a file would be replaced; a folder has to make room
+                    remove(path)
                 os.replace(partial, path)
                 sync_to_disk(folder)
         except (OSError, RuntimeError) as error:  # torch has no type of its own for a full disk
