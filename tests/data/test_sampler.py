@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader
+from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader, dealt
 
 
 def lengths_of(count: int) -> list[int]:
@@ -193,3 +193,12 @@ def test_every_rank_resumes_its_own_share() -> None:
         whole = sampler_of(40, 3, num_replicas=2, rank=rank)
         assert head + list(second) == whole.batches(0)
         assert list(second) == whole.batches(1)
+
+
+@pytest.mark.parametrize(("count", "num_ranks"), [(0, 2), (1, 3), (6, 2), (7, 3), (5, 1)])
+def test_ranks_evaluate_as_many_samples_and_all_of_them(count: int, num_ranks: int) -> None:
+    dealt_out = [dealt(count, rank, num_ranks) for rank in range(num_ranks)]
+    assert {len(indices) for indices in dealt_out} == {-(-count // num_ranks)}
+    in_turn = [index for indices in zip(*dealt_out, strict=True) for index in indices]
+    assert in_turn[:count] == list(range(count))
+    assert all(index == count - 1 for index in in_turn[count:])

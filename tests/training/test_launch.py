@@ -16,10 +16,12 @@ from r1omni.cli import main
 REPOSITORY = Path(__file__).parents[2]
 
 
-def _launch(mini_world: Path, run_dir: Path, *words: object) -> subprocess.CompletedProcess[str]:
-    command = [
-        "scripts/launch_torchrun.sh", "fit", "--config", "configs/mini/r1omni.yaml", *words,
-        "--trainer.accelerator", "cpu", "--trainer.devices", 2,
+def _launch(
+    mini_world: Path, run_dir: Path, *words: object, command: str = "fit", processes: int = 2
+) -> subprocess.CompletedProcess[str]:
+    line = [
+        "scripts/launch_torchrun.sh", command, "--config", "configs/mini/r1omni.yaml", *words,
+        "--trainer.accelerator", "cpu", "--trainer.devices", processes,
         "--trainer.default_root_dir", run_dir, "--trainer.log_every_n_steps", 1,
         "--trainer.enable_progress_bar", "false",
         "--model.init_args.init_from", mini_world / "init",
@@ -31,13 +33,13 @@ def _launch(mini_world: Path, run_dir: Path, *words: object) -> subprocess.Compl
     ]  # fmt: skip
     environment = {
         **os.environ,
-        "PROCESSES": "2",
+        "PROCESSES": str(processes),
         "OMP_NUM_THREADS": "1",
         "R1OMNI_VENV": str(Path(sys.executable).parents[1]),
         "PYTHONPATH": str(REPOSITORY / "src"),
     }
     return subprocess.run(
-        list(map(str, command)), cwd=REPOSITORY, env=environment,
+        list(map(str, line)), cwd=REPOSITORY, env=environment,
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
@@ -65,6 +67,28 @@ def test_a_sharded_run_goes_on_without_sharding(mini_world: Path, tmp_path: Path
     [run] = client.search_runs([e.experiment_id for e in client.search_experiments()])
     steps = [metric.step for metric in client.get_metric_history(run.info.run_id, "reward")]
     assert len(steps) == len(set(steps)) == 4
+
+
+def test_two_ranks_answer_like_one(mini_world: Path, tmp_path: Path) -> None:
+    found = {}
+    for processes, overlay in ((1, "ddp"), (2, "ddp"), (2, "fsdp")):
+        run_dir = tmp_path / f"{overlay}_{processes}"
+        dtype = "--trainer.strategy.init_args.sharding.param_dtype"
+        done = _launch(
+            mini_world, run_dir, "--config", f"configs/overlay/{overlay}.yaml",
+            *((dtype, "float32") if overlay == "fsdp" else ()),
+            "--data.conditions", "[full]", "--data.loader.eval_batch_size", 2,
+            "--model.init_args.max_new_tokens", 4,
+            command="test", processes=processes,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        files = sorted((run_dir / "test").rglob("*.json*"))
+        found[overlay, processes] = {str(f.relative_to(run_dir)): f.read_text() for f in files}
+    one = found["ddp", 1]
+    assert len(one) == 4
+    # One of the sets has to leave a remainder.
+    assert any(len(text.splitlines()) % 2 for name, text in one.items() if "predictions" in name)
+    assert found["ddp", 2] == found["fsdp", 2] == one
 
 
 def test_shares_need_the_overlay(

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from r1omni.data.batch import CONDITIONS, Batch, ClipDataset, collate
 from r1omni.data.clip_cache import ClipCache
 from r1omni.data.registry import DatasetSpec, label_set_name, load_dataset
-from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader
+from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader, dealt
 from r1omni.media.packing import unpack_media
 from r1omni.media.prepare import prepare_media
 from r1omni.media.processor import MediaProcessor
@@ -55,7 +55,7 @@ class LoaderConfig:
 
     Attributes:
         batch_size: prompts in a training batch, on each rank.
-        eval_batch_size: prompts in an evaluation batch.
+        eval_batch_size: prompts in an evaluation batch, on each rank.
         num_workers: processes that read the cache during training; 0 reads in the main process.
         decode_workers: processes that decode clips before training; 0 decodes in the main one,
             which a clip that crashes or hangs the decoder then takes along.
@@ -291,6 +291,7 @@ class EmotionDataModule(L.LightningDataModule):
         return [
             DataLoader(
                 self._dataset(samples, condition),
+                sampler=dealt(len(samples), *self._rank()),
                 batch_size=self.loader.eval_batch_size,
                 collate_fn=collate,
                 num_workers=self.loader.num_workers,

@@ -131,3 +131,12 @@ class ResumableLoader(DataLoader[Any]):
             )
         self._position.epoch = state["epoch"]
         self._position.offset = state["offset"]
+
+
+def dealt(count: int, rank: int, num_ranks: int) -> list[int]:
+    """Indices that a rank evaluates: every `num_ranks`-th of `count`.
+
+    All ranks have as many, since they compute each batch together: where `count` does not go round,
+    the last ranks do the last sample once more.
+    """
+    return [min(index + rank, count - 1) for index in range(0, count, num_ranks)]

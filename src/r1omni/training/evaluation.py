@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from r1omni.metrics.recognition import (
     read_prediction,
 )
 from r1omni.text.emotions import LABEL_SETS
+from r1omni.training.ranks import gathered_objects
 from r1omni.types import Clip, Sample
 
 
-@dataclass
-class _Collected:
-    samples: list[Sample] = field(default_factory=list)
-    texts: list[str] = field(default_factory=list)
-    predictions: list[Prediction] = field(default_factory=list)
+@dataclass(frozen=True)
+class _Answer:
+    sample: Sample
+    text: str
+    prediction: Prediction
 
 
 class Evaluation:
@@ -35,17 +37,32 @@ class Evaluation:
 
     def __init__(self, sets: Sequence[EvaluationSet]) -> None:
         self.sets = tuple(sets)
-        self._collected = [_Collected() for _ in self.sets]
+        self._answers: list[list[_Answer]] = [[] for _ in self.sets]
         self._results: dict[str, dict[str, RecognitionResult]] | None = None
 
     def add(self, index: int, samples: Sequence[Sample], texts: Sequence[str]) -> None:
         """Completions of a batch of the `index`-th set."""
         self._results = None
         label_set = LABEL_SETS[self.sets[index].label_set]
-        collected = self._collected[index]
-        collected.samples += samples
-        collected.texts += texts
-        collected.predictions += [read_prediction(text, label_set) for text in texts]
+        self._answers[index] += [
+            _Answer(sample, text, read_prediction(text, label_set))
+            for sample, text in zip(samples, texts, strict=True)
+        ]
+
+    def gather(self, sizes: Sequence[int]) -> None:
+        """Bring together what the ranks were answered; all of them call this.
+
+        Samples are dealt to the ranks in turn, and the last one more than once where they do not go
+        round (`data.sampler.dealt`).
+
+        Args:
+            sizes: samples of each set.
+        """
+        self._results = None
+        ranks = gathered_objects(self._answers)
+        for index, size in enumerate(sizes):
+            in_turn = zip(*(answers[index] for answers in ranks), strict=True)
+            self._answers[index] = list(chain.from_iterable(in_turn))[:size]
 
     def results(self) -> dict[str, dict[str, RecognitionResult]]:
         """Results by set name, then by condition; sets without labelled samples are left out."""
@@ -55,18 +72,17 @@ class Evaluation:
 
     def _evaluate(self) -> dict[str, dict[str, RecognitionResult]]:
         results: dict[str, dict[str, RecognitionResult]] = {}
-        for entry, collected in zip(self.sets, self._collected, strict=True):
-            labelled = [i for i, s in enumerate(collected.samples) if s.label is not None]
+        for entry, answers in zip(self.sets, self._answers, strict=True):
+            labelled = [a for a in answers if a.sample.label is not None]
             if not labelled:
                 continue
-            chosen = [collected.predictions[i] for i in labelled]
-            groups = [collected.samples[i].group for i in labelled]
+            groups = [a.sample.group for a in labelled]
             results.setdefault(entry.name, {})[entry.condition] = evaluate_recognition(
-                predictions=[p.label for p in chosen],
-                references=[str(collected.samples[i].label) for i in labelled],
+                predictions=[a.prediction.label for a in labelled],
+                references=[str(a.sample.label) for a in labelled],
                 labels=LABEL_SETS[entry.label_set].labels,
-                format_ok=[p.format_ok for p in chosen],
-                answered=[p.answered for p in chosen],
+                format_ok=[a.prediction.format_ok for a in labelled],
+                answered=[a.prediction.answered for a in labelled],
                 groups=[str(g) for g in groups] if all(groups) else None,
             )
         return results
@@ -85,21 +101,18 @@ class Evaluation:
 
     def records(self, index: int) -> list[dict[str, Any]]:
         """One plain dictionary a sample of the `index`-th set."""
-        collected = self._collected[index]
         return [
             {
-                "sample_id": sample.sample_id,
-                "path": str(sample.clip.path),
-                "label": sample.label,
-                "prediction": prediction.label,
-                "format_ok": prediction.format_ok,
-                "reasoning": prediction.reasoning,
-                "text": text,
-                "group": sample.group,
+                "sample_id": answer.sample.sample_id,
+                "path": str(answer.sample.clip.path),
+                "label": answer.sample.label,
+                "prediction": answer.prediction.label,
+                "format_ok": answer.prediction.format_ok,
+                "reasoning": answer.prediction.reasoning,
+                "text": answer.text,
+                "group": answer.sample.group,
             }
-            for sample, text, prediction in zip(
-                collected.samples, collected.texts, collected.predictions, strict=True
-            )
+            for answer in self._answers[index]
         ]
 
     def write(self, folder: Path, broken: Mapping[Clip, str]) -> None:

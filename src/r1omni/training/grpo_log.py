@@ -8,21 +8,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from statistics import mean
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from r1omni.ops import GRPOLoss
 from r1omni.training.experience import Experience
+from r1omni.training.ranks import gathered_objects
 from r1omni.training.rollout import RolloutFigures, rollout_metrics
 from r1omni.types import Rollout
 
 if TYPE_CHECKING:
     from r1omni.training.grpo import GRPOModule
 
-T = TypeVar("T")
 # Groups whose completions are kept at a logging event.
 _NUM_SHOWN = 2
 
@@ -126,15 +125,6 @@ class StepLog:
         every = module.grpo.completions_interval(module.trainer.max_steps)
         if every and module.trainer.fit_loop.total_batch_idx % every == 0:
             _log_completions(module, experience, self._step)
-
-
-def gathered_objects(own: T) -> list[T]:
-    """What every rank has to say, in the order of the ranks."""
-    if not dist.is_initialized():
-        return [own]
-    everyone: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(everyone, own)
-    return everyone
 
 
 def joined_metrics(everyone: Sequence[dict[str, float]]) -> dict[str, float]:

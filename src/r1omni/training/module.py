@@ -154,6 +154,16 @@ class EmotionModule(L.LightningModule):
         self.evaluation.add(dataloader_idx, batch.samples, texts)
         return texts
 
+    def _end_evaluation(self, loaders: Any) -> Evaluation:
+        """The evaluation of all ranks."""
+        assert self.evaluation is not None
+        self.evaluation.gather([len(loader.dataset) for loader in loaders])
+        return self.evaluation
+
+    def _write(self, evaluation: Evaluation, folder: str) -> None:
+        if self.trainer.is_global_zero:
+            evaluation.write(self.run_dir / folder, self.datamodule.broken)
+
     @torch.no_grad()
     def answers(self, batch: Batch, max_new_tokens: int) -> list[str]:
         """What the model says of each sample, taking the most probable token each time."""
@@ -172,8 +182,8 @@ class EmotionModule(L.LightningModule):
         self._evaluate(batch, dataloader_idx)
 
     def on_validation_epoch_end(self) -> None:
-        assert self.evaluation is not None
-        self.log_dict(self.evaluation.metrics("val"), rank_zero_only=True)
+        evaluation = self._end_evaluation(self.trainer.val_dataloaders)
+        self.log_dict(evaluation.metrics("val"), rank_zero_only=True)
 
     def on_test_epoch_start(self) -> None:
         self._start_evaluation("test")
@@ -182,9 +192,9 @@ class EmotionModule(L.LightningModule):
         self._evaluate(batch, dataloader_idx)
 
     def on_test_epoch_end(self) -> None:
-        assert self.evaluation is not None
-        self.evaluation.write(self.run_dir / "test", self.datamodule.broken)
-        self.log_dict(self.evaluation.metrics("test"), rank_zero_only=True)
+        evaluation = self._end_evaluation(self.trainer.test_dataloaders)
+        self._write(evaluation, "test")
+        self.log_dict(evaluation.metrics("test"), rank_zero_only=True)
 
     def on_predict_epoch_start(self) -> None:
         self._start_evaluation("predict")
@@ -193,8 +203,7 @@ class EmotionModule(L.LightningModule):
         return self._evaluate(batch, dataloader_idx)
 
     def on_predict_epoch_end(self) -> None:
-        assert self.evaluation is not None
-        self.evaluation.write(self.run_dir / "predict", self.datamodule.broken)
+        self._write(self._end_evaluation(self.trainer.predict_dataloaders), "predict")
 
     # Optimizer and checkpoints --------------------------------------------------------------
 
