@@ -63,12 +63,14 @@ class Training:
 
     grpo: GRPOConfig | None = BASE
     steps: int = STEPS
+    accumulate: int = 1
     lora: LoRAConfig | None = None
     seen: type[EmotionModule] | None = None
 
 
 TRAININGS: dict[str, Training] = {
     "sft": Training(None),
+    "sft, accumulated": Training(None, accumulate=2),
     "grpo": Training(),
     "bnpo": Training(replace(BASE, loss=GRPOLossConfig(loss_type="bnpo"))),
     "dapo": Training(
@@ -117,8 +119,8 @@ EVERYTHING = ShardingConfig(
     shard_reference=False,
 )
 SHARDED = (
-    "sft", "grpo", "dapo", "two updates in parts", "a moved reference", "adapters",
-    "different lengths", "sft on one medium", "grpo on one medium",
+    "sft", "sft, accumulated", "grpo", "dapo", "two updates in parts", "a moved reference",
+    "adapters", "different lengths", "sft on one medium", "grpo on one medium",
 )  # fmt: skip
 CASES: dict[str, Case] = {
     **{f"{name}, ddp": Case(name) for name in TRAININGS},
@@ -162,6 +164,7 @@ def train(
         lora=training.lora,
         seen=training.seen,
         callbacks=[seen],
+        accumulate_grad_batches=training.accumulate,
         **trainer,
     )
     metrics = {key: float(value) for key, value in module.trainer.callback_metrics.items()}

@@ -25,10 +25,16 @@ _OPENING_LENGTH = 8
 
 
 class SFTModule(EmotionModule):
-    """Cold start, label baseline and base training: all are this loss on other data."""
+    """Cold start, label baseline and base training: all are this loss on other data.
+
+    The loss of an optimizer step is the mean over all its target tokens, however they are divided
+    into ranks and accumulated batches.
+    """
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
+        # Target tokens of each batch since the last optimizer step, a rank's on average.
+        self._accumulated: list[float] = []
         samples = [s for samples in self.datamodule.samples["train"] for s in samples]
         if not any("<think>" in (s.target or "") for s in samples) and self.reasons():
             _warn_of_unlearning(self.init_from)
@@ -47,10 +53,25 @@ class SFTModule(EmotionModule):
 
         self.log("loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
         self.log("target_tokens", num_tokens, batch_size=len(batch))
-        return loss
+        # Of how many tokens the step will be is known at its end, so batches are weighted against
+        # its first one for now.
+        self._accumulated.append(float(num_tokens))
+        return loss * (self._accumulated[-1] / self._accumulated[0])
+
+    def _mean_over_the_step(self, gradients: list[Tensor]) -> None:
+        """Make the mean over a step's tokens of what is a sum over batches, in place."""
+        # The trainer has divided by the batches that a step should have; the last step of an epoch
+        # may have fewer.
+        batches = self.trainer.accumulate_grad_batches
+        share = batches * self._accumulated[0] / sum(self._accumulated)
+        self._accumulated.clear()
+        if share != 1.0:
+            for gradient in gradients:
+                gradient.mul_(share)
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         trained = [p.grad for p in self.parameters() if p.grad is not None]
+        self._mean_over_the_step(trained)
         norm = whole(torch.nn.utils.get_total_norm(trained))
         self.log("grad_norm", norm)
         self.stop_unless_finite("norm of the gradient", norm, self._kept)
