@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+from compared import differences, position
 from cut_points_job import RUNS
 from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
@@ -46,31 +47,6 @@ def checkpoints(run_dir: Path) -> dict[str, dict[str, Any]]:
     """The checkpoints of a run by their names."""
     files = sorted((run_dir / "checkpoints").glob("step_*.ckpt"))
     return {file.stem: torch.load(file, weights_only=True, mmap=True) for file in files}
-
-
-def differences(one: Any, two: Any, place: str = "") -> list[str]:
-    """Where two nested values differ; tensors must be equal in every bit."""
-    if type(one) is not type(two):
-        return [f"{place}: {type(one)} and {type(two)}"]
-    if isinstance(one, torch.Tensor):
-        return [] if one.dtype == two.dtype and torch.equal(one, two) else [place]
-    if isinstance(one, dict):
-        if one.keys() != two.keys():
-            return [f"{place}: keys"]
-        return [line for key in one for line in differences(one[key], two[key], f"{place}/{key}")]
-    if isinstance(one, (list, tuple)):
-        if len(one) != len(two):
-            return [f"{place}: lengths"]
-        pairs = enumerate(zip(one, two, strict=True))
-        return [line for i, pair in pairs for line in differences(*pair, f"{place}/{i}")]
-    return [] if one == two else [f"{place}: {one} and {two}"]
-
-
-def position(checkpoint: dict[str, Any]) -> Any:
-    """Epoch and place of the sampler."""
-    [state] = checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
-    assert state.keys() == {"epoch", "offset", "seed"}
-    return state
 
 
 def run_id(run_dir: Path) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from compared import differences, position
 from mlflow.tracking import MlflowClient
 
 from r1omni.cli import main
@@ -16,30 +19,40 @@ from r1omni.cli import main
 REPOSITORY = Path(__file__).parents[2]
 
 
-def _launch(
-    mini_world: Path, run_dir: Path, *words: object, command: str = "fit", processes: int = 2
-) -> subprocess.CompletedProcess[str]:
+def _line(
+    mini_world: Path, run_dir: Path, command: str, *words: object, devices: int = 2
+) -> list[str]:
     line = [
         "scripts/launch_torchrun.sh", command, "--config", "configs/mini/r1omni.yaml", *words,
-        "--trainer.accelerator", "cpu", "--trainer.devices", processes,
+        "--trainer.accelerator", "cpu", "--trainer.devices", devices,
         "--trainer.default_root_dir", run_dir, "--trainer.log_every_n_steps", 1,
         "--trainer.enable_progress_bar", "false",
         "--model.init_args.init_from", mini_world / "init",
         "--model.init_args.grpo.max_new_tokens", 8, "--model.init_args.grpo.group_size", 4,
-        "--model.init_args.grpo.rewards", "[{name: repetition, options: {ngram_size: 1}}]",
+        "--model.init_args.grpo.rewards", "[{name: rewards_of_tests:held}]",
         "--data.root", mini_world / "world", "--data.loader.cache_dir", mini_world / "cache",
         "--data.loader.batch_size", 2, "--data.loader.decode_workers", 0,
         "--run.tracking_uri", f"sqlite:///{run_dir.parent / 'mlflow.db'}",
     ]  # fmt: skip
-    environment = {
+    return [str(word) for word in line]
+
+
+def _environment(**more: str) -> dict[str, str]:
+    return {
         **os.environ,
-        "PROCESSES": str(processes),
+        "PROCESSES": "2",
         "OMP_NUM_THREADS": "1",
         "R1OMNI_VENV": str(Path(sys.executable).parents[1]),
-        "PYTHONPATH": str(REPOSITORY / "src"),
+        "PYTHONPATH": f"{REPOSITORY / 'src'}:{REPOSITORY / 'tests'}",
+        **more,
     }
+
+
+def _launch(
+    mini_world: Path, run_dir: Path, *words: object, command: str = "fit"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        list(map(str, line)), cwd=REPOSITORY, env=environment,
+        _line(mini_world, run_dir, command, *words), cwd=REPOSITORY, env=_environment(),
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
 
@@ -69,26 +82,54 @@ def test_a_sharded_run_goes_on_without_sharding(mini_world: Path, tmp_path: Path
     assert len(steps) == len(set(steps)) == 4
 
 
+WHOLE_FILE = (
+    "--config", "configs/overlay/fsdp.yaml",
+    "--trainer.strategy.init_args.sharding.param_dtype", "float32",
+    "--trainer.strategy.init_args.sharded_checkpoint", "false",
+)  # fmt: skip
+
+
+def test_terminated_ranks_save_the_last_rollout(mini_world: Path, tmp_path: Path) -> None:
+    more = (*WHOLE_FILE, "--trainer.max_steps", 4)
+    every = ("--run.checkpoint_every", 1, "--run.keep_checkpoints", 9)
+    whole = _launch(mini_world, tmp_path / "whole", *more, *every)
+    assert whole.returncode == 0, whole.stderr[-3000:]
+
+    # Both ranks are in the reward of the third rollout, which would hold them for a minute.
+    mark = tmp_path / "inside"
+    process = subprocess.Popen(
+        _line(mini_world, tmp_path / "broken", "fit", *more), cwd=REPOSITORY, text=True,
+        env=_environment(HOLD_AT="3", HOLD_MARK=str(mark)), stderr=subprocess.PIPE,
+    )  # fmt: skip
+    while not mark.exists():
+        assert process.poll() is None, process.communicate()[1][-3000:]
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=30)
+    assert "terminated at step 2; go on with --ckpt_path last" in errors
+
+    [saved] = (tmp_path / "broken" / "checkpoints").iterdir()
+    found = torch.load(saved, weights_only=True)
+    wanted = torch.load(tmp_path / "whole" / "checkpoints" / saved.name, weights_only=True)
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "r1omni", "global_step"):
+        assert differences(found[part], wanted[part]) == [], part
+    assert position(found) == position(wanted)
+
+
 def test_two_ranks_answer_like_one(mini_world: Path, tmp_path: Path) -> None:
-    found = {}
-    for processes, overlay in ((1, "ddp"), (2, "ddp"), (2, "fsdp")):
-        run_dir = tmp_path / f"{overlay}_{processes}"
-        dtype = "--trainer.strategy.init_args.sharding.param_dtype"
-        done = _launch(
-            mini_world, run_dir, "--config", f"configs/overlay/{overlay}.yaml",
-            *((dtype, "float32") if overlay == "fsdp" else ()),
-            "--data.conditions", "[full]", "--data.loader.eval_batch_size", 2,
-            "--model.init_args.max_new_tokens", 4,
-            command="test", processes=processes,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr[-3000:]
-        files = sorted((run_dir / "test").rglob("*.json*"))
-        found[overlay, processes] = {str(f.relative_to(run_dir)): f.read_text() for f in files}
-    one = found["ddp", 1]
-    assert len(one) == 4
-    # One of the sets has to leave a remainder.
-    assert any(len(text.splitlines()) % 2 for name, text in one.items() if "predictions" in name)
-    assert found["ddp", 2] == found["fsdp", 2] == one
+    more = ("--data.conditions", "[full]", "--data.loader.eval_batch_size", 2,
+            "--model.init_args.max_new_tokens", 4)  # fmt: skip
+    one = _line(mini_world, tmp_path / "one", "test", *more, devices=1)
+    assert main(one[1:]) == 0
+    done = _launch(mini_world, tmp_path / "two", *more, *WHOLE_FILE, command="test")
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    files = sorted((tmp_path / "one" / "test").rglob("*.json*"))
+    assert len(files) == 4
+    texts = [file.read_text() for file in files]
+    assert any(len(text.splitlines()) % 2 for text in texts[:3]), "no set leaves a remainder"
+    for file, text in zip(files, texts, strict=True):
+        assert (tmp_path / "two" / file.relative_to(tmp_path / "one")).read_text() == text
 
 
 def test_shares_need_the_overlay(

@@ -23,6 +23,7 @@ from r1omni.training.rollout import (
     rollout_metrics,
     sample_rollout,
     score_rollout,
+    scored_group,
 )
 from r1omni.types import Clip, ClipMedia, PromptInputs, Rollout, Sample, ScoredGroup, UsageError
 
@@ -73,7 +74,9 @@ def rollout_of(omni: R1Omni, *names: str, step: int = 3) -> tuple[Batch, Rollout
 def loss_of(omni: R1Omni, *names: str) -> tuple[Tensor, Tensor]:
     """The loss of one step, and its gradient on the language model's last norm."""
     batch, rollout, embedded = rollout_of(omni, *names)
-    group = score_rollout(rollout, batch.samples, GRPOConfig(group_size=G, rewards=REWARDS), ALONE)
+    config = GRPOConfig(group_size=G, rewards=REWARDS)
+    rewards = score_rollout(rollout, batch.samples, config)
+    group = scored_group(rollout, rewards, config, ALONE)
     logps, _ = completion_logps(omni.model, embedded, rollout.completion_ids, rollout.mask)
     loss = grpo_loss(
         logps,
@@ -143,7 +146,7 @@ def test_rewards_get_every_column(omni: R1Omni, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(rewards_of_tests, "length", look)
     rewards = [RewardSpec("rewards_of_tests:length")]
     config = GRPOConfig(group_size=G, rewards=rewards, max_new_tokens=6)
-    score_rollout(rollout, samples, config, ALONE)
+    score_rollout(rollout, samples, config)
     assert set(given) == {"labels", *COLUMNS}
     assert given["labels"] == ["happy"] * 2 * G
     assert given["sample_ids"] == ["a"] * G + ["b"] * G

@@ -13,7 +13,6 @@ from the published code:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -37,7 +36,7 @@ from r1omni.training.experience import (
     micro_batches,
     minibatches,
 )
-from r1omni.training.grpo_config import GRPOConfig
+from r1omni.training.grpo_config import GRPOConfig, check_trainer
 from r1omni.training.grpo_log import StepLog
 from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import grpo_batch
@@ -47,6 +46,7 @@ from r1omni.training.rollout import (
     rollout_logps,
     sample_rollout,
     score_rollout,
+    scored_group,
     terminated,
     useful_prompts,
 )
@@ -124,7 +124,7 @@ class GRPOModule(EmotionModule):
         old_logps = self._logps(rollout) if self.grpo.needs_old_logps else None
         if self.grpo.kl_in_reward:
             assert old_logps is not None
-            group = self._penalized(group, samples, old_logps)
+            group = self._penalized(group, old_logps)
         mask = rollout.mask
         if self.grpo.mask_truncated_completions:
             mask = mask & terminated(rollout)[:, None]
@@ -150,21 +150,24 @@ class GRPOModule(EmotionModule):
     def _scored_groups(self, batch: Batch) -> tuple[list[Sample], ScoredGroup]:
         """Samples and scored completions; groups without advantages are replaced in rounds."""
         group = self._sample_and_score(batch, round_index=0)
+        assert group is not None
         samples = list(batch.samples)
         if not self.grpo.max_refills:
             return samples, group
         wanted, num_sampled = len(samples), len(samples)
         kept = [(group, samples, useful_prompts(group, self.grpo))]
         for round_index in range(1, self.grpo.max_refills + 1):
-            lacking = wanted - sum(len(useful) for _, _, useful in kept)
-            if self.dealing.fewest(-lacking) >= 0:  # no rank lacks any
+            lacking = max(wanted - sum(len(useful) for _, _, useful in kept), 0)
+            if self.dealing.fewest(-lacking) == 0:  # no rank lacks any
                 break
-            if lacking <= 0:
-                continue
-            more = self.datamodule.draw(lacking, (self.grpo.seed, self.global_step, round_index))
+            more = None
+            if lacking:
+                names = (self.grpo.seed, self.global_step, round_index)
+                more = self.datamodule.draw(lacking, names)
             group = self._sample_and_score(more, round_index)
-            kept.append((group, list(more.samples), useful_prompts(group, self.grpo)))
-            num_sampled += lacking
+            if more is not None and group is not None:
+                kept.append((group, list(more.samples), useful_prompts(group, self.grpo)))
+                num_sampled += lacking
         num_useful = sum(len(useful) for _, _, useful in kept)
         self.step_log.add("frac_dropped", 1 - num_useful / num_sampled)
         # Ranks take as many steps, so they learn from as many prompts as the poorest of them.
@@ -173,11 +176,22 @@ class GRPOModule(EmotionModule):
             return kept[0][1], kept[0][0]
         return join_useful(kept, shared)
 
-    def _sample_and_score(self, batch: Batch, round_index: int) -> ScoredGroup:
-        with self.step_log.timed("generate"):
-            rollout = self._sample(batch, round_index)
-        with self.step_log.timed("reward"):
-            return score_rollout(rollout, batch.samples, self.grpo, self.dealing)
+    def _sample_and_score(self, batch: Batch | None, round_index: int) -> ScoredGroup | None:
+        """All ranks call this together; one that lacks no prompts has no batch, and gets None."""
+
+        def sample_and_score() -> tuple[Rollout, Tensor] | None:
+            if batch is None:
+                return None
+            with self.step_log.timed("generate"):
+                rollout = self._sample(batch, round_index)
+            with self.step_log.timed("reward"):
+                return rollout, score_rollout(rollout, batch.samples, self.grpo)
+
+        found = self.stoppable(sample_and_score)
+        if found is None:
+            return None
+        rollout, rewards = found
+        return scored_group(rollout, rewards, self.grpo, self.dealing)
 
     @torch.no_grad()
     def _sample(self, batch: Batch, round_index: int) -> Rollout:
@@ -199,15 +213,13 @@ class GRPOModule(EmotionModule):
 
         return self.model(sampled)
 
-    def _penalized(
-        self, group: ScoredGroup, samples: Sequence[Sample], old_logps: Tensor
-    ) -> ScoredGroup:
+    def _penalized(self, group: ScoredGroup, old_logps: Tensor) -> ScoredGroup:
         """The rewards less the divergence of each completion from the reference (k1, summed)."""
         rollout = group.rollout
         divergence = (old_logps - self._reference_logps(rollout)) * rollout.mask
         penalty = self.grpo.kl_in_reward * divergence.sum(dim=1)
         self.step_log.add("kl", float(divergence.sum() / rollout.mask.sum()))
-        return score_rollout(rollout, samples, self.grpo, self.dealing, penalty)
+        return scored_group(rollout, group.rewards, self.grpo, self.dealing, penalty)
 
     @property
     def dealing(self) -> Dealing:
@@ -315,17 +327,7 @@ class GRPOModule(EmotionModule):
 
     def configure_callbacks(self) -> list[L.Callback]:
         # The first hook that knows the trainer, before Lightning refuses these in other words.
-        if self.trainer.gradient_clip_val is not None:
-            raise UsageError(
-                "trainer.gradient_clip_val has no effect on GRPO; set model.init_args.grpo."
-                "max_grad_norm instead"
-            )
-        if self.trainer.accumulate_grad_batches != 1:
-            raise UsageError(
-                "trainer.accumulate_grad_batches has no effect on GRPO, where a batch is a whole "
-                "rollout; raise data.loader.batch_size and set model.init_args.grpo."
-                "micro_batch_size to what fits into memory"
-            )
+        check_trainer(self.trainer.gradient_clip_val, self.trainer.accumulate_grad_batches)
         return []
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

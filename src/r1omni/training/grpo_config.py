@@ -180,3 +180,22 @@ class GRPOConfig:
                 f"grpo.loss.temperature is {self.loss.temperature}, but completions are sampled at "
                 f"grpo.temperature {self.temperature}; leave the former out"
             )
+
+
+def check_trainer(gradient_clip_val: float | None, accumulate_grad_batches: int) -> None:
+    """Refuse settings of the trainer that GRPO has in other places.
+
+    Raises:
+        UsageError: naming the key to set instead.
+    """
+    if gradient_clip_val is not None:
+        raise UsageError(
+            "trainer.gradient_clip_val has no effect on GRPO; set model.init_args.grpo."
+            "max_grad_norm instead"
+        )
+    if accumulate_grad_batches != 1:
+        raise UsageError(
+            "trainer.accumulate_grad_batches has no effect on GRPO, where a batch is a whole "
+            "rollout; raise data.loader.batch_size and set model.init_args.grpo."
+            "micro_batch_size to what fits into memory"
+        )

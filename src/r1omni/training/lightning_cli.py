@@ -30,8 +30,8 @@ from r1omni.types import UsageError
 
 # What Lightning warns of and we mean: reading a cache needs no workers, the words of the command
 # line are in `args` too, a run may have no validation set, the model stays in evaluation mode so
-# that sampling and log-probabilities agree, the model moves a batch by itself, and logging counts
-# optimizer steps over all epochs, however short.
+# that sampling and log-probabilities agree, the model moves a batch by itself, logging counts
+# optimizer steps over all epochs, however short, and figures are of all ranks when they are logged.
 _EXPECTED_WARNINGS = (
     ".*does not have many workers.*",
     ".*args parameter is intended.*",
@@ -40,6 +40,7 @@ _EXPECTED_WARNINGS = (
     ".*You have overridden `transfer_batch_to_device`.*",
     ".*LeafSpec.* is deprecated.*",
     ".*smaller than the logging interval.*",
+    ".*recommended to use .*sync_dist=True.*",
 )
 
 

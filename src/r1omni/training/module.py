@@ -73,6 +73,9 @@ class EmotionModule(L.LightningModule):
         self.optimizer_config = optimizer
         self.max_new_tokens = max_new_tokens
         self.evaluation: Evaluation | None = None
+        # Does what takes long and needs no other rank; all ranks call it together. `Termination`
+        # puts its own here, which gives the work up when the run is told to stop.
+        self.stoppable: Callable[[Callable[[], Any]], Any] = _do
         self._frozen: str | None = None
         self._is_sharded = False
         self._chosen = {"trainable": trainable, "lora": lora and asdict(lora)}
@@ -313,3 +316,7 @@ class EmotionModule(L.LightningModule):
         """
         left_out = {id(getattr(self.model, name)): nn.Module() for name in _CLIP_TOWERS}
         return copy.deepcopy(self.model, memo=left_out).requires_grad_(False).eval()
+
+
+def _do(work: Callable[[], Any]) -> Any:
+    return work()

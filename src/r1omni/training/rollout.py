@@ -91,33 +91,43 @@ def rollout_logps(model: OmniModel, rollout: Rollout, config: GRPOConfig) -> Ten
     return model(in_passes)
 
 
-def score_rollout(
-    rollout: Rollout,
-    samples: Sequence[Sample],
-    config: GRPOConfig,
-    dealing: Dealing,
-    penalty: Tensor | None = None,
-) -> ScoredGroup:
-    """Rewards of every completion and their advantages within each group.
+def score_rollout(rollout: Rollout, samples: Sequence[Sample], config: GRPOConfig) -> Tensor:
+    """float [N, K]: what each reward function gives every completion.
 
     Args:
         rollout: the completions.
         samples: B samples, one a prompt.
-        config: reward functions, and how advantages are made of them.
-        dealing: what other ranks have of the groups.
-        penalty: float [N], taken from the rewards as one more column, or None.
+        config: reward functions.
     """
     rows = [s for s in samples for _ in range(rollout.group_size)]
     columns = reward_columns(rows, rollout, config.max_new_tokens)
-    values = score(config.rewards, rollout.texts, [s.label for s in rows], **columns)
+    return score(config.rewards, rollout.texts, [s.label for s in rows], **columns)
+
+
+def scored_group(
+    rollout: Rollout,
+    rewards: Tensor,
+    config: GRPOConfig,
+    dealing: Dealing,
+    penalty: Tensor | None = None,
+) -> ScoredGroup:
+    """Completions with their advantages within each group; all ranks call this together.
+
+    Args:
+        rollout: the completions.
+        rewards: float [N, K], of `score_rollout`.
+        config: how advantages are made of rewards.
+        dealing: what other ranks have of the groups.
+        penalty: float [N], taken from the rewards as one more column, or None.
+    """
     names = tuple(spec.name for spec in config.rewards)
     if penalty is not None:
-        values = torch.cat([values, -penalty.cpu()[:, None]], dim=1)
+        rewards = torch.cat([rewards, -penalty.cpu()[:, None]], dim=1)
         names = (*names, KL_PENALTY)
-    group_rewards, places = dealing.whole_groups(values)
+    group_rewards, places = dealing.whole_groups(rewards)
     everyone = group_rewards
     if config.scale_rewards == "batch":
-        everyone, places = dealing.whole_batch(values)
+        everyone, places = dealing.whole_batch(rewards)
     advantages = group_advantages(
         everyone,
         config.group_size,
@@ -128,7 +138,7 @@ def score_rollout(
     )
     return ScoredGroup(
         rollout=rollout,
-        rewards=values,
+        rewards=rewards,
         advantages=advantages[places].to(rollout.logps.device),
         reward_names=names,
         group_rewards=group_rewards,

@@ -5,19 +5,23 @@ thrown away: a checkpoint of the present weights, with the place in the data of 
 goes on as if the run had been stopped there. So a signal stops a training step at once, unless its
 optimizer step has begun; then the step is finished first.
 
-Several ranks must agree where to stop, so they stop before the next batch.
+Several ranks must agree where to stop: after sampling and scoring, which a rank that has seen the
+signal gives up, and before the next batch.
 """
 
 from __future__ import annotations
 
 import copy
 import signal
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import lightning as L
 
 from r1omni.training.callbacks import RunCheckpoint
+from r1omni.training.module import EmotionModule
 from r1omni.types import Terminated
 
 
@@ -32,6 +36,7 @@ class Termination(L.Callback):
         self._checkpoint = checkpoint
         self._requested = False
         self._may_stop = False
+        self._may_stop_at_once = False
         self._boundary_step = 0
         self._boundary: dict[str, Any] | None = None
 
@@ -41,6 +46,9 @@ class Termination(L.Callback):
         self._boundary_step = trainer.global_step
         self._may_stop_at_once = trainer.world_size == 1
         launcher = trainer.strategy.launcher
+        if not self._may_stop_at_once:
+            assert isinstance(pl_module, EmotionModule)
+            pl_module.stoppable = partial(self._give_up_together, trainer)
 
         def terminate(signum: int, frame: FrameType | None) -> None:
             # Processes that this one has started do not see its signal.
@@ -87,6 +95,20 @@ class Termination(L.Callback):
         # One rank may have seen the signal before another.
         if trainer.strategy.reduce_boolean_decision(self._requested, all=False):
             raise self._reason(trainer)
+
+    def _give_up_together(self, trainer: L.Trainer, work: Callable[[], Any]) -> Any:
+        """Work that needs no other rank, unless one of them is told to stop before all are done."""
+        result = None
+        try:
+            self._may_stop = True
+            if self._requested:
+                raise self._reason(trainer)
+            result = work()
+            self._may_stop = False
+        except Terminated:
+            self._may_stop = False
+        self._stop_if_requested(trainer)
+        return result
 
     # Saving ---------------------------------------------------------------------------------
 
