@@ -25,4 +25,5 @@ step() {
 step ruff check .
 step ruff format --check .
 step mypy src
-step pytest -n 2 "$@"
+# A file is one worker's: some prepare trainings that take a minute or two.
+step pytest -n 2 --dist loadfile "$@"
