@@ -2,7 +2,7 @@
 # Install if needed, then lint, formatting, types and tests. Arguments go to pytest:
 #
 #   scripts/test.sh                  everything that runs on a CPU in minutes
-#   scripts/test.sh -m slow          another marker: slow, distributed, gpu
+#   scripts/test.sh -m gpu           what needs a CUDA device
 #   scripts/test.sh tests/text -x    a part
 #   scripts/test.sh -n 0 -s ...      in one process instead of two, with what tests print
 #

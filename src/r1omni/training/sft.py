@@ -33,8 +33,8 @@ class SFTModule(EmotionModule):
 
     def on_fit_start(self) -> None:
         super().on_fit_start()
-        # Target tokens of each batch since the last optimizer step, a rank's on average.
-        self._accumulated: list[float] = []
+        # Of each batch since the last optimizer step: target tokens, a rank's on average, and loss.
+        self._accumulated: list[tuple[float, Tensor]] = []
         samples = [s for samples in self.datamodule.samples["train"] for s in samples]
         if not any("<think>" in (s.target or "") for s in samples) and self.reasons():
             _warn_of_unlearning(self.init_from)
@@ -46,24 +46,27 @@ class SFTModule(EmotionModule):
             lambda model: completion_logps(model, model.embed_prompts(prompts), target_ids, mask)
         )
         # Gradients are averaged over the ranks, so the mean over tokens is taken over all of them.
-        num_tokens = self.sum_over_ranks(mask.sum()) / self.trainer.world_size
+        num_tokens = float(self.sum_over_ranks(mask.sum())) / self.trainer.world_size
         loss = -logps.sum() / num_tokens
         self._last = (batch, target_ids, mask)
         self.stop_unless_finite("loss", loss, self._kept)
 
-        self.log("loss", loss, prog_bar=True, batch_size=len(batch), sync_dist=True)
-        self.log("target_tokens", num_tokens, batch_size=len(batch))
+        self._accumulated.append((num_tokens, loss.detach()))
+        so_far = sum(tokens for tokens, _ in self._accumulated)
+        mean = sum(value * (tokens / so_far) for tokens, value in self._accumulated)
+        self.log("loss", mean, prog_bar=True, batch_size=len(batch), sync_dist=True)
+        self.log("target_tokens", so_far * self.trainer.world_size, batch_size=len(batch))
         # Of how many tokens the step will be is known at its end, so batches are weighted against
         # its first one for now.
-        self._accumulated.append(float(num_tokens))
-        return loss * (self._accumulated[-1] / self._accumulated[0])
+        return loss * (num_tokens / self._accumulated[0][0])
 
     def _mean_over_the_step(self, gradients: list[Tensor]) -> None:
         """Make the mean over a step's tokens of what is a sum over batches, in place."""
         # The trainer has divided by the batches that a step should have; the last step of an epoch
         # may have fewer.
         batches = self.trainer.accumulate_grad_batches
-        share = batches * self._accumulated[0] / sum(self._accumulated)
+        tokens = [tokens for tokens, _ in self._accumulated]
+        share = batches * tokens[0] / sum(tokens)
         self._accumulated.clear()
         if share != 1.0:
             for gradient in gradients:
