@@ -150,7 +150,6 @@ class GRPOModule(EmotionModule):
     def _scored_groups(self, batch: Batch) -> tuple[list[Sample], ScoredGroup]:
         """Samples and scored completions; groups without advantages are replaced in rounds."""
         group = self._sample_and_score(batch, round_index=0)
-        assert group is not None
         samples = list(batch.samples)
         if not self.grpo.max_refills:
             return samples, group
@@ -160,14 +159,13 @@ class GRPOModule(EmotionModule):
             lacking = max(wanted - sum(len(useful) for _, _, useful in kept), 0)
             if self.dealing.fewest(-lacking) == 0:  # no rank lacks any
                 break
-            more = None
-            if lacking:
-                names = (self.grpo.seed, self.global_step, round_index)
-                more = self.datamodule.draw(lacking, names)
+            if not lacking:
+                self.stoppable(lambda: None)  # others sample
+                continue
+            more = self.datamodule.draw(lacking, (self.grpo.seed, self.global_step, round_index))
             group = self._sample_and_score(more, round_index)
-            if more is not None and group is not None:
-                kept.append((group, list(more.samples), useful_prompts(group, self.grpo)))
-                num_sampled += lacking
+            kept.append((group, list(more.samples), useful_prompts(group, self.grpo)))
+            num_sampled += lacking
         num_useful = sum(len(useful) for _, _, useful in kept)
         self.step_log.add("frac_dropped", 1 - num_useful / num_sampled)
         # Ranks take as many steps, so they learn from as many prompts as the poorest of them.
@@ -176,21 +174,14 @@ class GRPOModule(EmotionModule):
             return kept[0][1], kept[0][0]
         return join_useful(kept, shared)
 
-    def _sample_and_score(self, batch: Batch | None, round_index: int) -> ScoredGroup | None:
-        """All ranks call this together; one that lacks no prompts has no batch, and gets None."""
-
-        def sample_and_score() -> tuple[Rollout, Tensor] | None:
-            if batch is None:
-                return None
+    def _sample_and_score(self, batch: Batch, round_index: int) -> ScoredGroup:
+        def sample_and_score() -> tuple[Rollout, Tensor]:
             with self.step_log.timed("generate"):
                 rollout = self._sample(batch, round_index)
             with self.step_log.timed("reward"):
                 return rollout, score_rollout(rollout, batch.samples, self.grpo)
 
-        found = self.stoppable(sample_and_score)
-        if found is None:
-            return None
-        rollout, rewards = found
+        rollout, rewards = self.stoppable(sample_and_score)
         return scored_group(rollout, rewards, self.grpo, self.dealing)
 
     @torch.no_grad()

@@ -104,8 +104,6 @@ class StepLog:
             name: sum(update[name] for update in self._updates) / len(self._updates)
             for name in names
         }
-        figures = gathered_objects(RolloutFigures.of(experience.group))
-        whole = RolloutFigures.joined(figures, module.grpo.groups_across_ranks)
         own = {
             **means,
             **self._added,
@@ -114,8 +112,11 @@ class StepLog:
             "num_tokens": float(self._prompt_tokens + completion_tokens),
             "sampling_logp_difference": self._drift,
         }
+        everyone = gathered_objects((own, RolloutFigures.of(experience.group)))
+        figures = [figures for _, figures in everyone]
+        whole = RolloutFigures.joined(figures, module.grpo.groups_across_ranks)
         metrics = {
-            **joined_metrics(gathered_objects(own)),
+            **joined_metrics([own for own, _ in everyone]),
             **rollout_metrics(whole, experience.group.reward_names, module.grpo),
         }
         self.num_tokens_seen += int(metrics["num_tokens"])

@@ -36,7 +36,6 @@ class Termination(L.Callback):
         self._checkpoint = checkpoint
         self._requested = False
         self._may_stop = False
-        self._may_stop_at_once = False
         self._boundary_step = 0
         self._boundary: dict[str, Any] | None = None
 
@@ -44,9 +43,8 @@ class Termination(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._boundary_step = trainer.global_step
-        self._may_stop_at_once = trainer.world_size == 1
         launcher = trainer.strategy.launcher
-        if not self._may_stop_at_once:
+        if trainer.world_size > 1:
             assert isinstance(pl_module, EmotionModule)
             pl_module.stoppable = partial(self._give_up_together, trainer)
 
@@ -74,7 +72,7 @@ class Termination(L.Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, *arguments: Any) -> None:
         self._stop_if_requested(trainer)
-        self._may_stop = self._may_stop_at_once
+        self._may_stop = trainer.world_size == 1
 
     def on_before_optimizer_step(self, *arguments: Any) -> None:
         self._may_stop = False
