@@ -1,7 +1,10 @@
-"""A few optimizer steps of GRPO on a small world: what tests of training share."""
+"""A few optimizer steps of training on a small world: what tests of training share."""
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +70,31 @@ def fit(
         **options,
     ).fit(module, data, ckpt_path=ckpt_path, weights_only=True)
     return module
+
+
+def short_grpo(mini_world: Path, run_dir: Path, reward: str) -> tuple[object, ...]:
+    """Options that make a run of seconds of `configs/mini/r1omni.yaml`."""
+    return (
+        "--trainer.default_root_dir", run_dir, "--trainer.enable_progress_bar", "false",
+        "--model.init_args.init_from", mini_world / "init",
+        "--model.init_args.grpo.max_new_tokens", 8, "--model.init_args.grpo.group_size", 4,
+        "--model.init_args.grpo.rewards", f"[{{name: 'rewards_of_tests:{reward}'}}]",
+        "--data.root", mini_world / "world", "--data.loader.cache_dir", mini_world / "cache",
+        "--data.loader.batch_size", 2, "--data.loader.decode_workers", 0,
+        "--run.tracking_uri", f"sqlite:///{run_dir.parent / 'mlflow.db'}",
+    )  # fmt: skip
+
+
+def terminated_once(mark: Path, line: list[str], **process: Any) -> tuple[int, str]:
+    """Status and errors of a command that gets SIGTERM when it has made the file `mark`."""
+    started = subprocess.Popen(line, text=True, stderr=subprocess.PIPE, **process)
+    while not mark.exists():
+        assert started.poll() is None, started.communicate()[1][-3000:]
+        time.sleep(0.05)
+    started.send_signal(signal.SIGTERM)
+    # Far less than the minute that `rewards_of_tests:held` would have waited.
+    errors = started.communicate(timeout=30)[1]
+    return started.returncode, errors
 
 
 def weights(module: GRPOModule) -> Weights:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 from compared import differences, position
 from mlflow.tracking import MlflowClient
+from small_training import short_grpo, terminated_once
 
 from r1omni.cli import main
 
 REPOSITORY = Path(__file__).parents[2]
+# Sharding that computes in float32 and writes what a run without sharding writes.
+WHOLE_FILE = (
+    "--config", "configs/overlay/fsdp.yaml",
+    "--trainer.strategy.init_args.sharding.param_dtype", "float32",
+    "--trainer.strategy.init_args.sharded_checkpoint", "false",
+)  # fmt: skip
 
 
 def _line(
@@ -25,14 +30,7 @@ def _line(
     line = [
         "scripts/launch_torchrun.sh", command, "--config", "configs/mini/r1omni.yaml", *words,
         "--trainer.accelerator", "cpu", "--trainer.devices", devices,
-        "--trainer.default_root_dir", run_dir, "--trainer.log_every_n_steps", 1,
-        "--trainer.enable_progress_bar", "false",
-        "--model.init_args.init_from", mini_world / "init",
-        "--model.init_args.grpo.max_new_tokens", 8, "--model.init_args.grpo.group_size", 4,
-        "--model.init_args.grpo.rewards", "[{name: rewards_of_tests:held}]",
-        "--data.root", mini_world / "world", "--data.loader.cache_dir", mini_world / "cache",
-        "--data.loader.batch_size", 2, "--data.loader.decode_workers", 0,
-        "--run.tracking_uri", f"sqlite:///{run_dir.parent / 'mlflow.db'}",
+        "--trainer.log_every_n_steps", 1, *short_grpo(mini_world, run_dir, "held"),
     ]  # fmt: skip
     return [str(word) for word in line]
 
@@ -59,12 +57,7 @@ def _launch(
 
 def test_a_sharded_run_goes_on_without_sharding(mini_world: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    sharding = "--trainer.strategy.init_args.sharding"
-    begun = _launch(
-        mini_world, run_dir, "--config", "configs/overlay/fsdp.yaml",
-        f"{sharding}.param_dtype", "float32", "--trainer.max_steps", 2,
-        "--trainer.strategy.init_args.sharded_checkpoint", "false",
-    )  # fmt: skip
+    begun = _launch(mini_world, run_dir, *WHOLE_FILE, "--trainer.max_steps", 2)
     assert begun.returncode == 0, begun.stderr[-3000:]
     assert (run_dir / "checkpoints" / "step_000002.ckpt").is_file()
     assert (run_dir / "model" / "model.safetensors").is_file()
@@ -82,13 +75,6 @@ def test_a_sharded_run_goes_on_without_sharding(mini_world: Path, tmp_path: Path
     assert len(steps) == len(set(steps)) == 4
 
 
-WHOLE_FILE = (
-    "--config", "configs/overlay/fsdp.yaml",
-    "--trainer.strategy.init_args.sharding.param_dtype", "float32",
-    "--trainer.strategy.init_args.sharded_checkpoint", "false",
-)  # fmt: skip
-
-
 def test_terminated_ranks_save_the_last_rollout(mini_world: Path, tmp_path: Path) -> None:
     more = (*WHOLE_FILE, "--trainer.max_steps", 4)
     every = ("--run.checkpoint_every", 1, "--run.keep_checkpoints", 9)
@@ -97,15 +83,10 @@ def test_terminated_ranks_save_the_last_rollout(mini_world: Path, tmp_path: Path
 
     # Both ranks are in the reward of the third rollout, which would hold them for a minute.
     mark = tmp_path / "inside"
-    process = subprocess.Popen(
-        _line(mini_world, tmp_path / "broken", "fit", *more), cwd=REPOSITORY, text=True,
-        env=_environment(HOLD_AT="3", HOLD_MARK=str(mark)), stderr=subprocess.PIPE,
+    _, errors = terminated_once(  # the status is torchrun's
+        mark, _line(mini_world, tmp_path / "broken", "fit", *more), cwd=REPOSITORY,
+        env=_environment(HOLD_AT="3", HOLD_MARK=str(mark)),
     )  # fmt: skip
-    while not mark.exists():
-        assert process.poll() is None, process.communicate()[1][-3000:]
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=30)
     assert "terminated at step 2; go on with --ckpt_path last" in errors
 
     [saved] = (tmp_path / "broken" / "checkpoints").iterdir()

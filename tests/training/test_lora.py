@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_training import BASE, fit, logged, weights
+from small_training import BASE, fit, logged, short_grpo, weights
 
 from r1omni.cli import main
 from r1omni.models import R1Omni
@@ -124,14 +124,7 @@ def test_by_the_command_line(
     monkeypatch.chdir(REPOSITORY)
     arguments = [
         "--config", "configs/mini/r1omni.yaml", "--config", "configs/overlay/lora.yaml",
-        "--trainer.default_root_dir", tmp_path / "run",
-        "--trainer.enable_progress_bar", "false",
-        "--model.init_args.init_from", mini_world / "init",
-        "--model.init_args.grpo.max_new_tokens", 8, "--model.init_args.grpo.group_size", 4,
-        "--model.init_args.grpo.rewards", "[{name: rewards_of_tests:length}]",
-        "--data.root", mini_world / "world", "--data.loader.cache_dir", mini_world / "cache",
-        "--data.loader.batch_size", 2, "--data.loader.decode_workers", 0,
-        "--run.tracking_uri", f"sqlite:///{tmp_path / 'mlflow.db'}",
+        *short_grpo(mini_world, tmp_path / "run", "length"),
     ]  # fmt: skip
     words = [str(word) for word in arguments]
     assert main(["fit", *words, "--trainer.max_steps", "1"]) == 0

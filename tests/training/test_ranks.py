@@ -86,13 +86,13 @@ def test_what_the_cases_are_for_happens(results: tuple[Results, Results]) -> Non
     one, two = results
     metrics = one["different lengths"]["metrics"]
     assert metrics["completions/min_length"] < metrics["completions/max_length"]
-    # Ranks log the same figures as one process, but those of time and those that are means over
-    # tokens, of which a rank may have fewer than another.
+    # Ranks log the same figures as one process, but those of time, the drift, which is roundoff,
+    # and what is a mean over tokens: a rank may have fewer than another.
     found = two["different lengths, fsdp"]["metrics"]
-    names = [n for n in metrics if n.startswith(("completions/", "reward", "frac_"))]
-    for name in [*names, "loss", "grad_norm", "num_tokens"]:
-        assert found[name] == pytest.approx(metrics[name], abs=1e-5, rel=1e-5), name
-    assert len(names) > 10
+    assert found.keys() == metrics.keys()
+    for name in metrics.keys() - {"tokens_per_second", "sampling_logp_difference", "kl"}:
+        if not name.startswith("time/"):
+            assert found[name] == pytest.approx(metrics[name], abs=1e-5, rel=1e-5), name
     assert two["sft, fsdp"]["compiled_graphs"] == 0
     assert two["grpo, fsdp with everything"]["compiled_graphs"] > 0
 

@@ -7,7 +7,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
+from small_training import short_grpo, terminated_once
 
 from r1omni.training.callbacks import RunCheckpoint
 from r1omni.types import R1OmniError
@@ -27,15 +27,9 @@ HELD = 3
 def command(mini_world: Path, run_dir: Path, *more: object) -> list[str]:
     words = [
         sys.executable, "-m", "r1omni", "fit", "--config", "configs/mini/r1omni.yaml",
-        "--trainer.default_root_dir", run_dir, "--trainer.max_steps", 8,
-        "--trainer.log_every_n_steps", 1,
-        "--model.init_args.init_from", mini_world / "init",
-        "--model.init_args.grpo.max_new_tokens", 8, "--model.init_args.grpo.group_size", 4,
+        *short_grpo(mini_world, run_dir, "held"),
+        "--trainer.max_steps", 8, "--trainer.log_every_n_steps", 1,
         "--model.init_args.grpo.steps_per_generation", 2,
-        "--model.init_args.grpo.rewards", "[{name: rewards_of_tests:held}]",
-        "--data.root", mini_world / "world", "--data.loader.cache_dir", mini_world / "cache",
-        "--data.loader.batch_size", 2, "--data.loader.decode_workers", 0,
-        "--run.tracking_uri", f"sqlite:///{run_dir.parent / 'mlflow.db'}",
         "--run.checkpoint_every", 100, *more,
     ]  # fmt: skip
     return [str(word) for word in words]
@@ -52,16 +46,11 @@ def test_a_terminated_rollout_is_begun_again(mini_world: Path, tmp_path: Path) -
     subprocess.run(command(mini_world, whole), env=environment(), check=True, **run)
 
     mark = tmp_path / "inside"
-    process = subprocess.Popen(
-        command(mini_world, broken), env=environment(HOLD_AT=str(HELD), HOLD_MARK=str(mark)), **run
-    )
-    while not mark.exists():
-        assert process.poll() is None, process.communicate()[1][-2000:]
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    # Far less than the minute that the reward would have waited.
-    _, errors = process.communicate(timeout=30)
-    assert process.returncode == 128 + signal.SIGTERM
+    status, errors = terminated_once(
+        mark, command(mini_world, broken), cwd=REPOSITORY,
+        env=environment(HOLD_AT=str(HELD), HOLD_MARK=str(mark)),
+    )  # fmt: skip
+    assert status == 128 + signal.SIGTERM
     assert "terminated at step 4; go on with --ckpt_path last" in errors
     assert [path.name for path in (broken / "checkpoints").iterdir()] == ["step_000004.ckpt"]
 
