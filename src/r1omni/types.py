@@ -151,7 +151,7 @@ class Rollout:
         mask: bool [N, C], True up to and including the first end token.
         logps: float32 [N, C], log-probabilities of the sampled tokens at the sampling
             temperature, recorded while sampling.
-        texts: N decoded completions without special tokens.
+        texts: N decoded completions, special tokens kept but for the end token.
         group_size: G.
         end_ids: the tokens that end a completion.
     """

@@ -1,12 +1,15 @@
 """Completions that try to earn a reward without deserving it, and what each must earn.
 
-The label is always "happy". `CASES` is what tests read; the groups below only save writing the
-same two numbers again.
+The label is always "happy". `CASES` and `token_cases` are what tests read; the groups below only
+save writing the same two numbers again.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
 
 from r1omni.text.emotions import ANSWER_WORDS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
@@ -111,6 +114,14 @@ _MALFORMED = {
     "comment": "<!-- " + T + A + " -->",
     "wrapped in another tag": "<output>" + T + A + "</output>",
     "special token": T + A + "<|im_end|>",
+    "special token in think": thinking("x <|endoftext|>"),
+    "special token as think": thinking("<|im_start|>"),
+    "special token in answer": tagged("happy<|im_start|>"),
+    "200 spaces after": T + A + " " * 200,
+    "200 lines after": T + A + "\n" * 200,
+    "200 wide spaces after": T + A + "\u3000" * 200,
+    "200 lines between": T + "\n" * 200 + A,
+    "200 lines before": "\n" * 200 + T + A,
     "chat template echo": "<|im_start|>assistant\n" + T + A,
     # tags in another spelling
     "upper case": "<THINK>x</THINK><ANSWER>happy</ANSWER>",
@@ -211,3 +222,50 @@ CASES: dict[str, Case] = {
     **{name: Case(text, 0, 1) for name, text in _WRONG.items()},
     **{name: Case(text, 1, 1) for name, text in _RIGHT.items()},
 }
+
+
+@dataclass(frozen=True)
+class TokenCase:
+    """The tokens of a completion, and what accuracy and format give for them."""
+
+    ids: tuple[int, ...]
+    accuracy: int
+    format: int
+
+
+def token_cases(
+    tokenizer: PreTrainedTokenizerBase, end_ids: Sequence[int], vocab_size: int
+) -> dict[str, TokenCase]:
+    """Completions that a text does not show: tokens that decoding leaves out, and no end.
+
+    The tokens are every special token that ends nothing, and the ids for which the model has a
+    place and the tokenizer no token.
+    """
+    think, answer, end = tokenizer.encode(T), tokenizer.encode(A), list(end_ids[:1])
+    whole = think + answer
+    cut = answer.index(tokenizer.encode("</answer>")[-1])
+    cases = {
+        "ended": TokenCase((*whole, *end), 1, 1),
+        "never ended": TokenCase(tuple(whole), 0, 0),
+        "ended at once": TokenCase(tuple(end), 0, 0),
+        "spaces to the limit": TokenCase((*whole, *tokenizer.encode("\n" * 200)), 0, 0),
+        "spaces, then ended": TokenCase((*whole, *tokenizer.encode("\n" * 200), *end), 0, 0),
+        "a line end, then ended": TokenCase((*whole, *tokenizer.encode("\n"), *end), 1, 1),
+    }
+    hidden = {f"special {id_}": id_ for id_ in tokenizer.all_special_ids if id_ not in end_ids}
+    hidden |= {f"unknown {id_}": id_ for id_ in range(len(tokenizer), vocab_size)}
+    for name, id_ in hidden.items():
+        places = {
+            "before": [id_, *whole],
+            "between": [*think, id_, *answer],
+            "after": [*whole, id_],
+            "40 after": [*whole, *[id_] * 40],
+            "inside the answer": [*think, *answer[:cut], id_, *answer[cut:]],
+            "as the reasoning": [
+                *tokenizer.encode("<think>"), id_, *tokenizer.encode("</think>"), *answer,
+            ],
+        }  # fmt: skip
+        for place, ids in places.items():
+            cases[f"{name} {place}, then ended"] = TokenCase((*ids, *end), 0, 0)
+        cases[f"{name} 40 after, never ended"] = TokenCase((*whole, *[id_] * 40), 0, 0)
+    return cases

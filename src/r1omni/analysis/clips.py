@@ -24,9 +24,7 @@ from r1omni.analysis.runs import (
 from r1omni.media.audio import read_waveform
 from r1omni.media.container import MediaError
 from r1omni.media.video import read_frames
-from r1omni.metrics.recognition import read_prediction
-from r1omni.text.emotions import LABEL_SETS, LabelSet, canonical
-from r1omni.text.tags import parse_completion
+from r1omni.text.answers import Answer, read_answer
 
 NUM_CLIPS = 12
 _NUM_FRAMES = 4
@@ -160,7 +158,7 @@ def _card(
 ) -> str:
     record = records[subject.model][clip.test_set][clip.sample_id]
     answers = "".join(
-        _answer(run, clip, theirs, run is subject)
+        _answer(run, theirs, run is subject)
         for run in runs
         for theirs in [records[run.model].get(clip.test_set, {}).get(clip.sample_id)]
         if theirs is not None
@@ -202,16 +200,17 @@ def _jpeg(picture: Image.Image) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
-def _answer(run: EvaluatedRun, clip: ChosenClip, record: dict[str, Any], emphasis: bool) -> str:
+def _answer(run: EvaluatedRun, record: dict[str, Any], emphasis: bool) -> str:
     """One model's mark, word and reasoning; what is not in form is shown verbatim."""
-    kind, mark = _verdict(record, LABEL_SETS[run.sets[clip.test_set].label_set])
     text = record["text"]
-    parsed = parse_completion(text)
-    bare = canonical(text) is not None
-    word = record["prediction"] or (text.strip() if bare else parsed.answer)
+    answer = read_answer(text)
+    kind, mark = _verdict(record, answer)
+    bare = answer.emotion is not None and not answer.before
+    shows_word = record["format_ok"] or answer.emotion is not None
+    word = record["prediction"] or (answer.word if shows_word else "")
     said = f" <strong>{escape(_shortened(word, 60))}</strong>" if word else ""
-    if parsed.format_ok:
-        body = f'<p class="reasoning">{escape(_shortened(parsed.reasoning, _LONGEST_TEXT))}</p>'
+    if record["format_ok"]:
+        body = f'<p class="reasoning">{escape(_shortened(record["reasoning"], _LONGEST_TEXT))}</p>'
     elif bare:
         body = '<p class="note">no reasoning</p>'
     else:
@@ -223,13 +222,13 @@ def _answer(run: EvaluatedRun, clip: ChosenClip, record: dict[str, Any], emphasi
     )
 
 
-def _verdict(record: dict[str, Any], label_set: LabelSet) -> tuple[str, str]:
+def _verdict(record: dict[str, Any], answer: Answer) -> tuple[str, str]:
     """A class of the style sheet, and the mark in words."""
     if _is_right(record):
         return "right", "✓ right"
     if record["prediction"] is not None:
         return "wrong", "✗ wrong"
-    if read_prediction(record["text"], label_set).answered:
+    if answer.emotion is not None:
         return "wrong", "✗ no class of the set"
     return "unreadable", "? unreadable"
 

@@ -11,9 +11,8 @@ import yaml
 
 from r1omni.data.labels_io import Row, confined, read_json_rows, read_text
 from r1omni.data.registry import register, select
-from r1omni.text.emotions import canonical
+from r1omni.text.answers import read_answer
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
-from r1omni.text.tags import parse_completion
 from r1omni.types import Clip, Modality, Sample, UsageError
 
 _logger = logging.getLogger(__name__)
@@ -153,5 +152,4 @@ def _modality(question: str, default: Modality) -> Modality:
 
 
 def _label(answer: str) -> str | None:
-    parsed = parse_completion(answer)
-    return canonical(parsed.answer if parsed.format_ok else answer)
+    return read_answer(answer).emotion

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,14 +14,11 @@ from torchmetrics.functional.classification import (
 )
 
 from r1omni.metrics.resampling import Interval, interval, resampled_war_uar
-from r1omni.text.emotions import LabelSet, canonical
-from r1omni.text.tags import parse_completion
+from r1omni.text.answers import read_answer
+from r1omni.text.emotions import LabelSet
 from r1omni.types import UsageError
 
 OTHER = "other"
-
-_OPENING = re.compile(r"<answer>", re.IGNORECASE)
-_CLOSING = re.compile(r"</answer>", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Prediction:
     Attributes:
         label: class of the label set, or None when the answer is unreadable or outside it.
         answered: whether the answer is an emotion word of the taxonomy.
-        format_ok: whether the completion has exactly the asked form.
+        format_ok: whether the completion has exactly the asked form and has ended.
         reasoning: text inside `<think>` of a well-formed completion, else "".
     """
 
@@ -42,33 +38,21 @@ class Prediction:
     reasoning: str
 
 
-def read_prediction(text: str, label_set: LabelSet) -> Prediction:
-    """Read the answer of a completion.
+def read_prediction(text: str, label_set: LabelSet, ended: bool = True) -> Prediction:
+    """The class of a label set that a completion answers, read as `read_answer` reads.
 
-    Evaluation is lenient on form where the reward is strict, so that models trained to answer
-    otherwise can be compared: besides a well-formed completion, a text that is nothing but an
-    emotion word counts, and so does the content of the only `<answer>` block of a text that is
-    otherwise malformed. `format_ok` stays False for both. Anything else is unreadable, and a
-    list of emotions always is.
+    Args:
+        text: a completion without its end token.
+        label_set: the classes.
+        ended: whether an end token closed the completion.
     """
-    parsed = parse_completion(text)
-    word = parsed.answer if parsed.format_ok else _lenient_answer(text)
+    answer = read_answer(text, ended)
     return Prediction(
-        label=label_set.parse(word),
-        answered=canonical(word) is not None,
-        format_ok=parsed.format_ok,
-        reasoning=parsed.reasoning,
+        label=label_set.parse(answer.word),
+        answered=answer.emotion is not None,
+        format_ok=answer.format_ok,
+        reasoning=answer.reasoning,
     )
-
-
-def _lenient_answer(text: str) -> str:
-    """The content of the only answer block, the text itself if there is no answer tag, or ""."""
-    opening, closing = list(_OPENING.finditer(text)), list(_CLOSING.finditer(text))
-    if not opening and not closing:
-        return text
-    if len(opening) != 1 or len(closing) != 1:
-        return ""
-    return text[opening[0].end() : closing[0].start()]
 
 
 @dataclass(frozen=True)

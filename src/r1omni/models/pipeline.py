@@ -18,9 +18,9 @@ from r1omni.models.generate import Sampling, generate, stream_seed
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
 from r1omni.models.scoring import emotion_scores
-from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS, canonical
-from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_prompt
-from r1omni.text.tags import parse_completion
+from r1omni.text.answers import read_answer
+from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
+from r1omni.text.prompt import R1OMNI_INSTRUCTION, decode_completion, encode_prompt
 from r1omni.types import Analysis, Clip, ClipMedia, Modality, PromptInputs, UsageError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -217,6 +217,15 @@ class R1Omni:
         """Completions [N, C] as text, without special tokens."""
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 
+    def completions(self, ids: Tensor) -> tuple[list[str], list[bool]]:
+        """Completions [N, C] as readers of answers take them (`decode_completion`).
+
+        Returns:
+            N texts with special tokens, and whether an end token closed each.
+        """
+        read = [decode_completion(self.tokenizer, row, self.end_ids) for row in ids.tolist()]
+        return [text for text, _ in read], [ended for _, ended in read]
+
     def analyze(
         self,
         path: str | Path,
@@ -268,16 +277,17 @@ class R1Omni:
             prompts = self.model.embed_prompts(inputs)
         sampled = generate(self.model, prompts, self.sampling(max_new_tokens, 0.0))
         text = self.decode(sampled.ids)[0]
-        parsed = parse_completion(text)
+        [written], [ended] = self.completions(sampled.ids)
+        answer = read_answer(written, ended)
         media = inputs.media[0]
         return Analysis(
             start_s=span[0],
             end_s=span[1],
-            label=canonical(parsed.answer) if parsed.format_ok else canonical(text),
+            label=answer.emotion,
             scores=emotion_scores(self.model, self.tokenizer, prompts[0], text, words),
-            reasoning=parsed.reasoning,
+            reasoning=answer.reasoning,
             text=text,
-            format_ok=parsed.format_ok,
+            format_ok=answer.format_ok,
             warnings=media.warnings if isinstance(media, ClipMedia) else (),
         )
 

@@ -11,9 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
-from r1omni.text.tags import parse_completion
-
-_ANSWER = "<answer>"
+from r1omni.text.answers import read_answer
 
 
 @torch.no_grad()
@@ -26,9 +24,9 @@ def emotion_scores(
 ) -> dict[str, float]:
     """Shares of probability of each emotion, summing to 1.
 
-    A well-formed answer is scored where it stands: after this reasoning, how probable is each
-    word with its closing tag? Another text is no answer, so each word is scored as the whole
-    completion. Only these words are compared; the probability of all other texts is left out.
+    An answer in tags is scored where it stands: after what is written before it, how probable is
+    each word with its closing tag? Without tags each word is scored as the whole completion. Only
+    these words are compared; the probability of all other texts is left out.
 
     Args:
         model: the model that wrote the text.
@@ -38,10 +36,8 @@ def emotion_scores(
         words: by emotion, the word it is written as.
     """
     end = str(tokenizer.eos_token)
-    before, after = "", end
-    if parse_completion(text).format_ok:
-        before = text[: text.index(_ANSWER) + len(_ANSWER)]
-        after = f"</answer>{end}"
+    before = read_answer(text).before
+    after = f"</answer>{end}" if before else end
     # Whole texts are tokenized: the tokenizer may join the tag's end and the word.
     ids = [
         tokenizer.encode(f"{before}{word}{after}", add_special_tokens=False)

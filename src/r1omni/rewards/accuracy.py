@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from r1omni.rewards.registry import register
+from r1omni.text.answers import Answer, read_answers
 from r1omni.text.emotions import LABEL_SETS, canonical
-from r1omni.text.tags import parse_completion
 from r1omni.types import UsageError
 
 
@@ -17,20 +17,22 @@ def accuracy(
     labels: list[str | None],
     *,
     label_set: list[str | None] | None = None,
+    ended: list[bool] | None = None,
     **columns: list[Any],
 ) -> list[float | None]:
     """1 where a well-formed completion's answer is the label, else 0; None without a label.
 
     Answer and label are compared after aliases ("joy" is "happy") and after the merges of the
     label set in force (calm counted as neutral), as in evaluation. Unlike the published code, an
-    answer outside well-formed tags, or one word among others, earns nothing: see
-    `parse_completion` and `canonical`.
+    answer outside well-formed tags, of a completion that was cut, or one word among others, earns
+    nothing: see `parse_completion` and `canonical`.
 
     Args:
         completions: completions of the policy.
         labels: class names; None for a clip without one.
         label_set: for each completion, a name in `LABEL_SETS` whose merged emotions count as
             one, or None.
+        ended: for each completion whether an end token closed it; None takes all as ended.
         columns: ignored.
 
     Raises:
@@ -38,8 +40,8 @@ def accuracy(
     """
     names = [None] * len(completions) if label_set is None else label_set
     return [
-        None if label is None else _matches(text, label, merged_emotions(name))
-        for text, label, name in zip(completions, labels, names, strict=True)
+        None if label is None else _matches(answer, label, merged_emotions(name))
+        for answer, label, name in zip(read_answers(completions, ended), labels, names, strict=True)
     ]
 
 
@@ -56,12 +58,11 @@ def merged_emotions(label_set: str | None) -> Mapping[str, str]:
     return LABEL_SETS[label_set].merges
 
 
-def _matches(text: str, label: str, merges: Mapping[str, str]) -> float:
+def _matches(answer: Answer, label: str, merges: Mapping[str, str]) -> float:
     expected = canonical(label)
     if expected is None:
         raise UsageError(f"label {label!r} names no class of the taxonomy")
-    parsed = parse_completion(text)
-    answer = canonical(parsed.answer) if parsed.format_ok else None
-    if answer is None:
+    named = answer.emotion
+    if named is None or not answer.format_ok:
         return 0.0
-    return float(merges.get(answer, answer) == merges.get(expected, expected))
+    return float(merges.get(named, named) == merges.get(expected, expected))

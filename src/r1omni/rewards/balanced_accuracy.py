@@ -23,6 +23,7 @@ def balanced_accuracy(
     *,
     class_counts: dict[str, int],
     label_set: list[str | None] | None = None,
+    ended: list[bool] | None = None,
     **columns: list[Any],
 ) -> list[float | None]:
     """`accuracy` times the weight of the label's class; None without a label.
@@ -44,14 +45,14 @@ def balanced_accuracy(
         completions: completions of the policy.
         labels: class names; None for a clip without one.
         class_counts: option; number of training clips by class, in any of its names.
-        label_set: as for `accuracy`.
+        label_set, ended: as for `accuracy`.
         columns: ignored.
 
     Raises:
         UsageError: counts that are none, a label that is not among them, and as `accuracy`.
     """
     weights = class_weights(class_counts)
-    earned = accuracy(completions, labels, label_set=label_set)
+    earned = accuracy(completions, labels, label_set=label_set, ended=ended)
     return [
         None if value is None or label is None else value * _weight(label, weights)
         for value, label in zip(earned, labels, strict=True)

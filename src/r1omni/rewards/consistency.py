@@ -7,9 +7,8 @@ from typing import Any
 
 from r1omni.rewards.accuracy import merged_emotions
 from r1omni.rewards.registry import register
-from r1omni.text.emotions import canonical
+from r1omni.text.answers import Answer, read_answers
 from r1omni.text.reasoning import named_emotions
-from r1omni.text.tags import parse_completion
 from r1omni.types import UsageError
 
 
@@ -26,6 +25,7 @@ def consistency(
     labels: list[str | None],
     *,
     label_set: list[str | None] | None = None,
+    ended: list[bool] | None = None,
     max_concluded: int = 3,
     max_named: int = 6,
     **columns: list[Any],
@@ -49,6 +49,7 @@ def consistency(
         labels: ignored.
         label_set: for each completion, a name in `LABEL_SETS` whose merged emotions count as
             one, or None.
+        ended: for each completion whether an end token closed it; None takes all as ended.
         max_concluded: option; most emotions of a conclusion.
         max_named: option; most emotions of a reasoning.
         columns: ignored.
@@ -58,21 +59,22 @@ def consistency(
     """
     names = [None] * len(completions) if label_set is None else label_set
     return [
-        _agreement(text, name, max_concluded, max_named)
-        for text, name in zip(completions, names, strict=True)
+        _agreement(answer, name, max_concluded, max_named)
+        for answer, name in zip(read_answers(completions, ended), names, strict=True)
     ]
 
 
-def _agreement(text: str, name: str | None, max_concluded: int, max_named: int) -> float | None:
+def _agreement(
+    answer: Answer, name: str | None, max_concluded: int, max_named: int
+) -> float | None:
     merges = merged_emotions(name)
-    parsed = parse_completion(text)
-    if not parsed.format_ok:
+    if not answer.format_ok:
         return 0.0
-    named = named_emotions(parsed.reasoning)
+    named = named_emotions(answer.reasoning)
     if not named.concluded:
         return None
-    answer = canonical(parsed.answer)
-    if answer is None or len(named.concluded) > max_concluded or len(named.all) > max_named:
+    emotion = answer.emotion
+    if emotion is None or len(named.concluded) > max_concluded or len(named.all) > max_named:
         return 0.0
-    concluded = {merges.get(emotion, emotion) for emotion in named.concluded}
-    return float(merges.get(answer, answer) in concluded)
+    concluded = {merges.get(other, other) for other in named.concluded}
+    return float(merges.get(emotion, emotion) in concluded)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from r1omni.rewards.registry import register
+from r1omni.text.answers import Answer, read_answers
 from r1omni.text.reasoning import described_media
-from r1omni.text.tags import parse_completion
 from r1omni.types import MODALITIES, UsageError
 
 
@@ -16,6 +16,7 @@ def modality_use(
     labels: list[str | None],
     *,
     modality: list[str | None],
+    ended: list[bool] | None = None,
     **columns: list[Any],
 ) -> list[float | None]:
     """The share of the given media that the reasoning describes; 0 if it describes another.
@@ -33,22 +34,23 @@ def modality_use(
         completions: completions of the policy.
         labels: ignored.
         modality: for each completion "video_audio", "video", "audio" or None.
+        ended: for each completion whether an end token closed it; None takes all as ended.
         columns: ignored.
 
     Raises:
         UsageError: an unknown modality.
     """
-    return [_share(text, given) for text, given in zip(completions, modality, strict=True)]
+    answers = read_answers(completions, ended)
+    return [_share(answer, given) for answer, given in zip(answers, modality, strict=True)]
 
 
-def _share(text: str, modality: str | None) -> float | None:
+def _share(answer: Answer, modality: str | None) -> float | None:
     if modality is None:
         return None
     if modality not in MODALITIES:
         raise UsageError(f"modality {modality!r} is unknown; use one of {', '.join(MODALITIES)}")
-    parsed = parse_completion(text)
-    if not parsed.format_ok:
+    if not answer.format_ok:
         return 0.0
     given = set(modality.split("_"))
-    described = described_media(parsed.reasoning)
+    described = described_media(answer.reasoning)
     return len(described) / len(given) if described <= given else 0.0

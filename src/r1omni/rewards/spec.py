@@ -20,6 +20,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "modality": "media of the prompt: video_audio, video or audio",
         "label_set": "name of the label set in force for the sample, or None",
         "completion_lengths": "tokens of the completion, the end token included",
+        "ended": "whether an end token closed the completion, not the limit of tokens",
         "max_new_tokens": "limit of the sampling, in tokens",
         "open_labels": "list of free emotion words for the clip, or None",
     }

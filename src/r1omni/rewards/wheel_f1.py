@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from r1omni.rewards.registry import register
+from r1omni.text.answers import Answer, read_answers
 from r1omni.text.emotions import canonical
-from r1omni.text.tags import parse_completion
 from r1omni.text.wheel import list_words, petal
 from r1omni.types import UsageError
 
@@ -25,6 +25,7 @@ def wheel_f1(
     labels: list[str | None],
     *,
     open_labels: list[str | list[str] | None] | None = None,
+    ended: list[bool] | None = None,
     length_power: float = 1.0,
     **columns: list[Any],
 ) -> list[float | None]:
@@ -51,6 +52,7 @@ def wheel_f1(
         labels: class names, the reference where `open_labels` has none.
         open_labels: for each completion a list of words, a text that lists them (also one
             written by Python, as OV-MERD ships), or None.
+        ended: for each completion whether an end token closed it; None takes all as ended.
         length_power: option; how sharply naming too much is cut, 0 for not at all.
         columns: ignored.
 
@@ -59,8 +61,10 @@ def wheel_f1(
     """
     references = [None] * len(completions) if open_labels is None else open_labels
     return [
-        _score(text, _reference(words, label), length_power)
-        for text, words, label in zip(completions, references, labels, strict=True)
+        _score(answer, _reference(words, label), length_power)
+        for answer, words, label in zip(
+            read_answers(completions, ended), references, labels, strict=True
+        )
     ]
 
 
@@ -73,12 +77,11 @@ def _reference(words: str | list[str] | None, label: str | None) -> list[str]:
     return [] if label is None else [label]
 
 
-def _score(text: str, reference: list[str], length_power: float) -> float | None:
+def _score(answer: Answer, reference: list[str], length_power: float) -> float | None:
     wanted = _petals(reference)
     if not wanted:
         return None
-    parsed = parse_completion(text)
-    named = list_words(parsed.answer)
+    named = list_words(answer.word) if answer.format_ok else []
     shown = _petals(named)
     if not shown:
         return 0.0

@@ -1,4 +1,4 @@
-"""The prompt: Qwen2's chat template around media tags and an instruction.
+"""The prompt: Qwen2's chat template around media tags and an instruction; and back to text.
 
 The user's turn is `<vi_start><video><vi_end>\\n<au_start><audio><au_end>\\n{instruction}`, with
 the parts of a modality that is not given left out. `<video>` and `<audio>` become placeholders
@@ -8,12 +8,15 @@ which the model replaces by media tokens; the start and end tags are ordinary te
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from functools import lru_cache
+from itertools import groupby
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from r1omni.text.tags import SPECIAL_TOKEN
 from r1omni.types import MODALITIES, Modality, UsageError
 
 R1OMNI_INSTRUCTION = (
@@ -85,3 +88,34 @@ def encode_target(tokenizer: PreTrainedTokenizerBase, target: str) -> Tensor:
     """Token ids of the assistant's turn, long [C], the end token included."""
     ids = tokenizer.encode(target, add_special_tokens=False)
     return torch.tensor([*ids, tokenizer.eos_token_id], dtype=torch.long)
+
+
+def decode_completion(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], end_ids: Collection[int]
+) -> tuple[str, bool]:
+    """A completion as text with nothing left out but its end token, and whether it has one.
+
+    Decoding alone would leave out special tokens, and ids that the model has a place for and the
+    tokenizer no token. Here a reader sees them: `<|im_start|>` as it is, another one by its number,
+    `<|151700|>`.
+
+    Args:
+        tokenizer: of the language model.
+        ids: tokens of the completion; what follows the first end token is not read.
+        end_ids: tokens that end a completion.
+    """
+    end = next((place for place, id_ in enumerate(ids) if id_ in end_ids), None)
+    shown = list(ids if end is None else ids[:end])
+    special = set(tokenizer.all_special_ids)
+    tokens = zip(shown, tokenizer.convert_ids_to_tokens(shown), strict=True)
+    pieces: list[str] = []
+    for hidden, run in groupby(tokens, key=lambda pair: pair[1] is None or pair[0] in special):
+        if hidden:
+            pieces += [_mark(id_, token) for id_, token in run]
+        else:
+            pieces.append(str(tokenizer.decode([id_ for id_, _ in run])))
+    return "".join(pieces), end is not None
+
+
+def _mark(id_: int, token: str | None) -> str:
+    return token if token and SPECIAL_TOKEN.fullmatch(token) else f"<|{id_}|>"

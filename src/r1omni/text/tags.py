@@ -13,6 +13,12 @@ from r1omni.types import UsageError
 _TAG_LIKE = re.compile(r"<\s*(?:/\s*)?(?:think|answer)\b", re.IGNORECASE)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
+# What `text/prompt.py` shows of tokens that are no text, such as those of the chat template.
+SPECIAL_TOKEN = re.compile(r"<\|[^<>|\s]{1,64}\|>")
+# White space that may stand before, between and after the two blocks, in characters each. Two
+# lines and an indent need less; hundreds of line ends are a way to write on without saying more.
+MAX_SPACE_OUTSIDE = 16
+
 # Letters and symbols that print nothing: Hangul fillers and the empty Braille pattern.
 _BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
@@ -32,29 +38,36 @@ class ParsedCompletion:
     answer: str
 
 
-_MALFORMED = ParsedCompletion(False, "", "")
+MALFORMED = ParsedCompletion(False, "", "")
 
 
 def parse_completion(text: str) -> ParsedCompletion:
     """Take a completion apart, if it has exactly the asked form.
 
     The form is one `<think>` block, then one `<answer>` block, with nothing but white space
-    around and between them; neither is empty or holds only characters that print nothing, and
-    neither holds a further tag of these names, in any case. Time is linear in the text.
+    around and between them, at most `MAX_SPACE_OUTSIDE` characters in each place; neither is
+    empty or holds only characters that print nothing, and neither holds a further tag of these
+    names, in any case, or a special token (`<|im_start|>`). Time is linear in the text.
+
+    Args:
+        text: a completion that has ended, without its end token; one that was cut is not of the
+            asked form, whatever its text (`text/answers.py`).
     """
     spans = [match.start() for match in _TAG_LIKE.finditer(text)]
     if len(spans) != len(_TAGS):
-        return _MALFORMED
+        return MALFORMED
     if not all(text.startswith(tag, at) for tag, at in zip(_TAGS, spans, strict=True)):
-        return _MALFORMED
+        return MALFORMED
     ends = [at + len(tag) for tag, at in zip(_TAGS, spans, strict=True)]
     outside = (text[: spans[0]], text[ends[1] : spans[2]], text[ends[3] :])
-    if any(part.strip() for part in outside):
-        return _MALFORMED
+    if any(part.strip() or len(part) > MAX_SPACE_OUTSIDE for part in outside):
+        return MALFORMED
+    if SPECIAL_TOKEN.search(text):
+        return MALFORMED
     reasoning = text[ends[0] : spans[1]].strip()
     answer = text[ends[2] : spans[3]].strip()
     if not (_is_visible(reasoning) and _is_visible(answer)):
-        return _MALFORMED
+        return MALFORMED
     return ParsedCompletion(True, reasoning, answer)
 
 
@@ -62,13 +75,14 @@ def render_completion(reasoning: str, word: str) -> str:
     """Write a completion which `parse_completion` takes apart into the same two parts.
 
     Raises:
-        UsageError: a part is empty or holds one of the tags.
+        UsageError: a part is empty, or holds one of the tags or a special token.
     """
     text = f"<think>{reasoning.strip()}</think>\n<answer>{word.strip()}</answer>"
     if not parse_completion(text).format_ok:
         raise UsageError(
             f"cannot write a completion from reasoning {reasoning[:80]!r} and answer "
-            f"{word[:80]!r}: neither may be empty or hold a <think> or <answer> tag"
+            f"{word[:80]!r}: neither may be empty or hold a <think> or <answer> tag "
+            "or a special token such as <|im_end|>"
         )
     return text
 

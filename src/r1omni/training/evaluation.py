@@ -25,6 +25,7 @@ from r1omni.types import Clip, Sample
 class _Answer:
     sample: Sample
     text: str
+    ended: bool
     prediction: Prediction
 
 
@@ -40,13 +41,20 @@ class Evaluation:
         self._answers: list[list[_Answer]] = [[] for _ in self.sets]
         self._results: dict[str, dict[str, RecognitionResult]] | None = None
 
-    def add(self, index: int, samples: Sequence[Sample], texts: Sequence[str]) -> None:
-        """Completions of a batch of the `index`-th set."""
+    def add(
+        self,
+        index: int,
+        samples: Sequence[Sample],
+        texts: Sequence[str],
+        ended: Sequence[bool] | None = None,
+    ) -> None:
+        """Completions of a batch of the `index`-th set; without `ended` all count as ended."""
         self._results = None
         label_set = LABEL_SETS[self.sets[index].label_set]
+        known = [True] * len(texts) if ended is None else ended
         self._answers[index] += [
-            _Answer(sample, text, read_prediction(text, label_set))
-            for sample, text in zip(samples, texts, strict=True)
+            _Answer(sample, text, end, read_prediction(text, label_set, end))
+            for sample, text, end in zip(samples, texts, known, strict=True)
         ]
 
     def gather(self, sizes: Sequence[int]) -> None:
@@ -110,6 +118,7 @@ class Evaluation:
                 "format_ok": answer.prediction.format_ok,
                 "reasoning": answer.prediction.reasoning,
                 "text": answer.text,
+                "ended": answer.ended,
                 "group": answer.sample.group,
             }
             for answer in self._answers[index]

@@ -153,8 +153,8 @@ class EmotionModule(L.LightningModule):
 
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> list[str]:
         assert self.evaluation is not None
-        texts = self.answers(batch, self.max_new_tokens)
-        self.evaluation.add(dataloader_idx, batch.samples, texts)
+        texts, ended = self.answers(batch, self.max_new_tokens)
+        self.evaluation.add(dataloader_idx, batch.samples, texts, ended)
         return texts
 
     def _end_evaluation(self, loaders: Any) -> Evaluation:
@@ -168,15 +168,19 @@ class EmotionModule(L.LightningModule):
             evaluation.write(self.run_dir / folder, self.datamodule.broken)
 
     @torch.no_grad()
-    def answers(self, batch: Batch, max_new_tokens: int) -> list[str]:
-        """What the model says of each sample, taking the most probable token each time."""
+    def answers(self, batch: Batch, max_new_tokens: int) -> tuple[list[str], list[bool]]:
+        """What the model says of each sample, taking the most probable token each time.
+
+        Returns:
+            B texts with their special tokens, and whether each has ended.
+        """
         sampling = self.omni.sampling(max_new_tokens, temperature=0.0)
         prompts = self.prompts(batch)
         with gathered(self.model):
             found = self.model(
                 lambda model: generate(model, model.embed_prompts(prompts), sampling)
             )
-        return self.omni.decode(found.ids)
+        return self.omni.completions(found.ids)
 
     def on_validation_epoch_start(self) -> None:
         self._start_evaluation("val")

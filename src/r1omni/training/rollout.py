@@ -62,7 +62,7 @@ def sample_rollout(
         completion_ids=sampled.ids,
         mask=sampled.mask,
         logps=sampled.logps,
-        texts=tuple(omni.decode(sampled.ids)),
+        texts=tuple(omni.completions(sampled.ids)[0]),
         group_size=len(members),
         end_ids=sampling.end_ids,
     )
@@ -154,6 +154,7 @@ def reward_columns(
         "modality": [s.modality for s in rows],
         "label_set": [s.label_set for s in rows],
         "completion_lengths": rollout.mask.sum(dim=1).tolist(),
+        "ended": terminated(rollout).tolist(),
         "max_new_tokens": [max_new_tokens] * len(rows),
         "open_labels": [None if s.open_labels is None else list(s.open_labels) for s in rows],
     }

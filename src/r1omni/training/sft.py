@@ -108,7 +108,7 @@ class SFTModule(EmotionModule):
         """Whether the model answers R1-Omni's question about the first clip with `<think>`."""
         sample, media = self.datamodule.train_dataloader().dataset[0]
         batch = collate([(replace(sample, instruction=R1OMNI_INSTRUCTION), media)])
-        return self.answers(batch, _OPENING_LENGTH)[0].lstrip().startswith("<think>")
+        return self.answers(batch, _OPENING_LENGTH)[0][0].lstrip().startswith("<think>")
 
 
 @rank_zero_only
