@@ -9,6 +9,12 @@ known, one list entry a completion (`COLUMNS` in `spec.py`); a function takes th
 by name and ignores the rest with `**columns`. Its options are keyword parameters too, set for all
 completions by the configuration. It is pure: the same completion always earns the same reward.
 
+The values come in a list or tuple, or in a numpy array or tensor of one dimension, on any device. A
+value is a number of Python, numpy or torch (True is 1), also in an array or tensor without
+dimension; it is taken as float32, without gradient. NaN is no None: what is not finite, a text, a
+list in a list or another count of values stops the run at the first rollout, and the error names
+the reward, the sample and the value.
+
 It may be `async def`, for instance to ask a judge over the network: all such functions of a batch
 wait together.
 """

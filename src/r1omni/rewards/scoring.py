@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -77,7 +78,8 @@ def score(
         UsageError: as `check_rewards`; a column whose length is not N; a function refused its
             input.
         R1OmniError: a function failed, or returned something else than N finite numbers or
-            None; it names the function and, if it can be known, the sample and the completion.
+            None (`registry.py` says which kinds are numbers); it names the function and, if it can
+            be known, the sample and the completion.
     """
     inputs = _Inputs(
         list(completions), {name: list(v) for name, v in {"labels": labels, **columns}.items()}
@@ -140,15 +142,31 @@ def _checked_row(name: str, function: RewardFunction, outcome: Any, inputs: _Inp
         raise kind(
             f"reward {name!r} failed{where}: {type(outcome).__name__}: {outcome}"
         ) from outcome
-    if not isinstance(outcome, list | tuple) or len(outcome) != len(inputs):
-        number = isinstance(outcome, list | tuple)
-        shown = f"{len(outcome)} values" if number else repr(outcome)[:80]
+    values = _members(outcome)
+    if values is None or len(values) != len(inputs):
+        shown = _shown(outcome) if values is None else f"{len(values)} values"
         first = f", the first of which is {inputs.place(0)}" if len(inputs) else ""
         raise R1OmniError(
             f"reward {name!r} returned {shown} for {len(inputs)} completions{first}; expected a "
-            "list with one number or None each"
+            "list, tuple, array or tensor with one number each, or None in a list"
         )
-    return [_checked_value(name, value, inputs, index) for index, value in enumerate(outcome)]
+    return [_checked_value(name, value, inputs, index) for index, value in enumerate(values)]
+
+
+def _members(outcome: Any) -> list[Any] | None:
+    """The values of what a function returned; None where it is no list of them."""
+    if isinstance(outcome, np.ndarray | Tensor):
+        return list(outcome) if outcome.ndim == 1 else None
+    return list(outcome) if isinstance(outcome, list | tuple) else None
+
+
+def _shown(value: object) -> str:
+    """A value for an error, in one short line."""
+    if isinstance(value, np.ndarray | Tensor):
+        kind = f"{type(value).__name__} of shape {tuple(value.shape)}, dtype {value.dtype}"
+        number = _number(value)
+        return kind if number is None else repr(number)
+    return " ".join(repr(value).split())[:_SHOWN]
 
 
 def _failing_index(
@@ -174,14 +192,27 @@ def _failing_index(
 def _checked_value(name: str, value: object, inputs: _Inputs, index: int) -> float:
     if value is None:
         return math.nan
-    if isinstance(value, Real):
-        try:
-            number = float(value)
-        except OverflowError:  # a whole number beyond any float
-            number = math.inf
-        if abs(number) <= torch.finfo(torch.float32).max:  # not so for NaN
-            return number
+    number = _number(value)
+    if number is not None and abs(number) <= torch.finfo(torch.float32).max:  # not so for NaN
+        return number
     raise R1OmniError(
-        f"reward {name!r} returned {repr(value)[:80]} for {inputs.place(index)}; expected None or "
-        "a number that is finite in float32"
+        f"reward {name!r} returned {_shown(value)} for {inputs.place(index)}; expected None or a "
+        "number that is finite in float32"
     )
+
+
+def _number(value: Any) -> float | None:
+    """A number, or an array or tensor of no dimension that holds one, as a float."""
+    if isinstance(value, np.ndarray | Tensor):
+        if value.ndim:
+            return None
+        try:
+            value = value[()] if isinstance(value, np.ndarray) else value.item()
+        except RuntimeError:  # a dtype or a device from which torch reads no number
+            return None
+    if not isinstance(value, Real | np.bool_) or isinstance(value, np.timedelta64):
+        return None
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond any float
+        return math.inf
