@@ -1,5 +1,7 @@
 import json
 import time
+from collections import Counter
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -40,6 +42,32 @@ def test_worked_by_hand():
     assert result.parse_rate == pytest.approx(5 / 6)
     assert result.out_of_set_rate == pytest.approx(1 / 6)
     assert result.format_ok == pytest.approx(4 / 6)
+
+
+def test_shares_are_quotients_of_counts_to_the_last_digit():
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        n = int(rng.integers(1, 60))
+        references = rng.choice(LABELS, n).tolist()
+        predictions = rng.choice([*LABELS, None], n).tolist()
+        answered = [p is not None or rng.random() < 0.5 for p in predictions]
+        written = json.loads(
+            json.dumps(evaluate(predictions, references, answered=answered).to_dict())
+        )
+        hits = Counter(p for p, r in zip(predictions, references, strict=True) if p == r)
+        recalls = {label: Fraction(hits[label], k) for label, k in Counter(references).items()}
+        expected = {
+            "war": Fraction(sum(hits.values()), n),
+            "uar": sum(recalls.values()) / len(recalls),
+            "parse_rate": Fraction(sum(answered), n),
+            "out_of_set_rate": Fraction(sum(answered) - n + predictions.count(None), n),
+            "format_ok": 1,
+        }
+        assert {name: written[name] for name in expected} == {
+            name: float(share) for name, share in expected.items()
+        }
+        known = {label: r for label, r in written["per_class_recall"].items() if r is not None}
+        assert known == {label: float(share) for label, share in recalls.items()}
 
 
 def test_a_class_predicted_but_absent_does_not_enter_uar():

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    multiclass_accuracy,
-    multiclass_confusion_matrix,
-)
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from r1omni.metrics.resampling import Interval, interval, resampled_war_uar
 from r1omni.text.answers import read_answer
@@ -130,24 +128,30 @@ def evaluate_recognition(
     if any(silent):
         raise UsageError(f"prediction {silent.index(True)} has a class but counts as unanswered")
     num_columns = len(labels) + 1
-    confusion = multiclass_confusion_matrix(predicted, target, num_columns)[:-1]
-    recalls = multiclass_accuracy(predicted, target, num_columns, average="none")[:-1]
-    present = confusion.sum(dim=1) > 0
+    # Shares are quotients of counts: as tensors of float32 they would be written with their noise.
+    confusion = multiclass_confusion_matrix(predicted, target, num_columns)[:-1].tolist()
+    recalls = {
+        label: Fraction(row[i], sum(row))
+        for i, (label, row) in enumerate(zip(labels, confusion, strict=True))
+        if any(row)
+    }
     resamples = resampled_war_uar(
         (predicted == target).numpy(), target.numpy(), len(labels), groups, num_bootstrap, seed
     )
     n = len(references)
     return RecognitionResult(
         n=n,
-        war=float(multiclass_accuracy(predicted, target, num_columns, average="micro")),
-        uar=float(recalls[present].mean()),
+        war=sum(row[i] for i, row in enumerate(confusion)) / n,
+        uar=float(sum(recalls.values()) / len(recalls)),
         war_interval=None if resamples is None else interval(resamples[0]),
         uar_interval=None if resamples is None else interval(resamples[1]),
         per_class_recall={
-            label: float(recalls[i]) if present[i] else None for i, label in enumerate(labels)
+            label: float(recalls[label]) if label in recalls else None for label in labels
         },
-        confusion=tuple(tuple(row) for row in confusion.tolist()),
-        predicted_labels=dict(zip((*labels, OTHER), confusion.sum(dim=0).tolist(), strict=True)),
+        confusion=tuple(tuple(row) for row in confusion),
+        predicted_labels=dict(
+            zip((*labels, OTHER), map(sum, zip(*confusion, strict=True)), strict=True)
+        ),
         parse_rate=sum(answered) / n,
         out_of_set_rate=sum(a and p is None for p, a in zip(predictions, answered, strict=True))
         / n,
