@@ -11,10 +11,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from r1omni.kernels.advantages import STD_EPSILON
 from r1omni.kernels.triton_rows import device_of
 
-# As r1omni.ops.advantages has it: keeps a group of equal rewards from dividing by zero.
-STD_EPSILON = tl.constexpr(1e-4)
+_STD_EPSILON = tl.constexpr(STD_EPSILON)
 # Completions of a program: enough for a warp's loads to be full, few enough for many programs.
 _COMPLETIONS = 128
 _NUM_WARPS = 4
@@ -63,7 +63,7 @@ def advantages_kernel(
         advantage = centred * count / others
     if DIVIDE_BY_STD:
         std = tl.sqrt_rn(tl.sum(centred * centred, axis=1)[:, None] / others)
-        advantage = advantage / (std + STD_EPSILON)
+        advantage = advantage / (std + _STD_EPSILON)
     tl.store(advantages + completions, advantage, mask=inside)
 
 

@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from r1omni.kernels.reference import MAX_LOG_DIFFERENCE
 from r1omni.kernels.triton_rows import (
     LN_2,
     LOG2_E,
@@ -24,8 +25,8 @@ from r1omni.kernels.triton_rows import (
 )
 from r1omni.kernels.triton_tables import row_config
 
-# exp(20) says no more than "far off"; exp of a larger number, times 0, would be NaN.
-MAX_LOG_DIFFERENCE = tl.constexpr(20.0)
+# exp of a larger number, times 0, would be NaN.
+_MAX_LOG_DIFFERENCE = tl.constexpr(MAX_LOG_DIFFERENCE)
 
 
 @triton.jit
@@ -34,8 +35,8 @@ def _policy_term(logp, old_logp, advantage, EPSILON: tl.constexpr, EPSILON_HIGH:
     LOW: tl.constexpr = 1.0 - EPSILON
     HIGH: tl.constexpr = 1.0 + EPSILON_HIGH
     difference = logp - old_logp
-    bounded = tl.where(difference > MAX_LOG_DIFFERENCE, MAX_LOG_DIFFERENCE, difference)
-    bounded = tl.where(bounded < -MAX_LOG_DIFFERENCE, -MAX_LOG_DIFFERENCE, bounded)
+    bounded = tl.where(difference > _MAX_LOG_DIFFERENCE, _MAX_LOG_DIFFERENCE, difference)
+    bounded = tl.where(bounded < -_MAX_LOG_DIFFERENCE, -_MAX_LOG_DIFFERENCE, bounded)
     ratio = tl.exp2(bounded * LOG2_E)
     clipped = tl.where(ratio > HIGH, HIGH, tl.where(ratio < LOW, LOW, ratio))
     free, held = ratio * advantage, clipped * advantage
@@ -47,8 +48,8 @@ def _policy_term(logp, old_logp, advantage, EPSILON: tl.constexpr, EPSILON_HIGH:
 def _k3(logp, ref_logp):
     """exp(d) - 1 - d and its derivative in log p, 0 where d was held at its bound."""
     difference = ref_logp - logp
-    held = difference > MAX_LOG_DIFFERENCE
-    d = tl.where(held, MAX_LOG_DIFFERENCE, difference)
+    held = difference > _MAX_LOG_DIFFERENCE
+    d = tl.where(held, _MAX_LOG_DIFFERENCE, difference)
     # Near 0, where training spends its time, exp(d) - 1 - d cancels: eight terms of its series.
     series = 1.0 / 40320.0 + d * (1.0 / 362880.0)
     series = 1.0 / 720.0 + d * (1.0 / 5040.0 + d * series)

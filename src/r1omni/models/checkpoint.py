@@ -18,6 +18,7 @@ from r1omni.models.omni import OmniModel
 from r1omni.models.released import fill, released_state
 from r1omni.types import R1OmniError
 
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Larger models are written in several files of this size, with an index.
 _MAX_SHARD_SIZE = "5GB"
 

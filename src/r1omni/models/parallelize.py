@@ -20,14 +20,10 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
+from r1omni.models.checkpoint import DTYPES
 from r1omni.models.omni import TOWERS, OmniModel
 from r1omni.types import UsageError
 
-_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 # Parts that a batch without pictures or without sound does not use.
 _NOT_ALWAYS_USED = ("vision_tower", "audio_tower", "text_tower", "gate", "video_projector",
                     "audio_projector")  # fmt: skip
@@ -62,17 +58,17 @@ class ShardingConfig:
     def __post_init__(self) -> None:
         for name in ("param_dtype", "reduce_dtype"):
             value = getattr(self, name)
-            if value not in _DTYPES:
+            if value not in DTYPES:
                 raise UsageError(
-                    f"sharding.{name}: {value!r} is unknown; use one of {', '.join(_DTYPES)}"
+                    f"sharding.{name}: {value!r} is unknown; use one of {', '.join(DTYPES)}"
                 )
 
     @property
     def policy(self) -> MixedPrecisionPolicy:
         """The dtypes as torch takes them."""
         return MixedPrecisionPolicy(
-            param_dtype=_DTYPES[self.param_dtype],
-            reduce_dtype=_DTYPES[self.reduce_dtype],
+            param_dtype=DTYPES[self.param_dtype],
+            reduce_dtype=DTYPES[self.reduce_dtype],
         )
 
 

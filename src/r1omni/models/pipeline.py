@@ -12,7 +12,13 @@ from torch import Tensor
 from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.windows import windows
-from r1omni.models.checkpoint import end_tokens, load_model, load_tokenizers, save_model
+from r1omni.models.checkpoint import (
+    DTYPES,
+    end_tokens,
+    load_model,
+    load_tokenizers,
+    save_model,
+)
 from r1omni.models.folders import ModelFolder, find_model_folder
 from r1omni.models.generate import Sampling, generate, stream_seed
 from r1omni.models.omni import OmniModel
@@ -22,8 +28,6 @@ from r1omni.text.answers import read_answer
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, decode_completion, encode_prompt
 from r1omni.types import Analysis, Clip, ClipMedia, Modality, PromptInputs, UsageError
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class R1Omni:

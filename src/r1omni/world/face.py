@@ -11,11 +11,10 @@ import numpy as np
 from PIL import Image
 
 from r1omni.world.mouth import draw_mouth
-from r1omni.world.pen import CIRCLE, Pen, Units, crease, shade
+from r1omni.world.pen import ACROSS, CIRCLE, Pen, Units, crease, shade
 from r1omni.world.person import Person
 
 SUPERSAMPLING = 3
-_U = np.linspace(-1, 1, 15)  # from the left corner of an eye to the right one
 
 
 def draw_face(
@@ -128,15 +127,18 @@ def _eye_lids(units: Units, person: Person) -> tuple[float, float, float]:
 
 def _eyes(pen: Pen, units: Units, person: Person) -> None:
     wide, upper, lower = _eye_lids(units, person)
-    arch = 1 - _U**2
+    arch = 1 - ACROSS**2
     sketch = person.style == "sketch"
     for side in (-1, 1):
         x, y = side * 0.38, -0.12
-        top = np.stack([x + _U * wide, y - upper * arch**0.75], axis=1)
-        bottom = np.stack([x + _U * wide, y + lower * arch**0.75], axis=1)
+        top = np.stack([x + ACROSS * wide, y - upper * arch**0.75], axis=1)
+        bottom = np.stack([x + ACROSS * wide, y + lower * arch**0.75], axis=1)
         opening = np.vstack([top, bottom[::-1]])
         lid = np.stack(
-            [x + _U * wide * 1.1, y - (0.14 + 0.04 * units["43"]) * person.eye_scale * arch**0.6],
+            [
+                x + ACROSS * wide * 1.1,
+                y - (0.14 + 0.04 * units["43"]) * person.eye_scale * arch**0.6,
+            ],
             axis=1,
         )
         if not sketch:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from r1omni.world.pen import Pen, Points, Units, crease, shade
+from r1omni.world.pen import ACROSS, Pen, Points, Units, crease, shade
 from r1omni.world.person import Person
-
-_U = np.linspace(-1, 1, 15)  # from the left corner to the right one
 
 
 def draw_mouth(pen: Pen, units: Units, person: Person) -> None:
@@ -21,17 +19,17 @@ def draw_mouth(pen: Pen, units: Units, person: Person) -> None:
         -1: 0.53 - 0.21 * units["12L"] + down,
         1: 0.53 - 0.22 * units["12R"] + down - 0.04 * units["14R"],
     }
-    corner = np.where(_U < 0, corners[-1], corners[1])
-    bend = np.abs(_U) ** 1.7
+    corner = np.where(ACROSS < 0, corners[-1], corners[1])
+    bend = np.abs(ACROSS) ** 1.7
     base = centre_y + (corner - centre_y) * bend
-    x = half * _U + 0.06 * (units["12R"] - units["12L"])
+    x = half * ACROSS + 0.06 * (units["12R"] - units["12L"])
     # Stretched lips open as a rectangle, others as an almond.
-    profile = 1 - np.abs(_U) ** (2 + 6 * stretch)
+    profile = 1 - np.abs(ACROSS) ** (2 + 6 * stretch)
     gap = (0.12 * units["25"] + 0.30 * jaw) * (1 - 0.7 * press)
     lip = 0.075 * (1 - 0.9 * press) * (1 - 0.35 * stretch)
     top = base - 0.05 * units["10"] - 0.25 * gap * profile
     floor = base + 0.75 * gap * profile
-    thick = (1 - np.abs(_U) ** 2.4) ** 0.8
+    thick = (1 - np.abs(ACROSS) ** 2.4) ** 0.8
     outer_top, outer_floor = top - lip * thick, floor + 1.25 * lip * thick
     if lip > 0.02:
         colour = person.lip

@@ -13,6 +13,7 @@ from r1omni.world.person import Colour, Person
 
 _ANGLES = np.linspace(0, 2 * np.pi, 21)[:-1]
 CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], axis=1)  # float64 [20, 2]
+ACROSS = np.linspace(-1, 1, 15)  # from the left corner of an eye or the mouth to the right one
 _BEND = np.linspace(0, 1, 9)[:, None]
 Points = np.ndarray  # float64 [K, 2] in half-heads
 Units = dict[str, float]  # intensity 0..1 of each action unit
