@@ -37,12 +37,17 @@ def wheel_f1(
 
         2 |P and G| / (|P| + |G|) * min(1, m / n) ** length_power
 
-    The first factor is the emotion-wheel metric of open-vocabulary recognition (OV-MER,
-    arXiv 2410.01495) for a single sample. Alone it would pay for hedging: with one reference
-    word, two guesses of which one is right earn 2/3. With the length penalty k guesses of which
-    one is right earn 2 / (k (k + 1)). The likeliest of them alone is right in at least one of k
-    such cases and then earns 1, which is more, so hedging never pays. Every word counts in n:
-    repeated ones, synonyms, and those outside the wheel.
+    It is not the published metric of open-vocabulary recognition (EMER and OV-MERD, OV-MER,
+    arXiv 2410.01495), and values of the two must not be compared. That one has word lists of its
+    own and averages over several emotion wheels; takes the harmonic mean of the data set's mean
+    precision and mean recall, where this is the F1 of one sample, since a reward is of one
+    completion; and has no penalty for naming too much.
+
+    The F1 alone would pay for hedging: with one reference word, two guesses of which one is right
+    earn 2/3. With the length penalty k guesses of which one is right earn 2 / (k (k + 1)). The
+    likeliest of them alone is right in at least one of k such cases and then earns 1, which is
+    more, so hedging never pays. Every word counts in n: repeated ones, synonyms, and those outside
+    the wheel.
 
     0 for a malformed completion and for an answer without a word of the wheel. None where the
     reference has none.
