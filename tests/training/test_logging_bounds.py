@@ -8,7 +8,8 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from r1omni.cli import main
-from r1omni.training.logger import RunConfig
+from r1omni.rewards import reward_names
+from r1omni.training.logger import RunConfig, TrackingLogger
 from r1omni.types import UsageError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -42,6 +43,21 @@ def test_curves_and_completions_have_so_many_points_and_no_more(
     assert [metric.step for metric in client.get_metric_history(run_id, "loss")] == [1, 3, 5]
     files = [Path(artifact.path).name for artifact in client.list_artifacts(run_id, "completions")]
     assert files == [f"step_{step:06d}.jsonl" for step in (0, 3, 6)]
+
+
+def test_rewards_of_ones_own_keep_their_names(tmp_path: Path) -> None:
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    logger = TrackingLogger(RunConfig(tracking_uri=uri), tmp_path, continue_run=False)
+    names = [
+        f"rewards/{reward}/mean"
+        for reward in (*reward_names(), "rewards_of_tests:length", "a_b.c_d:é", "ab.cd:e")
+    ]
+    logger.log_metrics({name: float(index) for index, name in enumerate(names)}, step=3)
+    logger.log_metrics({name: 0.5 for name in names}, step=4)
+    client = MlflowClient(uri)
+    for index, name in enumerate(names):
+        found = client.get_metric_history(str(logger.run_id), name)
+        assert [(metric.step, metric.value) for metric in found] == [(3, index), (4, 0.5)], name
 
 
 def test_a_bound_is_at_least_one() -> None:

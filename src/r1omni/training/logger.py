@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
+from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
@@ -79,6 +82,13 @@ class TrackingLogger(MLFlowLogger):
         # MLflow refuses a parameter that changes, and a resumed run logs its own again; the
         # whole configuration is logged as text instead.
         return
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Log figures under their own names; Lightning's would drop the colon of a reward's."""
+        now_ms = int(time.time() * 1000)
+        entries = [Metric(name, float(v), now_ms, step or 0) for name, v in metrics.items()]
+        self.experiment.log_batch(self.run_id, metrics=entries)
 
     @rank_zero_only
     def log_text(self, text: str, artifact_file: str) -> None:
