@@ -194,8 +194,8 @@ class Analysis:
         label: canonical emotion, or None when the answer could not be read.
         scores: share of probability for each emotion that was scored; may be empty.
         reasoning: text inside `<think>`, or "".
-        text: the whole completion.
-        format_ok: whether the completion has exactly the asked form.
+        text: the whole completion, special tokens included, but for the end token.
+        format_ok: whether the completion has exactly the asked form and has ended.
         warnings: what a person should know about the input.
     """
 

@@ -120,7 +120,7 @@ def check_agreement(found: Readings, names: Sequence[str]) -> None:
     ):
         assert analysis.label == record["prediction"], name
         assert analysis.format_ok == record["format_ok"] == bool(form), name
-        assert analysis.reasoning == record["reasoning"], name
+        assert (analysis.text, analysis.reasoning) == (record["text"], record["reasoning"]), name
         assert accuracy == float(record["format_ok"] and record["prediction"] == LABEL), name
 
 

@@ -280,9 +280,8 @@ class R1Omni:
         with torch.no_grad():
             prompts = self.model.embed_prompts(inputs)
         sampled = generate(self.model, prompts, self.sampling(max_new_tokens, 0.0))
-        text = self.decode(sampled.ids)[0]
-        [written], [ended] = self.completions(sampled.ids)
-        answer = read_answer(written, ended)
+        [text], [ended] = self.completions(sampled.ids)
+        answer = read_answer(text, ended)
         media = inputs.media[0]
         return Analysis(
             start_s=span[0],
