@@ -136,7 +136,7 @@ def gpu_mesh(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceMesh]:
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
 
-    # `tensor.data = tensor.to(device)` and what modules do instead leave fake tensors where they are.
+    # `tensor.data = tensor.to(device)` and what modules do instead leave fake tensors in place.
     def move(params: list[Any], buffers: list[Any], device: torch.device) -> None:
         for tensor in (*params, *buffers):
             tensor.fake_device = device
