@@ -11,10 +11,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from r1omni.kernels.advantages import STD_EPSILON as _STD_EPSILON
 from r1omni.kernels.triton_rows import device_of
 
-# As r1omni.ops.advantages has it: keeps a group of equal rewards from dividing by zero.
-STD_EPSILON = tl.constexpr(1e-4)
+STD_EPSILON = tl.constexpr(_STD_EPSILON)
 # Completions of a program: enough for a warp's loads to be full, few enough for many programs.
 _COMPLETIONS = 128
 _NUM_WARPS = 4
@@ -70,7 +70,7 @@ def advantages_kernel(
 def group_advantages(
     rewards: Tensor, weights: Tensor, group_size: int, scale: str, baseline: str
 ) -> Tensor:
-    """Advantage of each completion over its group, as in `r1omni.ops.group_advantages`.
+    """Advantage of each completion over its group, as in the torch path.
 
     Worked in float32; distances above 1e19 overflow the standard deviation.
 

@@ -13,6 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from r1omni.kernels.reference import MAX_LOG_DIFFERENCE as _MAX_LOG_DIFFERENCE
 from r1omni.kernels.triton_rows import (
     LN_2,
     LOG2_E,
@@ -24,8 +25,7 @@ from r1omni.kernels.triton_rows import (
 )
 from r1omni.kernels.triton_tables import row_config
 
-# exp(20) says no more than "far off"; exp of a larger number, times 0, would be NaN.
-MAX_LOG_DIFFERENCE = tl.constexpr(20.0)
+MAX_LOG_DIFFERENCE = tl.constexpr(_MAX_LOG_DIFFERENCE)
 
 
 @triton.jit
