@@ -6,10 +6,12 @@ import ast
 import re
 import subprocess
 import sys
+import tokenize
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from tokenize import COMMENT
 
 import pytest
 
@@ -132,6 +134,19 @@ def sources() -> list[tuple[Path, ast.Module]]:
 
 def test_imports_point_one_way(sources: list[tuple[Path, ast.Module]]) -> None:
     assert [line for path, tree in sources for line in upward_imports(path, tree)] == []
+
+
+def test_kernels_say_nothing_of_the_project(sources: list[tuple[Path, ast.Module]]) -> None:
+    """In docstrings and comments; names of modules, operators and the variable are code."""
+    told = []
+    for path, tree in sources:
+        if part_of(path) == "kernels":
+            nodes = (ast.Module, ast.ClassDef, ast.FunctionDef)
+            texts = [ast.get_docstring(n) or "" for n in ast.walk(tree) if isinstance(n, nodes)]
+            with path.open("rb") as file:
+                texts += [t.string for t in tokenize.tokenize(file.readline) if t.type == COMMENT]
+            told += [f"{path.name}: {t}" for t in texts if re.search(r"r1.?omni", t, re.IGNORECASE)]
+    assert not told
 
 
 def test_special_libraries_stay_at_home(sources: list[tuple[Path, ast.Module]]) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp._fully_shard import _fsdp_init
 from torch.distributed.tensor import DTensor
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from r1omni.models import OmniModel, R1Omni
 from r1omni.models.parallelize import (
@@ -121,3 +125,43 @@ def test_a_whole_model_computes_as_ever(model: OmniModel) -> None:
 def test_dtypes_that_do_not_exist() -> None:
     with pytest.raises(UsageError, match=r"sharding\.reduce_dtype: 'half' is unknown"):
         ShardingConfig(reduce_dtype="half")
+
+
+# On a device that this machine does not have ---------------------------------------------------
+
+
+@pytest.fixture
+def gpu_mesh(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceMesh]:
+    """Two ranks on GPUs without a GPU: for models of fake tensors, which have a device alone."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+
+    # `tensor.data = tensor.to(device)` and what modules do instead leave fake tensors in place.
+    def move(params: list[Any], buffers: list[Any], device: torch.device) -> None:
+        for tensor in (*params, *buffers):
+            tensor.fake_device = device
+
+    def swap(tensor: Any, there: torch.Tensor) -> None:
+        tensor.fake_device = there.device
+
+    monkeypatch.setattr(_fsdp_init, "_move_states_to_device", move)
+    monkeypatch.setattr(torch.utils, "swap_tensors", swap)
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
+    yield init_device_mesh("cuda", (2,))
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("shard_towers", [False, True])
+@pytest.mark.parametrize("trained", [[], ["vision_tower"], ["language_model", "lm_head"]])
+def test_every_tensor_is_on_the_device_of_the_mesh(
+    model: OmniModel, gpu_mesh: DeviceMesh, trained: list[str], shard_towers: bool
+) -> None:
+    """Also what no rank shares, such as whole towers and the buffers of all."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        there = OmniModel(model.config).requires_grad_(False)
+        for part in trained:
+            there.get_submodule(part).requires_grad_(True)
+        parallelize(there, gpu_mesh, ShardingConfig(shard_frozen_towers=shard_towers))
+    tensors = [*there.named_parameters(remove_duplicate=False), *there.named_buffers()]
+    elsewhere = [name for name, tensor in tensors if own_share(tensor).device.type != "cuda"]
+    assert len(tensors) > 100 and not elsewhere

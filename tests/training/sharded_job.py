@@ -14,12 +14,14 @@ from typing import Any
 import torch
 from small_training import BASE, fit
 
+from r1omni.models.adapters import LoRAConfig
 from r1omni.training import FSDP2Strategy
 from r1omni.training.callbacks import ExportModel, RunCheckpoint
 
 STEPS, CUT, PROMPTS = 4, 2, 6
 # A moved reference is part of a checkpoint.
 GRPO = replace(BASE, ref_sync_steps=2, ref_mixup_alpha=0.5)
+LORA = LoRAConfig(rank=4, alpha=16)
 
 
 def train(world: Path, run_dir: Path, num_ranks: int, **options: Any) -> Any:
@@ -27,7 +29,7 @@ def train(world: Path, run_dir: Path, num_ranks: int, **options: Any) -> Any:
     return fit(
         world,
         run_dir,
-        GRPO,
+        BASE if options.get("lora") else GRPO,
         STEPS,
         batch_size=PROMPTS // num_ranks,
         callbacks=[RunCheckpoint(every=CUT, keep=10), ExportModel()],
@@ -42,9 +44,14 @@ def main(world: Path, out: Path, task: str) -> None:
     if task == "start":
         train(world, out / "shares", num_ranks, strategy=FSDP2Strategy())
         train(world, out / "file", num_ranks, strategy=FSDP2Strategy(sharded_checkpoint=False))
+        for name in ("shares", "file"):
+            strategy = FSDP2Strategy(sharded_checkpoint=name == "shares")
+            train(world, out / f"lora_{name}", num_ranks, strategy=strategy, lora=LORA)
         return
-    cut = out / "shares" / "checkpoints" / f"step_{CUT:06d}.ckpt"
-    train(world, out / f"on_{num_ranks}", num_ranks, strategy=FSDP2Strategy(), ckpt_path=cut)
+    for name, lora in (("", None), ("lora_", LORA)):
+        cut = out / f"{name}shares" / "checkpoints" / f"step_{CUT:06d}.ckpt"
+        run = out / f"{name}on_{num_ranks}"
+        train(world, run, num_ranks, strategy=FSDP2Strategy(), ckpt_path=cut, lora=lora)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from r1omni.models.adapters import LoRAConfig
 from r1omni.models.packed import completion_logps
 from r1omni.ops import GRPOLossConfig
 from r1omni.training import GRPOModule, SFTModule
+from r1omni.training.checkpoints import trained_state
 from r1omni.training.rollout import rollout_logps
 from r1omni.types import R1OmniError, UsageError
 
@@ -87,10 +88,30 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(mini_world: Path, tmp_path
     )
     now = weights(resumed)
     assert all(torch.equal(whole[name], now[name]) for name in whole)
-    kept = torch.load(tmp_path / "half.ckpt", weights_only=True)["state_dict"]
-    assert all(".lora_" in name for name in kept if "language_model" in name)
+    # A checkpoint of an earlier version has the tied head's frozen weight too.
+    earlier = torch.load(tmp_path / "half.ckpt", weights_only=True)
+    earlier["state_dict"]["model.lm_head.weight"] = part.model.lm_head.weight.detach()
+    torch.save(earlier, tmp_path / "earlier.ckpt")
+    again = weights(fit(mini_world, tmp_path, grpo, 8, batch_size=2, lora=LORA,
+                        ckpt_path=tmp_path / "earlier.ckpt"))  # fmt: skip
+    assert all(torch.equal(whole[name], again[name]) for name in whole)
     with pytest.raises(R1OmniError, match=r"model\.lora"):
         fit(mini_world, tmp_path, grpo, 8, batch_size=2, ckpt_path=tmp_path / "half.ckpt")
+
+
+@pytest.mark.parametrize("lora", [LORA, None])
+@pytest.mark.parametrize("trainable", [None, ["projectors"], ["projectors", "text_tower"]])
+def test_a_checkpoint_holds_what_trains_and_nothing_else(
+    mini_world: Path, trainable: list[str] | None, lora: LoRAConfig | None
+) -> None:
+    module = SFTModule(str(mini_world / "init"), trainable, lora=lora)
+    assert module.model.lm_head.weight is module.model.language_model.embed_tokens.weight
+    kept = trained_state(module)
+    # Under every name: that of the tied head is no name of `named_parameters`.
+    of_all = dict(module.named_parameters(remove_duplicate=False))
+    assert kept.keys() == {name for name, p in of_all.items() if p.requires_grad}
+    distinct = {tensor.data_ptr(): tensor.numel() for tensor in kept.values()}
+    assert sum(distinct.values()) == sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def test_without_a_reference_projectors_may_be_trained_too(mini_world: Path) -> None:

@@ -53,11 +53,19 @@ def _same_model(one: Path, other: Path, tolerance: float) -> bool:
     return apart <= tolerance * size
 
 
-def test_more_ranks_go_on_where_two_stopped(runs: Path) -> None:
-    assert _same_model(runs / "shares" / "model", runs / "on_3" / "model", 1e-6)
-    start = runs / "cut"
-    export_checkpoint(_checkpoint(runs, "shares", CUT), start)
-    assert not _same_model(start, runs / "shares" / "model", 1e-4)
+@pytest.mark.parametrize("kind", ["", "lora_"])
+def test_more_ranks_go_on_where_two_stopped(runs: Path, kind: str) -> None:
+    assert _same_model(runs / f"{kind}shares" / "model", runs / f"{kind}on_3" / "model", 1e-6)
+    start = runs / f"{kind}cut"
+    export_checkpoint(_checkpoint(runs, f"{kind}shares", CUT), start)
+    assert not _same_model(start, runs / f"{kind}shares" / "model", 1e-4)
+
+
+@pytest.mark.parametrize("name", ["lora_shares", "lora_file"])
+def test_a_checkpoint_of_adapters_holds_nothing_else(runs: Path, name: str) -> None:
+    """Not the frozen embedding under the name of the tied head either."""
+    kept = read_checkpoint(_checkpoint(runs, name, STEPS))["state_dict"]
+    assert kept and all(".lora_" in key for key in kept)
 
 
 def test_one_process_without_sharding_goes_on_from_the_file(

@@ -1,6 +1,7 @@
 """Fused steps of GRPO: Triton on NVIDIA, chunked torch everywhere else.
 
-A package of its own: it knows tensors and nothing of r1omni. Importing it does not import Triton.
+A package of its own: it knows tensors and nothing of what they mean. Importing it does not import
+Triton.
 """
 
 from r1omni.kernels.advantages import group_advantages

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from r1omni.kernels.dispatch import uses_triton
+from r1omni.kernels.dispatch import operator, uses_triton
 
 Scale = Literal["group", "batch", "none"]
 Aggregation = Literal["sum_then_normalize", "normalize_then_sum"]
@@ -34,8 +34,9 @@ def group_advantages(
     normalises over the batch; `scale` plays no part in it.
 
     Args:
-        rewards: float [N, K], members of a group side by side, NaN where a function returned
-            nothing. A row of only NaN gets advantage 0 and does not count for its siblings.
+        rewards: float32, float64, bfloat16 or float16 [N, K], members of a group side by side, NaN
+            where a function returned nothing. A row of only NaN gets advantage 0 and does not count
+            for its siblings.
         group_size: G, at least 2, a divisor of N.
         weights: float [K], or None for 1 each.
         scale: "group", "batch" or "none".
@@ -99,7 +100,7 @@ def check_rewards(
     return weights.to(rewards.device)
 
 
-@torch.library.custom_op("r1omni::group_advantages", mutates_args=())
+@operator("r1omni::group_advantages")
 def _advantages(
     rewards: Tensor,
     weights: Tensor,

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from r1omni.kernels import rows
+from r1omni.kernels.dispatch import operator
 from r1omni.kernels.loss import check_settings, check_tokens, loss_rows
 from r1omni.kernels.selective import backward_rows, check_temperature, forward_rows
 
@@ -33,10 +34,12 @@ def linear_logprob(
 ) -> Tensor:
     """log softmax(hidden @ weight.T / temperature)[token_ids].
 
+    Inside autocast both factors are taken in its dtype, as those of a linear layer are.
+
     Args:
-        hidden: float [..., D].
-        weight: float [V, D], the head; may be the embedding too. Without `requires_grad` its
-            gradient is not computed.
+        hidden: float32, float64, bfloat16 or float16 [..., D].
+        weight: of the same dtype, [V, D], the head; may be the embedding too. Without
+            `requires_grad` its gradient is not computed.
         token_ids: long [...].
         temperature: of the sampling, above 0.
         chunk_rows: tokens whose logits are held at a time; None chooses.
@@ -49,6 +52,7 @@ def linear_logprob(
         ValueError: shapes or dtypes that do not fit, a number out of range.
     """
     check_temperature(temperature)
+    hidden, weight = _as_autocast_has_it(hidden, weight)
     flat, ids = _flat(hidden, weight, token_ids)
     size = _chunk_rows(chunk_rows, flat, weight)
     logps, _ = _forward(flat, weight, ids, float(temperature), size)
@@ -72,9 +76,11 @@ def linear_grpo_loss(
 ) -> tuple[Tensor, Tensor]:
     """`grpo_loss` of hidden @ weight.T, gradients included, in one pass over the tokens.
 
-    Args, returns, raises: as for `grpo_loss` and `linear_logprob`; tensors of tokens are [T].
+    Args, returns, raises: as for `grpo_loss` and `linear_logprob`, hidden states and head in
+    float32, float64, bfloat16 or float16; tensors of tokens are [T].
     """
     high = check_settings(temperature, epsilon, epsilon_high, beta, ref_logps)
+    hidden, weight = _as_autocast_has_it(hidden, weight)
     flat, ids = _flat(hidden, weight, token_ids)
     check_tokens(
         len(flat), advantages=advantages, weights=weights, old_logps=old_logps,
@@ -88,6 +94,18 @@ def linear_grpo_loss(
         learns and hidden.requires_grad, learns and weight.requires_grad,
     )  # fmt: skip
     return loss, logps
+
+
+def _as_autocast_has_it(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    device = hidden.device.type
+    if not torch.is_autocast_enabled(device):
+        return hidden, weight
+    dtype = torch.get_autocast_dtype(device)
+    kept = torch.float64  # which autocast leaves alone
+    return (
+        hidden if hidden.dtype == kept else hidden.to(dtype),
+        weight if weight.dtype == kept else weight.to(dtype),
+    )
 
 
 def _flat(hidden: Tensor, weight: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
@@ -117,7 +135,7 @@ def _parts(num_rows: int, size: int) -> list[slice]:
 # Log-probabilities --------------------------------------------------------------------------
 
 
-@torch.library.custom_op("r1omni::linear_logprob", mutates_args=())
+@operator("r1omni::linear_logprob")
 def _forward(
     hidden: Tensor, weight: Tensor, token_ids: Tensor, temperature: float, chunk_rows: int
 ) -> tuple[Tensor, Tensor]:
@@ -138,7 +156,7 @@ def _(
     return logps, torch.empty_like(logps)
 
 
-@torch.library.custom_op("r1omni::linear_logprob_backward", mutates_args=())
+@operator("r1omni::linear_logprob_backward")
 def _backward(
     hidden: Tensor,
     weight: Tensor,
@@ -201,7 +219,7 @@ _forward.register_autograd(_gradient, setup_context=_setup_context)
 # The loss -----------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("r1omni::linear_grpo_loss", mutates_args=())
+@operator("r1omni::linear_grpo_loss")
 def _loss(
     hidden: Tensor,
     weight: Tensor,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from r1omni.kernels import rows
-from r1omni.kernels.dispatch import uses_triton
+from r1omni.kernels.dispatch import operator, uses_triton
 from r1omni.kernels.scaling import scale_
 from r1omni.kernels.selective import check_temperature
 
@@ -36,7 +36,7 @@ def grpo_loss(
     logits are read while they are at hand, and the backward pass only scales it.
 
     Args:
-        logits: float [T, V].
+        logits: float32, float64, bfloat16 or float16 [T, V].
         token_ids: long [T].
         advantages: float [T], one a token.
         weights: float [T].
@@ -105,7 +105,7 @@ def check_tokens(num_tokens: int, **tensors: Tensor | None) -> None:
             raise ValueError(f"{name} has shape {list(tensor.shape)}; expected [{num_tokens}]")
 
 
-@torch.library.custom_op("r1omni::grpo_loss", mutates_args=())
+@operator("r1omni::grpo_loss")
 def _loss(
     logits: Tensor,
     token_ids: Tensor,

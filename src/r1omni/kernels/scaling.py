@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from r1omni.kernels.dispatch import uses_triton
+from r1omni.kernels.dispatch import operator, uses_triton
 
 
 # The gradient itself is handed on: a copy of [T, V] would double what the operator saves.
-@torch.library.custom_op("r1omni::scale_", mutates_args={"gradient"})
+@operator("r1omni::scale_", mutates_args=("gradient",))
 def scale_(gradient: Tensor, slope: Tensor) -> None:
     """gradient *= slope, in place; nothing is written for a slope of 1.
 

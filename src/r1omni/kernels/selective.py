@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from r1omni.kernels import rows
-from r1omni.kernels.dispatch import uses_triton
+from r1omni.kernels.dispatch import operator, uses_triton
 
 
 def selective_logprob(
@@ -20,7 +20,8 @@ def selective_logprob(
     incoming gradient is 0 is not read there, so nothing of a masked row comes through.
 
     Args:
-        logits: float [..., V] of any precision and strides; -inf rules a token out.
+        logits: float32, float64, bfloat16 or float16 [..., V], of any strides; -inf rules a token
+            out.
         token_ids: long [...]; an id outside the vocabulary is refused on the CPU, and has the
             log-probability NaN on CUDA.
         temperature: of the sampling, above 0.
@@ -45,7 +46,8 @@ def selective_logprob_and_entropy(
 ) -> tuple[Tensor, Tensor]:
     """`selective_logprob` and the entropy in nats of the same distributions, in one pass.
 
-    Args, raises: as for `selective_logprob`. Returns two tensors as it does, both differentiable.
+    Args, raises: as for `selective_logprob`, logits in float32, float64, bfloat16 or float16.
+    Returns two tensors as it does, both differentiable.
     """
     flat, ids = _rows(logits, token_ids, temperature)
     logps, _, entropies = _forward(flat, ids, float(temperature), True, False)
@@ -75,7 +77,7 @@ def _rows(logits: Tensor, token_ids: Tensor, temperature: float) -> tuple[Tensor
 # The operators ------------------------------------------------------------------------------
 
 
-@torch.library.custom_op("r1omni::selective_logprob", mutates_args=())
+@operator("r1omni::selective_logprob")
 def _forward(
     logits: Tensor, token_ids: Tensor, temperature: float, with_entropy: bool, inplace_grad: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,7 +94,7 @@ def _(
     return logps, torch.empty_like(logps), entropies
 
 
-@torch.library.custom_op("r1omni::selective_logprob_backward", mutates_args=())
+@operator("r1omni::selective_logprob_backward")
 def _backward(
     logits: Tensor,
     token_ids: Tensor,
@@ -122,7 +124,7 @@ def _(
 
 
 # Written over the logits, which autograd's count of versions then refuses to read again.
-@torch.library.custom_op("r1omni::selective_logprob_backward_", mutates_args={"logits"})
+@operator("r1omni::selective_logprob_backward_", mutates_args=("logits",))
 def _backward_in_place(
     logits: Tensor, token_ids: Tensor, lses: Tensor, grad_logps: Tensor, temperature: float
 ) -> None:

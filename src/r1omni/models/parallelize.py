@@ -77,7 +77,8 @@ def parallelize(model: OmniModel, mesh: DeviceMesh, config: ShardingConfig) -> N
 
     Each decoder layer is a unit that is gathered at once; so is each frozen tower that is sharded,
     and the rest: embeddings, head, projectors, gate, and towers that are trained. Afterwards
-    parameters are DTensors, and the model computes only what it is handed by `model(work)`.
+    parameters are DTensors, everything is on the mesh's device, and the model computes only what it
+    is handed by `model(work)`.
 
     Args:
         model: with whole weights, the same on every rank.
@@ -99,11 +100,20 @@ def parallelize(model: OmniModel, mesh: DeviceMesh, config: ShardingConfig) -> N
         if config.shard_frozen_towers:
             units.append(tower)
         else:
-            whole |= set(tower.parameters())
+            # FSDP moves only what it shards.
+            whole |= set(tower.to(_device_of(mesh)).parameters())
     model.register_forward_hook(_use_everything)  # before FSDP's own, which it shall precede
     for unit in units:
         fully_shard(unit, mesh=mesh, mp_policy=config.policy)
     fully_shard(model, mesh=mesh, mp_policy=config.policy, ignored_params=whole)
+
+
+def _device_of(mesh: DeviceMesh) -> torch.device:
+    """Where this rank of the mesh computes."""
+    if mesh.device_type == "cpu":
+        return torch.device("cpu")
+    module = torch.get_device_module(mesh.device_type)
+    return torch.device(mesh.device_type, module.current_device())
 
 
 def _checkpoint_activations(layer: nn.Module) -> None:

@@ -61,7 +61,9 @@ def is_sharded(path: Path) -> bool:
 
 def trained_state(module: nn.Module) -> dict[str, Tensor]:
     """The weights that training changes, by name; buffers are among them."""
-    frozen = {name for name, p in module.named_parameters() if not p.requires_grad}
+    # Under all of its names: a tied head is no parameter of its own.
+    named = module.named_parameters(remove_duplicate=False)
+    frozen = {name for name, p in named if not p.requires_grad}
     return {name: t for name, t in module.state_dict().items() if name not in frozen}
 
 

@@ -317,9 +317,9 @@ class GRPOModule(EmotionModule):
         super().setup(stage)
 
     def configure_callbacks(self) -> list[L.Callback]:
-        # The first hook that knows the trainer, before Lightning refuses these in other words.
+        # Here, before Lightning refuses these in other words.
         check_trainer(self.trainer.gradient_clip_val, self.trainer.accumulate_grad_batches)
-        return []
+        return super().configure_callbacks()
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         super().on_save_checkpoint(checkpoint)

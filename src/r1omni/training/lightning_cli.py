@@ -23,6 +23,7 @@ from r1omni.training.checkpoints import (
 )
 from r1omni.training.logger import RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule
+from r1omni.training.optimization import check_precision
 from r1omni.training.progress import StepProgressBar
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.training.termination import Termination
@@ -83,6 +84,7 @@ class R1OmniCLI(LightningCLI):
         run_dir = config.trainer.default_root_dir
         if run_dir is None:
             raise UsageError("trainer.default_root_dir is not set; it names the run's folder")
+        check_precision(config.trainer.precision)
         if self.subcommand == "fit" and config.trainer.max_epochs not in (None, -1):
             # Lightning counts epochs wrong after several resumes at the end of one.
             raise UsageError(

@@ -28,6 +28,7 @@ from r1omni.training.nonfinite import keep_batch
 from r1omni.training.optimization import (
     OptimizerConfig,
     build_optimizer,
+    check_precision,
     choose_trained,
 )
 from r1omni.training.sharded import FSDP2Strategy
@@ -91,6 +92,12 @@ class EmotionModule(L.LightningModule):
     def run_dir(self) -> Path:
         """Folder of everything this run writes."""
         return Path(self.trainer.default_root_dir)
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        # The first hook that knows the trainer.
+        plugin = self.trainer.precision_plugin
+        check_precision(plugin.precision, plugin)
+        return []
 
     def setup(self, stage: str) -> None:
         self.datamodule.prepare_clips(self.omni.processor, report_dir=self.run_dir)

@@ -1,4 +1,4 @@
-"""The optimizer: parameter groups, AdamW, warm-up and schedule."""
+"""What is trained, in which precision, and the optimizer: groups, AdamW, warm-up and schedule."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -24,6 +25,10 @@ PARTS = {
 }
 
 SCHEDULES = ("cosine", "linear", "constant")
+
+# As trainer.precision names them; 32 and bf16 are Lightning's older names.
+PRECISIONS = ("32-true", "bf16-mixed")
+_SAME_PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,31 @@ class OptimizerConfig:
                 f"optimizer.schedule: {self.schedule!r} is unknown; use one of "
                 f"{', '.join(SCHEDULES)}"
             )
+
+
+def check_precision(precision: str | int | None, plugin: Precision | None = None) -> None:
+    """Refuse a precision in which a model is trained, or answers, wrongly.
+
+    With weights in half precision (16-true, bf16-true) most updates are lost to rounding, and
+    rotary frequencies confuse positions beyond a few hundred; 16-mixed scales gradients, which are
+    then clipped scaled; of others nobody knows.
+
+    Args:
+        precision: as trainer.precision has it; None is Lightning's default, 32-true.
+        plugin: what Lightning made of it, or was given in its place.
+
+    Raises:
+        UsageError: naming what to use instead.
+    """
+    name = "32-true" if precision is None else str(precision)
+    known = _SAME_PRECISION.get(name, name) in PRECISIONS
+    if known and (plugin is None or type(plugin) in (Precision, MixedPrecision)):
+        return
+    found = type(plugin).__name__ if known else name
+    raise UsageError(
+        f"trainer.precision {found} would give wrong results; use bf16-mixed (float32 weights, "
+        "products in bfloat16) or 32-true"
+    )
 
 
 def choose_trained(

@@ -19,7 +19,7 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from r1omni.models.parallelize import ShardingConfig
-from r1omni.training.checkpoints import read_checkpoint, read_plain
+from r1omni.training.checkpoints import read_checkpoint, read_plain, trained_state
 from r1omni.training.shares import PLAIN_VALUES, fill_shares, write_shares
 
 
@@ -53,8 +53,14 @@ class FSDP2Strategy(ModelParallelStrategy):
 
     def lightning_module_state_dict(self) -> dict[str, Any]:
         """Trained weights: this rank's shares, or all of them on rank 0 and none elsewhere."""
+        return self._trained(self._saved)
+
+    def _trained(self, options: StateDictOptions) -> dict[str, Any]:
         assert self.model is not None
-        return get_model_state_dict(self.model, options=self._saved)
+        # torch leaves a frozen weight in under its second name, a tied head's.
+        trained = trained_state(self.model).keys()
+        found = get_model_state_dict(self.model, options=options)
+        return {name: tensor for name, tensor in found.items() if name in trained}
 
     def optimizer_state(self, optimizer: Any) -> dict[str, Any]:
         """As for the weights; entries are numbered as without sharding."""
@@ -91,9 +97,8 @@ class FSDP2Strategy(ModelParallelStrategy):
         checkpoint = read_plain(path / PLAIN_VALUES) if in_shares else read_checkpoint(path)
         optimizers = [get_optimizer_state_dict(self.model, own) for own in self.optimizers]
         if in_shares:
-            trained = StateDictOptions(ignore_frozen_params=True)
             shares = {
-                "state_dict": get_model_state_dict(self.model, options=trained),
+                "state_dict": self._trained(StateDictOptions(ignore_frozen_params=True)),
                 "optimizer_states": [_numbered(state) for state in optimizers],
             }
             fill_shares(path, shares)

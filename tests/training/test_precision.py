@@ -1,0 +1,91 @@
+"""`trainer.precision`: what is accepted computes right, and everything else is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import lightning as L
+import pytest
+import torch
+from lightning.fabric.connector import _PRECISION_INPUT
+from lightning.pytorch.plugins.precision import HalfPrecision
+from small_training import BASE, fit, logged, short_grpo
+
+from r1omni.cli import main
+from r1omni.training import SFTModule
+from r1omni.training.optimization import PRECISIONS, check_precision
+from r1omni.types import UsageError
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def _names(annotation: Any) -> set[Any]:
+    """Every value of a union of literals."""
+    parts = get_args(annotation)
+    return set().union(*map(_names, parts)) if parts else {annotation}
+
+
+# All that Lightning takes, now and in a later version.
+OF_LIGHTNING = sorted(_names(_PRECISION_INPUT), key=str)
+ACCEPTED = ("32-true", "bf16-mixed", "32", 32, "bf16")
+REFUSED = [name for name in OF_LIGHTNING if name not in ACCEPTED]
+
+
+@pytest.fixture(autouse=True)
+def _rewards_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
+
+
+def test_only_what_is_tested_is_accepted() -> None:
+    assert len(REFUSED) >= 9 and set(PRECISIONS) < set(OF_LIGHTNING)
+    for name in ACCEPTED:
+        check_precision(name)
+    for name in REFUSED:
+        with pytest.raises(UsageError, match=rf"^trainer\.precision {name} .* bf16-mixed .*$"):
+            check_precision(name)
+
+
+@pytest.mark.parametrize("command", ["fit", "validate", "test", "predict"])
+def test_refused_before_anything_is_loaded(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    words = ["--config", "configs/mini/r1omni.yaml", "--trainer.precision", "bf16-true",
+             *short_grpo(tmp_path, tmp_path / "run", "length")]  # fmt: skip
+    # There is neither a model nor data; both would be other errors.
+    assert main([command, *map(str, words)]) == 2
+    error = capsys.readouterr().err
+    assert "trainer.precision bf16-true" in error and error.strip().count("\n") == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_plugin_in_its_place_is_refused(mini_world: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"trainer\.precision bf16-true"):
+        fit(mini_world, tmp_path, None, plugins=[HalfPrecision("bf16-true")])
+
+    class Own(L.pytorch.plugins.precision.Precision):
+        """Says that it is 32-true, as that of bitsandbytes does."""
+
+    with pytest.raises(UsageError, match=r"trainer\.precision Own"):
+        fit(mini_world, tmp_path, plugins=[Own()])
+
+
+@pytest.mark.parametrize("grpo", [None, BASE])
+def test_mixed_precision_trains_float32_weights(
+    mini_world: Path, tmp_path: Path, grpo: Any
+) -> None:
+    plain, mixed = (fit(mini_world, tmp_path, grpo, steps=2, precision=name) for name in PRECISIONS)
+    kept = [*mixed.model.parameters(), *mixed.model.buffers()]
+    assert {tensor.dtype for tensor in kept if tensor.is_floating_point()} == {torch.float32}
+    state = mixed.trainer.optimizers[0].state_dict()["state"]
+    assert {entry["exp_avg"].dtype for entry in state.values()} == {torch.float32}
+    if grpo is None:  # completions of GRPO may differ in a token
+        assert 0 < abs(logged(mixed)["loss"] - logged(plain)["loss"]) < 2e-2
+    start = SFTModule(str(mini_world / "init")).model
+    moved = [
+        torch.cat([(p - q).flatten() for p, q in zip(m.model.parameters(), start.parameters(),
+                                                     strict=True)]) for m in (plain, mixed)
+    ]  # fmt: skip
+    same_way = torch.nn.functional.cosine_similarity(*moved, dim=0)
+    assert same_way > 0.95
