@@ -14,10 +14,11 @@ from r1omni.media.processor import MediaProcessor
 from r1omni.media.windows import windows
 from r1omni.models.checkpoint import end_tokens, load_model, load_tokenizers, save_model
 from r1omni.models.folders import ModelFolder, find_model_folder
-from r1omni.models.generate import Sampling, generate, stream_seed
+from r1omni.models.generate import Sampling, generate
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
 from r1omni.models.scoring import emotion_scores
+from r1omni.streams import stream_seed
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS, canonical
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_prompt
 from r1omni.text.tags import parse_completion
