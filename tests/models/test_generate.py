@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -12,12 +10,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from r1omni.models import R1Omni
-from r1omni.models.generate import Sampled, Sampling, generate, stream_seed, uniform_streams
+from r1omni.models.generate import Sampled, Sampling, generate
 from r1omni.models.omni import pad_embeds
 from r1omni.models.packed import completion_logps
+from r1omni.streams import stream_seed
 
 PAD = 385
-STREAM_SEED = 4_974_627_351_011_088_538
 MANY_ENDS = tuple(range(0, 384, 6))  # a sixth of the vocabulary: rows end after 1 to 20 tokens
 GROUP_SIZE = 4
 
@@ -176,37 +174,3 @@ def test_tokens_are_drawn_as_often_as_the_model_says(
 
     assert p_value(temperature) > 0.01
     assert p_value(other) < 1e-6  # the test can tell
-
-
-# Streams ----------------------------------------------------------------------------------------
-
-
-def test_stream_seed_is_the_same_on_every_machine() -> None:
-    # blake2b of "(0, 17, 'dfew/1', 3)", 8 bytes, little endian, without the lowest bit.
-    assert stream_seed(0, 17, "dfew/1", 3) == STREAM_SEED
-    digest = hashlib.blake2b(b"(0, 17, 'dfew/1', 3)", digest_size=8).digest()
-    assert int.from_bytes(digest, "little") // 2 == STREAM_SEED
-
-
-def test_stream_seeds_tell_names_apart() -> None:
-    names = [(), (0,), (1,), ("1",), (0, 0), (0, "a"), ("a", 0), ("a0",), ((0, 0),), (0, 1), (1, 0)]
-    seeds = [stream_seed(*name) for name in names]
-    assert len(set(seeds)) == len(names)
-    assert all(0 <= seed < 2**63 for seed in seeds)
-
-
-def test_uniform_streams() -> None:
-    seeds = [stream_seed(row) for row in range(50)]
-    rows = uniform_streams(seeds, 40)
-    assert rows.shape == (50, 40) and rows.dtype == torch.float64
-    assert ((rows >= 0) & (rows < 1)).all()
-    assert len(rows.unique()) == rows.numel()
-    assert abs(rows.mean().item() - 0.5) < 0.03  # 4.6 standard errors
-    order = torch.randperm(50, generator=torch.Generator().manual_seed(0)).tolist()
-    assert torch.equal(uniform_streams([seeds[i] for i in order], 40), rows[order])
-    assert torch.equal(uniform_streams(seeds[7:8], 40), rows[7:8])
-    torch.manual_seed(1)  # the global stream is neither used nor moved
-    before = torch.rand(3)
-    torch.manual_seed(1)
-    uniform_streams(seeds, 40)
-    assert torch.equal(torch.rand(3), before)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader, Sampler
 
+from r1omni.streams import permutation
 from r1omni.types import UsageError
 
 # Batches are formed inside pools of this many batches: long enough to find neighbours of similar
@@ -53,8 +53,7 @@ class LengthGroupedSampler(Sampler[list[int]]):
     def batches(self, epoch: int) -> list[list[int]]:
         """All batches of an epoch for this rank."""
         count, whole = len(self.lengths), self.batch_size * self.num_replicas
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        order = torch.randperm(count, generator=generator).tolist()
+        order = permutation(count, "samples", self.seed, epoch)
         grouped: list[int] = []
         for start in range(0, count, whole * _POOL_BATCHES):
             grouped += sorted(
@@ -63,7 +62,7 @@ class LengthGroupedSampler(Sampler[list[int]]):
             )
         usable = self._num_usable()
         chunks = [grouped[start : min(start + whole, usable)] for start in range(0, usable, whole)]
-        mixed = torch.randperm(len(chunks), generator=generator).tolist()
+        mixed = permutation(len(chunks), "batches", self.seed, epoch)
         return [chunks[i][self.rank :: self.num_replicas] for i in mixed]
 
     def _num_usable(self) -> int:

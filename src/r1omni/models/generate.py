@@ -6,7 +6,6 @@ batch it was sampled in, on the number of ranks, or on what was sampled before.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from r1omni.models.omni import Embedded, OmniModel, pad_embeds
+from r1omni.streams import uniform_streams
 
 
 @dataclass(frozen=True)
@@ -49,22 +49,6 @@ class Sampled:
     logps: Tensor
 
 
-def stream_seed(*parts: object) -> int:
-    """A 63-bit seed from the names of a random stream, the same on every machine."""
-    digest = hashlib.blake2b(repr(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1
-
-
-def uniform_streams(seeds: Sequence[int], length: int) -> Tensor:
-    """float64 [len(seeds), length] in [0, 1), row i from its own generator."""
-    generator = torch.Generator()
-    rows = [
-        torch.rand(length, generator=generator.manual_seed(seed), dtype=torch.float64)
-        for seed in seeds
-    ]
-    return torch.stack(rows)
-
-
 @torch.no_grad()
 def generate(
     model: OmniModel,
@@ -81,7 +65,8 @@ def generate(
         prompts: B embedded prompts [P_i, D].
         sampling: how to draw.
         group_size: G.
-        seeds: N stream seeds, group members side by side; needed when the temperature is above 0.
+        seeds: N seeds of `stream_seed`, group members side by side; needed when the temperature
+            is above 0.
 
     Raises:
         ValueError: a positive temperature without N seeds.

@@ -20,10 +20,11 @@ from r1omni.models.checkpoint import (
     save_model,
 )
 from r1omni.models.folders import ModelFolder, find_model_folder
-from r1omni.models.generate import Sampling, generate, stream_seed
+from r1omni.models.generate import Sampling, generate
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
 from r1omni.models.scoring import emotion_scores
+from r1omni.streams import stream_seed
 from r1omni.text.answers import read_answer
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, decode_completion, encode_prompt

@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from r1omni.models.generate import Sampling, generate, stream_seed
+from r1omni.models.generate import Sampling, generate
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
 from r1omni.models.pipeline import R1Omni
 from r1omni.ops import group_advantages, reward_metrics
 from r1omni.rewards import score
+from r1omni.streams import stream_seed
 from r1omni.training.dealing import Dealing
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.types import PromptInputs, Rollout, Sample, ScoredGroup
