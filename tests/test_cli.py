@@ -99,6 +99,26 @@ def test_options_of_the_trainer_that_grpo_has_itself(
     assert option.strip("-") in line and named in line
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--run.keep_checkpoints", "-1"),
+        ("--run.keep_checkpoints", "0"),
+        ("--run.keep_checkpoints", "true"),
+        ("--data.loader.max_broken_share", ".nan"),
+        ("--model.init_args.optimizer.learning_rate", ".inf"),
+        ("--model.init_args.max_new_tokens", "0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_before_anything_is_loaded(
+    option: str, value: str, mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gone = ("--model.init_args.init_from", tmp_path / "gone")  # it would be missed next
+    line = refused(capfd, fit(mini_world, tmp_path / "run", *gone, option, value), 2)
+    assert option.rpartition(".")[2] in line
+    assert not (tmp_path / "run").exists()
+
+
 def test_no_command_and_unknown_command(capfd: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "train" in refused(capfd, ["train"], 2)

@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
+from r1omni.options import (
+    CLIPS,
+    SECONDS,
+    SEED,
+    TOKENS,
+    WORKERS,
+    Range,
+    at_least,
+)
 from r1omni.types import MODALITIES, R1OmniError, UsageError
 
 
@@ -24,13 +34,36 @@ def _parser(name: str, function: Callable[..., None]) -> _Parser:
     return _Parser(prog=f"python -m r1omni {name}", description=function.__doc__)
 
 
+class Number:
+    """An argument that is a number; argparse calls it with the words of the command line.
+
+    Args:
+        allowed: its range.
+        kind: int or float.
+    """
+
+    def __init__(self, allowed: Range, kind: type = int) -> None:
+        self.allowed, self.kind = allowed, kind
+
+    def __call__(self, text: str) -> float:
+        try:
+            value: float = self.kind(text)
+        except ValueError:
+            value = math.nan
+        if value not in self.allowed:
+            noun = "whole number" if self.kind is int else "number"
+            raise argparse.ArgumentTypeError(f"{text!r} must be a {noun} {self.allowed}")
+        return value
+
+
 def synthesize(args: list[str]) -> None:
     """Render the mini-world: clips and annotations in the publishers' layouts."""
     parser = _parser("synthesize", synthesize)
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--clips", type=int, default=2000, help="clips in all, about")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--num-workers", type=int, default=None, help="processes; all cores")
+    clips, workers = Number(CLIPS), Number(at_least(1, WORKERS.high))
+    parser.add_argument("--clips", type=clips, default=2000, help="clips in all, about")
+    parser.add_argument("--seed", type=Number(SEED), default=0)
+    parser.add_argument("--num-workers", type=workers, default=None, help="processes; all cores")
     options = parser.parse_args(args)
     from r1omni.world.synthesize import synthesize as write_world
 
@@ -46,7 +79,7 @@ def create(args: list[str]) -> None:
         "--texts", type=Path, nargs="+", required=True, help="JSON or CSV files for the tokenizer"
     )
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=Number(SEED), default=0)
     options = parser.parse_args(args)
     if options.out.exists():
         raise UsageError(f"--out {options.out} exists; choose another folder or remove it")
@@ -81,10 +114,11 @@ def pretrain_towers(args: list[str]) -> None:
     parser = _parser("pretrain-towers", pretrain_towers)
     parser.add_argument("--model", type=Path, required=True, help="model folder to start from")
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--clips", type=int, default=2000, help="rendered clips")
-    parser.add_argument("--vision-steps", type=int, default=1500, help="optimizer steps")
-    parser.add_argument("--audio-steps", type=int, default=900, help="optimizer steps")
-    parser.add_argument("--seed", type=int, default=0)
+    clips, steps = Number(at_least(2, CLIPS.high)), Number(at_least(1))
+    parser.add_argument("--clips", type=clips, default=2000, help="rendered clips")
+    parser.add_argument("--vision-steps", type=steps, default=1500, help="optimizer steps")
+    parser.add_argument("--audio-steps", type=steps, default=900, help="optimizer steps")
+    parser.add_argument("--seed", type=Number(SEED), default=0)
     options = parser.parse_args(args)
     if options.out.exists():
         raise UsageError(f"--out {options.out} exists; choose another folder or remove it")
@@ -107,11 +141,12 @@ def analyze(args: list[str]) -> None:
     parser.add_argument("paths", type=Path, nargs="+", help="recordings")
     parser.add_argument("--model", required=True, help="model folder, or its id on the hub")
     parser.add_argument("--modality", choices=MODALITIES, default="video_audio")
-    parser.add_argument("--window-s", type=float, help="seconds of a window; the whole recording")
-    parser.add_argument("--hop-s", type=float, help="seconds between windows; one window")
+    seconds = Number(SECONDS, float)
+    parser.add_argument("--window-s", type=seconds, help="seconds of a window; the whole recording")
+    parser.add_argument("--hop-s", type=seconds, help="seconds between windows; one window")
     parser.add_argument("--device", default="cpu", help="torch device")
     parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
-    parser.add_argument("--max-new-tokens", type=int, default=512)
+    parser.add_argument("--max-new-tokens", type=Number(TOKENS), default=512)
     parser.add_argument("--out", type=Path, default=None, help="file to write; standard output")
     options = parser.parse_args(args)
     for path in options.paths:

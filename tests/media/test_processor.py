@@ -113,7 +113,7 @@ def test_fingerprint_changes_with_every_field() -> None:
 def test_wrong_settings_are_refused() -> None:
     with pytest.raises(UsageError, match="frame_fit 'crop'"):
         MediaConfig(frame_fit="crop")
-    with pytest.raises(UsageError, match="num_frames must be positive"):
+    with pytest.raises(UsageError, match="num_frames is 0; it must be"):
         MediaConfig(num_frames=0)
     with pytest.raises(UsageError, match="modality 'smell'"):
         MediaProcessor(SMALL).load(Clip(FIXTURE / "clip.mp4"), "smell")

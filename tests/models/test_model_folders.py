@@ -133,6 +133,25 @@ def test_another_projector(copied: Path, edit_config: Edit, projector: str) -> N
     assert str(copied / "config.json") in message and repr(projector) in message
 
 
+@pytest.mark.parametrize(
+    ("where", "changes"),
+    [
+        ("R1-Omni-tiny/config.json", {"num_frames": 0}),
+        ("R1-Omni-tiny/config.json", {"num_frames": -1}),
+        ("whisper-tiny/preprocessor_config.json", {"hop_length": 0}),
+        ("whisper-tiny/preprocessor_config.json", {"hop_length": "x"}),
+        ("whisper-tiny/preprocessor_config.json", {"sampling_rate": 0}),
+        ("whisper-tiny/preprocessor_config.json", {"n_fft": 2.5}),
+        ("siglip-tiny-patch16-64/preprocessor_config.json", {"image_std": [0, 0, 0]}),
+        ("siglip-tiny-patch16-64/preprocessor_config.json", {"image_mean": [0.5]}),
+    ],
+)
+def test_numbers_that_no_clip_can_have(copied: Path, where: str, changes: dict) -> None:
+    path = copied.parent / where
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes))
+    assert str(copied / "config.json") in refusal(copied)
+
+
 def test_without_weights(copied: Path) -> None:
     (copied / WEIGHTS).unlink()
     message = refusal(copied)

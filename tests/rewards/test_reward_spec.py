@@ -108,7 +108,7 @@ def test_a_builtin_takes_no_options():
 
 
 def test_weights_are_finite():
-    with pytest.raises(UsageError, match="weight nan is not finite"):
+    with pytest.raises(UsageError, match="weight is nan; it must be a number"):
         RewardSpec("format", math.nan)
 
 

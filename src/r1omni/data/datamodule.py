@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 from torch import Tensor
@@ -28,6 +28,7 @@ from r1omni.media.packing import unpack_media
 from r1omni.media.prepare import prepare_media
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.workers import CLIP_LIMIT_S
+from r1omni.options import SECONDS, SEED, SHARE, WORKERS, Ranges, at_least, check_numbers
 from r1omni.types import Clip, ClipFeatures, ClipMedia, Sample, UsageError
 
 Encoder = Callable[[Sequence[ClipMedia]], list[ClipFeatures]]
@@ -64,6 +65,9 @@ class LoaderConfig:
         max_broken_share: share of a split's clips that may fail to decode before the run stops.
         cache_features: keep the frozen towers' features on disk, so that a clip is encoded once.
         cache_dir: where decoded clips and features are kept.
+
+    Raises:
+        UsageError: a number out of its range.
     """
 
     batch_size: int = 16
@@ -75,6 +79,19 @@ class LoaderConfig:
     max_broken_share: float = 0.01
     cache_features: bool = True
     cache_dir: str = "outputs/cache"
+
+    RANGES: ClassVar[Ranges] = {
+        "batch_size": at_least(1),
+        "eval_batch_size": at_least(1),
+        "num_workers": WORKERS,
+        "decode_workers": WORKERS,
+        "clip_limit_s": SECONDS,
+        "seed": SEED,
+        "max_broken_share": SHARE,
+    }
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "data.loader.")
 
 
 class EmotionDataModule(L.LightningDataModule):

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
+from r1omni.options import SEED, Ranges, check_numbers
 from r1omni.text.emotions import ANSWER_WORDS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.types import MODALITIES, Clip, Modality, Sample, UsageError
@@ -36,6 +37,9 @@ class DatasetSpec:
         sampling: all, first:N, end:N, random:N, N (the same as random:N), or N% in place of N.
         seed: of the random sampling.
         options: arguments of the loader: fold, actors, protocol, labels_csv, ...
+
+    Raises:
+        UsageError: a number out of its range.
     """
 
     name: str
@@ -46,6 +50,11 @@ class DatasetSpec:
     sampling: str = "all"
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
+
+    RANGES: ClassVar[Ranges] = {"seed": SEED}
+
+    def __post_init__(self) -> None:
+        check_numbers(self, f"dataset {self.name}: ")
 
 
 def register(name: str) -> Callable[[AnyLoader], AnyLoader]:

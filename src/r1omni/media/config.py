@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
+from r1omni.options import SECONDS, SHARE, Range, Ranges, at_least, check_numbers
 from r1omni.types import UsageError
 
 FrameFit = Literal["pad", "squash"]
@@ -34,6 +35,9 @@ class MediaConfig:
         n_fft: window of the spectrogram, samples.
         hop_length: step of the spectrogram, samples.
         audio_length_s: seconds of sound given to the audio tower, padded or cut.
+
+    Raises:
+        UsageError: an unknown `frame_fit`, or a number out of its range.
     """
 
     num_frames: int = 8
@@ -47,12 +51,22 @@ class MediaConfig:
     hop_length: int = 160
     audio_length_s: float = 30.0
 
+    RANGES: ClassVar[Ranges] = {
+        "num_frames": at_least(1, 2**16),
+        "image_size": at_least(1, 2**16),
+        "image_mean": SHARE,
+        "image_std": Range(0, 1, above=True),
+        "sampling_rate_hz": at_least(1),
+        "num_mel_bins": at_least(1, 2**16),
+        "n_fft": at_least(1),
+        "hop_length": at_least(1),
+        "audio_length_s": SECONDS,
+    }
+
     def __post_init__(self) -> None:
         if self.frame_fit not in get_args(FrameFit):
             raise UsageError(f"frame_fit {self.frame_fit!r} is unknown; use 'pad' or 'squash'")
-        for name in ("num_frames", "image_size", "num_mel_bins", "audio_length_s"):
-            if getattr(self, name) <= 0:
-                raise UsageError(f"{name} must be positive, not {getattr(self, name)}")
+        check_numbers(self)
 
     def fingerprint(self) -> str:
         """Hash of the settings; equal fingerprints mean interchangeable cached clips."""

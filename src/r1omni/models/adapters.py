@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from r1omni.models.omni import OmniModel
+from r1omni.options import Ranges, at_least, check_numbers
 from r1omni.types import UsageError
 
 # Every matrix of a layer (arXiv 2305.14314 found that needed for full quality).
@@ -37,18 +38,17 @@ class LoRAConfig:
         targets: the matrices of each layer that are adapted, any of `ALL_MATRICES`.
 
     Raises:
-        UsageError: a number below 1, or an unknown matrix.
+        UsageError: a number out of its range, or an unknown matrix.
     """
 
     rank: int = 16
     alpha: int = 32
     targets: tuple[str, ...] = ALL_MATRICES
 
+    RANGES: ClassVar[Ranges] = {"rank": at_least(1, 2**16), "alpha": at_least(1)}
+
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise UsageError(f"lora.rank is {self.rank}; it must be at least 1")
-        if self.alpha < 1:
-            raise UsageError(f"lora.alpha is {self.alpha}; it must be at least 1")
+        check_numbers(self, "lora.")
         unknown = [name for name in self.targets if name not in ALL_MATRICES]
         if unknown or not self.targets:
             raise UsageError(

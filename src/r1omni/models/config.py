@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from r1omni.media.config import MediaConfig
-from r1omni.types import R1OmniError
+from r1omni.types import R1OmniError, UsageError
 
 MODEL_TYPE = "HumanOmni_qwen2"
 PROJECTOR_TYPE = "all_in_one_small"
@@ -133,12 +133,19 @@ def read_config(main: Path, vision: Path, audio: Path, text: Path) -> OmniConfig
         )
     vision_config = _build(SiglipVisionConfig, vision, section="vision_config")
     audio_config = _build(WhisperConfig, audio)
+    try:
+        media = _media_config(released, main, vision_config, audio_config, vision, audio)
+    except (UsageError, TypeError, ArithmeticError) as error:  # numbers of none of the parts
+        raise R1OmniError(
+            f"{main / 'config.json'} and the settings of its towers ask for clips that cannot be "
+            f"made ({error}); copy these files again"
+        ) from error
     return OmniConfig(
         language=_language_config(released, main),
         vision=vision_config,
         audio=audio_config,
         text=_build(BertConfig, text),
-        media=_media_config(released, main, vision_config, audio_config, vision, audio),
+        media=media,
         vision_select_layer=_integer(released, "mm_vision_select_layer", -2, main),
         gate_hidden_size=_integer(released, "mm_gate_hidden_size", 3584, main),
         released=released,

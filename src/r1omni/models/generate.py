@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
 from r1omni.models.omni import Embedded, OmniModel, pad_embeds
+from r1omni.options import TOKENS, Ranges, at_least, check_numbers
 from r1omni.streams import uniform_streams
 
 
@@ -26,12 +28,24 @@ class Sampling:
         temperature: divides the logits; 0 takes the most probable token.
         end_ids: tokens that end a completion.
         pad_id: fills the rest of a finished completion.
+
+    Raises:
+        UsageError: a number out of its range.
     """
 
     max_new_tokens: int
     temperature: float
     end_ids: tuple[int, ...]
     pad_id: int
+
+    RANGES: ClassVar[Ranges] = {
+        "max_new_tokens": TOKENS,
+        "temperature": at_least(0),
+        "pad_id": at_least(0),
+    }
+
+    def __post_init__(self) -> None:
+        check_numbers(self)
 
 
 @dataclass(frozen=True)

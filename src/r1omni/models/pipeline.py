@@ -24,6 +24,7 @@ from r1omni.models.generate import Sampling, generate
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
 from r1omni.models.scoring import emotion_scores
+from r1omni.options import at_least, check_number
 from r1omni.streams import stream_seed
 from r1omni.text.answers import read_answer
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
@@ -207,13 +208,17 @@ class R1Omni:
             temperature: sampling temperature.
             num_return_sequences: G.
             seed: seed of the sampling; None draws a fresh one.
+
+        Raises:
+            UsageError: a number out of its range.
         """
+        check_number("num_return_sequences", num_return_sequences, at_least(1), int)
+        settings = self.sampling(max_new_tokens, temperature if do_sample else 0.0)
         with torch.no_grad():
             prompts = self.model.embed_prompts(inputs)
         if seed is None:
             seed = int(torch.randint(2**31, ()).item())
         seeds = [stream_seed(seed, index) for index in range(num_return_sequences)]
-        settings = self.sampling(max_new_tokens, temperature if do_sample else 0.0)
         return generate(
             self.model, prompts, settings, group_size=num_return_sequences, seeds=seeds
         ).ids

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 from r1omni.ops.kl import KLEstimator
+from r1omni.options import FINITE, TOKENS, Ranges, above, at_least, check_numbers
 from r1omni.types import UsageError
 
 LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo"]
@@ -61,6 +61,21 @@ class GRPOLossConfig:
     sapo_temperature_neg: float = 1.05
     temperature: float = 1.0
 
+    RANGES: ClassVar[Ranges] = {
+        "beta": at_least(0),
+        "epsilon": above(0, 1, below=True),
+        "epsilon_high": above(0),
+        "delta": above(1),
+        "dual_clip": above(1),
+        "top_entropy_quantile": above(0, 1),
+        "entropy_coef": FINITE,
+        "off_policy_mask_threshold": at_least(0),
+        "max_completion_length": TOKENS,
+        "sapo_temperature_pos": above(0),
+        "sapo_temperature_neg": above(0),
+        "temperature": above(0),
+    }
+
     @property
     def upper_epsilon(self) -> float:
         """epsilon_high, or epsilon if it is unset."""
@@ -78,7 +93,7 @@ class GRPOLossConfig:
 
     def __post_init__(self) -> None:
         self._check_names()
-        self._check_ranges()
+        check_numbers(self)
         self._check_combinations()
 
     def _check_names(self) -> None:
@@ -91,24 +106,6 @@ class GRPOLossConfig:
                 raise UsageError(
                     f"{key} {getattr(self, key)!r} is unknown; use one of {', '.join(names)}"
                 )
-
-    def _check_ranges(self) -> None:
-        above_zero = ("epsilon_high", "max_completion_length", "sapo_temperature_pos")
-        for key in (*above_zero, "sapo_temperature_neg", "temperature"):
-            value = getattr(self, key)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise UsageError(f"{key} is {value}; it must be a finite number above 0")
-        if not (self.beta >= 0 and math.isfinite(self.beta)):
-            raise UsageError(f"beta is {self.beta}; it must be a finite number, 0 or more")
-        if not 0 < self.epsilon < 1:
-            raise UsageError(f"epsilon is {self.epsilon}; it must lie between 0 and 1")
-        if not 0 < self.top_entropy_quantile <= 1:
-            raise UsageError(
-                f"top_entropy_quantile is {self.top_entropy_quantile}; it must be above 0 and at "
-                "most 1"
-            )
-        if not math.isfinite(self.entropy_coef):
-            raise UsageError(f"entropy_coef is {self.entropy_coef}; it must be finite")
 
     def _check_combinations(self) -> None:
         if self.loss_type == "dr_grpo" and self.max_completion_length is None:

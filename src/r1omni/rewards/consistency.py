@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from r1omni.options import at_least, check_number
 from r1omni.rewards.accuracy import merged_emotions
 from r1omni.rewards.registry import register
 from r1omni.text.answers import Answer, read_answers
 from r1omni.text.reasoning import named_emotions
-from r1omni.types import UsageError
 
 
 def _check(options: Mapping[str, Any], columns: Collection[str]) -> None:
     for name in ("max_concluded", "max_named"):
-        value = options.get(name, 1)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise UsageError(f"{name} is {value!r}; expected a number of emotions from 1 on")
+        check_number(name, options.get(name, 1), at_least(1), int)
 
 
 @register("consistency", check=_check)

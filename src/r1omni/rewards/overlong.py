@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from r1omni.options import TOKENS, at_least, check_number
 from r1omni.rewards.registry import register
 from r1omni.types import UsageError
 
@@ -89,5 +90,4 @@ def _lengths(max_length: int, cache_length: int | None) -> tuple[int, int]:
 
 
 def _check_length(name: str, value: object, least: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise UsageError(f"{name} is {value!r}; expected a number of tokens from {least} on")
+    check_number(name, value, at_least(least, TOKENS.high), int)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from r1omni.options import TOKENS, above, check_number
 from r1omni.rewards.registry import register
-from r1omni.types import UsageError
 
 # Han and kana: written without spaces between words, so each character counts as one.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -69,9 +68,5 @@ def _repetition(text: str, ngram_size: int) -> float:
 
 
 def _check_values(ngram_size: object, max_penalty: object) -> None:
-    if not isinstance(ngram_size, int) or isinstance(ngram_size, bool) or ngram_size < 1:
-        raise UsageError(f"ngram_size is {ngram_size!r}; expected a number of words from 1 on")
-    if not isinstance(max_penalty, int | float) or not 0 < max_penalty < math.inf:
-        raise UsageError(
-            f"max_penalty is {max_penalty!r}; expected a number above 0, it is subtracted"
-        )
+    check_number("ngram_size", ngram_size, TOKENS, int)
+    check_number("max_penalty", max_penalty, above(0))  # it is subtracted

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
+from r1omni.options import FINITE, SECONDS, Ranges, check_numbers
 from r1omni.rewards.registry import RewardFunction, get_reward, option_check
 from r1omni.rewards.timeout import limited
 from r1omni.types import UsageError
@@ -38,7 +38,7 @@ class RewardSpec:
         timeout_s: seconds that a batch may take before the run stops; None waits for ever.
 
     Raises:
-        UsageError: a weight that is not finite, or a timeout that is not above 0.
+        UsageError: a number out of its range.
     """
 
     name: str
@@ -46,13 +46,10 @@ class RewardSpec:
     options: dict[str, Any] = field(default_factory=dict)
     timeout_s: float | None = None
 
+    RANGES: ClassVar[Ranges] = {"weight": FINITE, "timeout_s": SECONDS}
+
     def __post_init__(self) -> None:
-        if not math.isfinite(self.weight):
-            raise UsageError(f"reward {self.name!r}: weight {self.weight} is not finite")
-        if self.timeout_s is not None and not 0 < self.timeout_s < math.inf:
-            raise UsageError(
-                f"reward {self.name!r}: timeout_s is {self.timeout_s}; expected seconds above 0"
-            )
+        check_numbers(self, f"reward {self.name!r}: ")
 
 
 def check_rewards(specs: Sequence[RewardSpec], columns: Collection[str]) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from r1omni.options import at_least, check_number
 from r1omni.rewards.registry import register
 from r1omni.text.answers import Answer, read_answers
 from r1omni.text.emotions import canonical
@@ -14,9 +14,7 @@ from r1omni.types import UsageError
 
 
 def _check(options: Mapping[str, Any], columns: Collection[str]) -> None:
-    power = options.get("length_power", 1.0)
-    if not isinstance(power, int | float) or not 0 <= power < math.inf:
-        raise UsageError(f"length_power is {power!r}; expected a number from 0 on")
+    check_number("length_power", options.get("length_power", 1.0), at_least(0))
 
 
 @register("wheel_f1", check=_check)

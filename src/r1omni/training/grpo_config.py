@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from r1omni.ops import GRPOLossConfig
 from r1omni.ops.importance import check_importance_correction
+from r1omni.options import SEED, TOKENS, Ranges, above, at_least, check_numbers
 from r1omni.rewards import COLUMNS, RewardSpec, check_rewards
 from r1omni.types import UsageError
 
@@ -83,6 +84,24 @@ class GRPOConfig:
     log_completions_every: int = 20
     max_completion_logs: int = 500
 
+    RANGES: ClassVar[Ranges] = {
+        "group_size": at_least(2, 2**16),  # alone, no completion can be better than its siblings
+        "temperature": above(0),
+        "max_new_tokens": TOKENS,
+        "kl_in_reward": at_least(0),
+        "num_iterations": at_least(1),
+        "steps_per_generation": at_least(1),
+        "micro_batch_size": at_least(1),
+        "max_grad_norm": above(0),
+        "importance_cap": above(0),
+        "max_refills": at_least(0),
+        "ref_sync_steps": at_least(0),
+        "ref_mixup_alpha": above(0, 1),
+        "seed": SEED,
+        "log_completions_every": at_least(0),
+        "max_completion_logs": at_least(1),
+    }
+
     @property
     def needs_reference(self) -> bool:
         """Whether a frozen copy of the start is kept."""
@@ -111,32 +130,9 @@ class GRPOConfig:
         return max(self.log_completions_every, -(-max_steps // self.max_completion_logs))
 
     def __post_init__(self) -> None:
-        self._check_numbers()
+        check_numbers(self, "grpo.")
         self._check_names()
         self._check_combinations()
-
-    def _check_numbers(self) -> None:
-        if self.group_size < 2:
-            raise UsageError(
-                f"grpo.group_size is {self.group_size}; a group needs at least 2 completions, "
-                "or no completion can be better than its siblings"
-            )
-        at_least_one = ("max_new_tokens", "num_iterations", "steps_per_generation")
-        for key in (*at_least_one, "micro_batch_size", "max_completion_logs"):
-            value = getattr(self, key)
-            if value is not None and value < 1:
-                raise UsageError(f"grpo.{key} is {value}; it must be at least 1")
-        for key in ("temperature", "max_grad_norm", "importance_cap"):
-            value = getattr(self, key)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise UsageError(f"grpo.{key} is {value}; it must be above 0")
-        for key in ("kl_in_reward", "max_refills", "ref_sync_steps"):
-            if not (getattr(self, key) >= 0 and math.isfinite(getattr(self, key))):
-                raise UsageError(f"grpo.{key} is {getattr(self, key)}; it must be 0 or more")
-        if not 0 < self.ref_mixup_alpha <= 1:
-            raise UsageError(
-                f"grpo.ref_mixup_alpha is {self.ref_mixup_alpha}; it must be above 0 and at most 1"
-            )
 
     def _check_names(self) -> None:
         check_importance_correction(self.importance_correction, self.importance_cap)

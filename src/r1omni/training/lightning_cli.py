@@ -81,6 +81,7 @@ class R1OmniCLI(LightningCLI):
         if self.subcommand is None:
             return
         config = self.config[self.subcommand]
+        _run_config(config)  # what it refuses, before the model is loaded
         run_dir = config.trainer.default_root_dir
         if run_dir is None:
             raise UsageError("trainer.default_root_dir is not set; it names the run's folder")
@@ -112,7 +113,7 @@ class R1OmniCLI(LightningCLI):
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         config = self.config if self.subcommand is None else self.config[self.subcommand]
-        run = RunConfig(**config.run.as_dict() if hasattr(config.run, "as_dict") else config.run)
+        run = _run_config(config)
         resumes = config.get("ckpt_path") is not None or self.subcommand != "fit"
         run_dir = Path(config.trainer.default_root_dir or ".")
         # One rank alone opens the store: two that create it at once would break it.
@@ -136,3 +137,7 @@ class R1OmniCLI(LightningCLI):
                 ExportModel(),
             ]
         return trainer
+
+
+def _run_config(config: Any) -> RunConfig:
+    return RunConfig(**config.run.as_dict() if hasattr(config.run, "as_dict") else config.run)

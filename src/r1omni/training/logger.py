@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -14,7 +14,7 @@ from mlflow.entities import Metric
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from r1omni.types import UsageError
+from r1omni.options import Ranges, at_least, check_numbers
 
 RUN_ID_FILE = "mlflow_run_id.txt"
 
@@ -31,6 +31,9 @@ class RunConfig:
         keep_checkpoints: how many of the newest checkpoints stay on disk.
         max_logged_steps: most steps that a run logs figures of; in a longer run than
             `trainer.log_every_n_steps` allows for, they lie further apart.
+
+    Raises:
+        UsageError: a number out of its range.
     """
 
     experiment: str = "r1omni"
@@ -40,11 +43,14 @@ class RunConfig:
     keep_checkpoints: int = 1
     max_logged_steps: int = 10_000
 
+    RANGES: ClassVar[Ranges] = {
+        "checkpoint_every": at_least(1),
+        "keep_checkpoints": at_least(1),
+        "max_logged_steps": at_least(1),
+    }
+
     def __post_init__(self) -> None:
-        if self.max_logged_steps < 1:
-            raise UsageError(
-                f"run.max_logged_steps is {self.max_logged_steps}; it must be at least 1"
-            )
+        check_numbers(self, "run.")
 
 
 class TrackingLogger(MLFlowLogger):

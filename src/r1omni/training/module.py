@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -21,6 +21,7 @@ from r1omni.models.generate import generate
 from r1omni.models.parallelize import gathered, own_share, parallelize, whole
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.towers import fingerprint
+from r1omni.options import TOKENS, Ranges, check_number
 from r1omni.text.prompt import encode_prompt
 from r1omni.training.checkpoints import frozen_fingerprint, trained_state
 from r1omni.training.evaluation import Evaluation
@@ -54,6 +55,7 @@ class EmotionModule(L.LightningModule):
 
     # Frozen weights are not in our checkpoints; `on_load_checkpoint` checks what is missing.
     strict_loading = False
+    RANGES: ClassVar[Ranges] = {"max_new_tokens": TOKENS}
 
     def __init__(
         self,
@@ -65,6 +67,7 @@ class EmotionModule(L.LightningModule):
         lora: LoRAConfig | None = None,
     ) -> None:
         super().__init__()
+        check_number("model.max_new_tokens", max_new_tokens, TOKENS, int)
         # A folder is recorded in full: a checkpoint may be exported from elsewhere.
         self.init_from = str(Path(init_from).resolve()) if Path(init_from).exists() else init_from
         self.omni = R1Omni.from_pretrained(init_from)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
 
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
@@ -13,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from r1omni.models.adapters import LoRAConfig, add_adapters
 from r1omni.models.omni import OmniModel
+from r1omni.options import SHARE, Range, Ranges, at_least, check_numbers
 from r1omni.types import UsageError
 
 # Part of the shared model -> the modules it stands for.
@@ -24,7 +26,7 @@ PARTS = {
     "language_model": ("language_model", "lm_head"),
 }
 
-SCHEDULES = ("cosine", "linear", "constant")
+Schedule = Literal["cosine", "linear", "constant"]
 
 # As trainer.precision names them; 32 and bf16 are Lightning's older names.
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -44,22 +46,36 @@ class OptimizerConfig:
         final_share: rate at the last step over the peak rate, for those that fall.
         projector_rate_scale: factor on the rate of projectors and gate.
         tower_rate_scale: factor on the rate of towers, where they are trained.
+
+    Raises:
+        UsageError: an unknown schedule, or a number out of its range.
     """
 
     learning_rate: float = 2e-5
     weight_decay: float = 0.0
     adam_betas: tuple[float, float] = (0.9, 0.999)
     warmup_share: float = 0.03
-    schedule: str = "cosine"
+    schedule: Schedule = "cosine"
     final_share: float = 0.0
     projector_rate_scale: float = 1.0
     tower_rate_scale: float = 1.0
 
+    RANGES: ClassVar[Ranges] = {
+        "learning_rate": SHARE,
+        "weight_decay": at_least(0, 100),
+        "adam_betas": Range(0, 1, below=True),
+        "warmup_share": SHARE,
+        "final_share": SHARE,
+        "projector_rate_scale": at_least(0, 10_000),
+        "tower_rate_scale": at_least(0, 10_000),
+    }
+
     def __post_init__(self) -> None:
-        if self.schedule not in SCHEDULES:
+        check_numbers(self, "optimizer.")
+        if self.schedule not in get_args(Schedule):
             raise UsageError(
                 f"optimizer.schedule: {self.schedule!r} is unknown; use one of "
-                f"{', '.join(SCHEDULES)}"
+                f"{', '.join(get_args(Schedule))}"
             )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from r1omni.options import CLIPS, SEED, WORKERS, at_least, check_number
 from r1omni.types import UsageError
 from r1omni.world.ceiling import ceilings
 from r1omni.world.layouts import class_set_of, count_clips, plan_world
@@ -47,11 +48,13 @@ def synthesize(
         What `world.json` holds: version, seed, clips, counts, classes and ceiling.
 
     Raises:
-        UsageError: `out` holds something else, or `clips` is not positive.
+        UsageError: `out` holds something else, or a number is out of its range.
     """
     out = Path(out)
-    if clips < 1:
-        raise UsageError(f"clips must be at least 1, not {clips}")
+    check_number("clips", clips, CLIPS, int)
+    check_number("seed", seed, SEED, int)
+    if num_workers is not None:
+        check_number("num_workers", num_workers, at_least(1, WORKERS.high), int)
     world = describe_world(clips, seed)
     if _holds(out, world):
         if progress:
@@ -129,8 +132,6 @@ def _worker_count(num_workers: int | None) -> int:
     if num_workers is None:
         usable = getattr(os, "sched_getaffinity", None)
         return len(usable(0)) if usable else (os.cpu_count() or 1)
-    if num_workers < 1:
-        raise UsageError(f"num_workers must be at least 1, not {num_workers}")
     return num_workers
 
 

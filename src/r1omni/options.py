@@ -1,0 +1,133 @@
+"""Numbers that a person may set: their ranges, and the one check of them.
+
+A class of options names the range of each of its numbers in `RANGES` and calls `check_numbers` when
+it is made. So a value that could only fail later, or silently do something else, is refused by its
+name before anything is loaded.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from types import UnionType
+from typing import Any
+
+from r1omni.types import UsageError
+
+# What every whole number of a library below us holds, and far more than anything can be counted to.
+_MOST = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Range:
+    """Which numbers are meant; no range holds NaN or infinity.
+
+    Attributes:
+        low, high: the bounds.
+        above, below: whether the bound itself is left out.
+    """
+
+    low: float = -_MOST
+    high: float = _MOST
+    above: bool = False
+    below: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        from_low = value > self.low if self.above else value >= self.low
+        to_high = value < self.high if self.below else value <= self.high
+        return from_low and to_high and math.isfinite(value)
+
+    def __str__(self) -> str:
+        low = f"{'above' if self.above else 'at least'} {self.low:.10g}"
+        return f"{low} and {'below' if self.below else 'at most'} {self.high:.10g}"
+
+
+def at_least(low: float, high: float = _MOST) -> Range:
+    """From `low` to `high`, both among them."""
+    return Range(low, high)
+
+
+def above(low: float, high: float = _MOST, below: bool = False) -> Range:
+    """From `low`, which is left out, to `high`; `below` leaves that out, too."""
+    return Range(low, high, above=True, below=below)
+
+
+Ranges = Mapping[str, Range]
+FINITE = Range()
+SHARE = Range(0, 1)
+# A generator of Lightning's or NumPy's takes no other seed.
+SEED = Range(0, 2**32 - 1)
+# Tokens of a text; memory is taken for all of them.
+TOKENS = Range(1, 2**20)
+# What the system's timers can count; 11 days.
+SECONDS = Range(0, 1_000_000, above=True)
+# Rendered clips.
+CLIPS = Range(1, 1_000_000)
+# Processes.
+WORKERS = Range(0, 1024)
+
+
+def check_number(name: str, value: Any, allowed: Range, kind: type = float) -> None:
+    """Refuse what is no number, or one out of range.
+
+    Args:
+        name: the key, as a person writes it.
+        value: what was given.
+        allowed: the range.
+        kind: int for whole numbers, float for any.
+
+    Raises:
+        UsageError: naming key, value and range.
+    """
+    wanted = numbers.Integral if kind is int else numbers.Real
+    # bool is a kind of int in Python, and `true` is no number of anything.
+    is_one = isinstance(value, wanted) and not isinstance(value, bool)
+    if not is_one or value not in allowed:
+        noun = "whole number" if kind is int else "number"
+        raise UsageError(f"{name} is {value!r}; it must be a {noun} {allowed}")
+
+
+def check_numbers(options: Any, prefix: str = "") -> None:
+    """Check every number of an options class by the range that its `RANGES` names.
+
+    A number without a range may be any finite one. None passes where the field allows it.
+
+    Args:
+        options: a dataclass.
+        prefix: what a message puts before a key, such as "run.".
+
+    Raises:
+        UsageError: naming key, value and range.
+    """
+    ranges: Mapping[str, Range] = getattr(type(options), "RANGES", {})
+    for name, kind, length, optional in number_fields(type(options)):
+        value = getattr(options, name)
+        if value is None and optional:
+            continue
+        key = prefix + name
+        allowed = ranges.get(name, FINITE)
+        if length is None:
+            check_number(key, value, allowed, kind)
+            continue
+        if not isinstance(value, tuple | list) or len(value) != length:
+            raise UsageError(f"{key} is {value!r}; it must be {length} numbers")
+        for index, entry in enumerate(value):
+            check_number(f"{key}[{index}]", entry, allowed, kind)
+
+
+def number_fields(cls: type) -> Iterator[tuple[str, type, int | None, bool]]:
+    """Name, int or float, length where it is a tuple, and whether None is allowed."""
+    hints = typing.get_type_hints(cls)
+    for name in getattr(cls, "__dataclass_fields__", {}):
+        hint, optional = hints[name], False
+        if isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union:
+            members = [member for member in typing.get_args(hint) if member is not type(None)]
+            optional = len(members) < len(typing.get_args(hint))
+            hint = members[0] if len(members) == 1 else hint
+        entries = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
+        kind, length = (entries[0], len(entries)) if entries else (hint, None)
+        if kind in (int, float) and all(entry == kind for entry in entries):
+            yield name, kind, length, optional
