@@ -70,7 +70,7 @@ def advantages_kernel(
 def group_advantages(
     rewards: Tensor, weights: Tensor, group_size: int, scale: str, baseline: str
 ) -> Tensor:
-    """Advantage of each completion over its group, as in `group_advantages`.
+    """Advantage of each completion over its group, as in `advantages.group_advantages`.
 
     Worked in float32; distances above 1e19 overflow the standard deviation.
 

@@ -20,7 +20,7 @@ from r1omni.models.checkpoint import (
     save_model,
 )
 from r1omni.models.folders import ModelFolder, find_model_folder
-from r1omni.models.generate import Sampling, generate
+from r1omni.models.generate import Sampled, Sampling, generate
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
 from r1omni.models.scoring import emotion_scores
@@ -227,13 +227,14 @@ class R1Omni:
         """Completions [N, C] as text, without special tokens."""
         return self.tokenizer.batch_decode(ids, skip_special_tokens=True)
 
-    def completions(self, ids: Tensor) -> tuple[list[str], list[bool]]:
-        """Completions [N, C] as readers of answers take them (`decode_completion`).
+    def completions(self, sampled: Sampled) -> tuple[list[str], list[bool]]:
+        """N sampled completions as readers of answers take them (`decode_completion`).
 
         Returns:
             N texts with special tokens, and whether an end token closed each.
         """
-        read = [decode_completion(self.tokenizer, row, self.end_ids) for row in ids.tolist()]
+        rows = zip(sampled.ids.tolist(), sampled.mask.sum(dim=1).tolist(), strict=True)
+        read = [decode_completion(self.tokenizer, row[:n], self.end_ids) for row, n in rows]
         return [text for text, _ in read], [ended for _, ended in read]
 
     def analyze(
@@ -286,7 +287,7 @@ class R1Omni:
         with torch.no_grad():
             prompts = self.model.embed_prompts(inputs)
         sampled = generate(self.model, prompts, self.sampling(max_new_tokens, 0.0))
-        [text], [ended] = self.completions(sampled.ids)
+        [text], [ended] = self.completions(sampled)
         answer = read_answer(text, ended)
         media = inputs.media[0]
         return Analysis(

@@ -101,7 +101,7 @@ def decode_completion(
 
     Args:
         tokenizer: of the language model.
-        ids: tokens of the completion; what follows the first end token is not read.
+        ids: tokens of the completion, without padding; what follows an end token is not read.
         end_ids: tokens that end a completion.
     """
     end = next((place for place, id_ in enumerate(ids) if id_ in end_ids), None)

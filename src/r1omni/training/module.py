@@ -190,7 +190,7 @@ class EmotionModule(L.LightningModule):
             found = self.model(
                 lambda model: generate(model, model.embed_prompts(prompts), sampling)
             )
-        return self.omni.completions(found.ids)
+        return self.omni.completions(found)
 
     def on_validation_epoch_start(self) -> None:
         self._start_evaluation("val")

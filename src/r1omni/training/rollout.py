@@ -63,7 +63,7 @@ def sample_rollout(
         completion_ids=sampled.ids,
         mask=sampled.mask,
         logps=sampled.logps,
-        texts=tuple(omni.completions(sampled.ids)[0]),
+        texts=tuple(omni.completions(sampled)[0]),
         group_size=len(members),
         end_ids=sampling.end_ids,
     )
