@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 import torch
 from small_training import BASE, Weights, fit, logged, moments, weights
-from torch import Tensor
 
 from r1omni.models.packed import completion_logps
-from r1omni.ops import GRPOLossConfig, grpo_loss
+from r1omni.ops import GRPOLossConfig, StepTotals, grpo_loss
 from r1omni.rewards import RewardSpec
 from r1omni.training import GRPOConfig, GRPOModule
 from r1omni.types import R1OmniError
@@ -221,8 +220,8 @@ def test_the_reference_follows_the_policy(train: Train) -> None:
 class _Broken(GRPOModule):
     """Its second update sees a loss that is not finite."""
 
-    def _loss(self, part: Any, num_tokens: Tensor, num_steps: int) -> Any:
-        result = super()._loss(part, num_tokens, num_steps)
+    def _loss(self, part: Any, totals: StepTotals) -> Any:
+        result = super()._loss(part, totals)
         if self.global_step == 1:
             self.before = weights(self)
             return replace(result, loss=result.loss * float("nan"))

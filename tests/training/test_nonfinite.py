@@ -39,16 +39,16 @@ class _Kept(GRPOModule):
         self.losses: list[float] = []
         type(self).seen = [self]
 
-    def _loss(self, part: Any, num_tokens: Any, num_steps: int) -> Any:
+    def _loss(self, part: Any, totals: Any) -> Any:
         if self.global_step == 1:
             part = self.spoil(part)
-            self.part, self.before = part, weights(self)
-        result = super()._loss(part, num_tokens, num_steps)
+            self.part, self.totals, self.before = part, totals, weights(self)
+        result = super()._loss(part, totals)
         self.losses.append(float(result.loss.detach()))
         return result
 
-    def _kept(self, part: Any) -> dict[str, Any]:
-        return super()._kept(self.part)
+    def _kept(self, part: Any, totals: Any) -> dict[str, Any]:
+        return super()._kept(self.part, totals)
 
     def spoil(self, part: Any) -> Any:
         return part
@@ -115,7 +115,7 @@ def test_a_kept_batch_gives_the_loss_it_gave(
     module.model.load_state_dict(module.before, strict=False)
     origin = {"init_from": module.init_from, **module._chosen}
     trained = trained_state(module.model)
-    path = keep_batch(tmp_path, 1, 0, module._kept(module.part), trained, origin)
+    path = keep_batch(tmp_path, 1, 0, module._kept(module.part, module.totals), trained, origin)
     found = replay(path)
     assert found.loss == pytest.approx(module.losses[1], abs=1e-6)
     assert not found.weights and not found.inputs and not found.samples and not found.gradients

@@ -108,8 +108,6 @@ class GRPOLossConfig:
                 )
 
     def _check_combinations(self) -> None:
-        if self.loss_type == "dr_grpo" and self.max_completion_length is None:
-            raise UsageError("loss_type dr_grpo divides by max_completion_length; set it")
         if self.loss_type in _CLIPPING:
             for key in ("delta", "dual_clip"):
                 value = getattr(self, key)

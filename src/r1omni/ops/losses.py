@@ -19,12 +19,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from r1omni.ops.aggregation import masked_mean, normalizer_tokens, reduce_terms
+from r1omni.ops.aggregation import masked_mean, reduce_terms
 from r1omni.ops.kl import MAX_LOG_DIFFERENCE, kl_divergence
 from r1omni.ops.loss_config import GRPOLossConfig
+from r1omni.ops.step_totals import StepTotals, entropy_threshold
 from r1omni.types import UsageError
 
-__all__ = ["GRPOLoss", "GRPOLossConfig", "grpo_loss"]
+__all__ = ["GRPOLoss", "GRPOLossConfig", "grpo_loss", "part_loss"]
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,13 @@ class GRPOLoss:
 
     Attributes:
         loss: 0-dimensional, differentiable.
-        metrics: 0-dimensional detached tensors under TRL's names.
+        metrics: 0-dimensional detached tensors under TRL's names, means over tokens.
+        row_metrics: names of those that are means over completions instead.
     """
 
     loss: Tensor
     metrics: dict[str, Tensor]
+    row_metrics: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,11 @@ def grpo_loss(
     grad_accumulation: int = 1,
     steps_per_generation: int = 1,
 ) -> GRPOLoss:
-    """The loss of a micro-batch of completions.
+    """The loss of a micro-batch of completions, as TRL computes it: from this micro-batch alone.
+
+    The micro-batches of a step are taken to have as many completions and tokens each, and a
+    quantile of entropies is that of the micro-batch. Where a step has several, `part_loss` with
+    the counts of the whole step does not depend on how it is divided.
 
     Args:
         logps: float [N, C], log-probabilities of the sampled tokens under the policy.
@@ -93,6 +100,49 @@ def grpo_loss(
         steps_per_generation: micro-batches of a generation batch.
 
     Raises:
+        UsageError: shapes that do not fit, or a tensor or count the configuration needs is missing.
+    """
+    _check_inputs(logps, advantages, mask, old_logps, ref_logps, entropies, config)
+    entropy_mask = mask.bool()
+    if entropies is not None and config.top_entropy_quantile < 1:
+        threshold = entropy_threshold(entropies[entropy_mask], config.top_entropy_quantile)
+        entropy_mask = entropy_mask & (entropies.detach() >= threshold)
+    totals = StepTotals.of_call(
+        mask, entropy_mask, num_batch_tokens, config, world_size=world_size,
+        grad_accumulation=grad_accumulation, steps_per_generation=steps_per_generation,
+    )  # fmt: skip
+    return part_loss(
+        logps, advantages, mask, old_logps=old_logps, ref_logps=ref_logps, entropies=entropies,
+        importance_weights=importance_weights, entropy_mask=entropy_mask,
+        config=config, totals=totals,
+    )  # fmt: skip
+
+
+def part_loss(
+    logps: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    old_logps: Tensor | None = None,
+    ref_logps: Tensor | None = None,
+    entropies: Tensor | None = None,
+    importance_weights: Tensor | None = None,
+    entropy_mask: Tensor | None = None,
+    config: GRPOLossConfig,
+    totals: StepTotals,
+) -> GRPOLoss:
+    """What a part of an optimizer step adds to the step's loss.
+
+    Args:
+        logps, advantages, mask: as for `grpo_loss`, of N completions of the step.
+        old_logps, ref_logps, entropies, importance_weights: likewise.
+        entropy_mask: bool [N, C], the tokens that keep their policy term and carry the entropy
+            bonus; None for all of `mask`. With `top_entropy_quantile` it is a choice among the
+            tokens of the whole step, so it is made before the first part.
+        config: which loss.
+        totals: counts of the whole step.
+
+    Raises:
         UsageError: shapes that do not fit, or a tensor the configuration needs is missing.
     """
     _check_inputs(logps, advantages, mask, old_logps, ref_logps, entropies, config)
@@ -101,16 +151,16 @@ def grpo_loss(
     log_ratio = _log_ratio(batch, config.importance_sampling_level)
     terms = _policy_terms(batch, log_ratio, config).expand_as(batch.mask)
     metrics = _clip_metrics(log_ratio.detach().exp(), batch, config)
+    row_metrics = set(metrics) if log_ratio.shape[1] == 1 else set()
 
     if config.off_policy_mask_threshold is not None:
         on_policy = _on_policy(batch, config.off_policy_mask_threshold)
         terms = terms * on_policy
         metrics["off_policy_masked_share"] = 1 - on_policy.mean()
-    entropy_mask = batch.mask
-    if batch.entropies is not None:
-        metrics["entropy"] = masked_mean(batch.entropies.detach(), batch.mask)
-        entropy_mask = _high_entropy_mask(batch.entropies, keep, config.top_entropy_quantile)
-        terms = terms * entropy_mask
+        row_metrics.add("off_policy_masked_share")
+    carrying = batch.mask if entropy_mask is None else (keep & entropy_mask).to(batch.mask.dtype)
+    if entropy_mask is not None:
+        terms = terms * carrying
     if importance_weights is not None:
         terms = terms * torch.where(keep, importance_weights, 0.0)
     if ref_logps is not None:
@@ -119,14 +169,13 @@ def grpo_loss(
         if config.beta != 0:
             terms = terms + config.beta * kl
 
-    tokens = normalizer_tokens(
-        num_batch_tokens, batch.mask, config, world_size, grad_accumulation, steps_per_generation
-    )
-    loss = reduce_terms(terms, batch.mask, config, tokens, grad_accumulation)
-    if config.entropy_coef != 0 and batch.entropies is not None:
-        bonus = masked_mean(batch.entropies, entropy_mask)
-        loss = loss - config.entropy_coef * bonus / grad_accumulation
-    return GRPOLoss(loss, metrics)
+    loss = reduce_terms(terms, batch.mask, config, totals)
+    if batch.entropies is not None:
+        metrics["entropy"] = masked_mean(batch.entropies.detach(), batch.mask)
+        if config.entropy_coef != 0:
+            bonus = (batch.entropies * carrying).sum() / totals.entropy_divisor
+            loss = loss - config.entropy_coef * bonus
+    return GRPOLoss(loss, metrics, frozenset(row_metrics))
 
 
 # Inputs -------------------------------------------------------------------------------------
@@ -225,15 +274,6 @@ def _on_policy(batch: _Batch, threshold: float) -> Tensor:
     lengths = batch.mask.sum(dim=1, keepdim=True).clamp(min=1)
     drift = (batch.old_logps - batch.logps.detach()).sum(dim=1, keepdim=True) / lengths
     return 1 - ((batch.advantages < 0) & (drift > threshold)).to(batch.mask.dtype)
-
-
-def _high_entropy_mask(entropies: Tensor, keep: Tensor, top_quantile: float) -> Tensor:
-    """float [N, C]: 1 for the share `top_quantile` of kept tokens with the highest entropy."""
-    values = entropies.detach()
-    if top_quantile == 1 or not keep.any():
-        return keep.to(values.dtype)
-    threshold = torch.quantile(values[keep], 1 - top_quantile)
-    return (keep & (values >= threshold)).to(values.dtype)
 
 
 def _kl_terms(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from r1omni.types import UsageError
 
@@ -73,3 +74,10 @@ class Dealing:
     def fewest(self, count: int) -> int:
         """The smallest of the ranks' counts."""
         return int(self.gather(torch.tensor(count)).min())
+
+    def gathered(self, values: Tensor) -> Tensor:
+        """What is not NaN in the values [N, C] of all ranks, in one row; C may differ."""
+        longest = -self.fewest(-values.shape[1])
+        padded = F.pad(values, (0, longest - values.shape[1]), value=float("nan"))
+        everyone = self.gather(padded)
+        return everyone[~everyone.isnan()]

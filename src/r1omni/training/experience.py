@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from r1omni.ops import GRPOLossConfig
+from r1omni.ops import StepTotals
 from r1omni.types import PromptInputs, Rollout, Sample, ScoredGroup
 
 
@@ -24,6 +24,8 @@ class Experience:
         ref_logps: float32 [N, C] under the reference, or None.
         old_logps: float32 [N, C] under the policy that sampled, or None where it is not needed.
         importance_weights: float32 [N, C] or [N, 1], or None.
+        entropy_mask: bool [N, C], tokens chosen for their entropy among those of an optimizer
+            step, or None for all that are learned from.
     """
 
     samples: tuple[Sample, ...]
@@ -32,6 +34,7 @@ class Experience:
     ref_logps: Tensor | None = None
     old_logps: Tensor | None = None
     importance_weights: Tensor | None = None
+    entropy_mask: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -42,9 +45,7 @@ class Experience:
 
     def select(self, prompts: Sequence[int]) -> Experience:
         """The part that belongs to some of the prompts."""
-        size = self.rollout.group_size
-        rows = torch.tensor([p * size + member for p in prompts for member in range(size)])
-        rows = rows.to(self.loss_mask.device)
+        rows = _rows(self.rollout, prompts).to(self.loss_mask.device)
 
         def of(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor[rows]
@@ -56,47 +57,78 @@ class Experience:
             ref_logps=of(self.ref_logps),
             old_logps=of(self.old_logps),
             importance_weights=of(self.importance_weights),
+            entropy_mask=of(self.entropy_mask),
         )
 
 
 def select_group(group: ScoredGroup, prompts: Sequence[int]) -> ScoredGroup:
     """The groups of some of the prompts."""
-    rollout = group.rollout
-    size = rollout.group_size
-    rows = [p * size + member for p in prompts for member in range(size)]
-    index = torch.tensor(rows, device=rollout.mask.device)
-    whole = len(group.group_rewards) // len(rollout.prompts)
+    rows = _rows(group.rollout, prompts)
+    whole = len(group.group_rewards) // len(group.rollout.prompts)
     return ScoredGroup(
-        rollout=replace(
-            rollout,
-            prompts=PromptInputs(
-                tuple(rollout.prompts.token_ids[p] for p in prompts),
-                tuple(rollout.prompts.instruction_ids[p] for p in prompts),
-                tuple(rollout.prompts.media[p] for p in prompts),
-            ),
-            completion_ids=rollout.completion_ids[index],
-            mask=rollout.mask[index],
-            logps=rollout.logps[index],
-            texts=tuple(rollout.texts[row] for row in rows),
-        ),
-        rewards=group.rewards[torch.tensor(rows, device=group.rewards.device)],
-        advantages=group.advantages[index],
+        rollout=select_rollout(group.rollout, prompts),
+        rewards=group.rewards[rows.to(group.rewards.device)],
+        advantages=group.advantages[rows.to(group.advantages.device)],
         reward_names=group.reward_names,
         group_rewards=torch.cat([group.group_rewards[p * whole :][:whole] for p in prompts]),
     )
 
 
-def join_groups(groups: Sequence[ScoredGroup]) -> ScoredGroup:
-    """Groups of several rollouts in one, completions padded to the longest."""
-    rollouts = [group.rollout for group in groups]
-    longest = max(rollout.mask.shape[1] for rollout in rollouts)
+def select_rollout(rollout: Rollout, prompts: Sequence[int]) -> Rollout:
+    """The completions of some of the prompts."""
+    rows = _rows(rollout, prompts)
+    index = rows.to(rollout.mask.device)
+    return replace(
+        rollout,
+        prompts=PromptInputs(
+            tuple(rollout.prompts.token_ids[p] for p in prompts),
+            tuple(rollout.prompts.instruction_ids[p] for p in prompts),
+            tuple(rollout.prompts.media[p] for p in prompts),
+        ),
+        completion_ids=rollout.completion_ids[index],
+        mask=rollout.mask[index],
+        logps=rollout.logps[index],
+        texts=tuple(rollout.texts[row] for row in rows.tolist()),
+    )
 
-    def padded(tensors: Sequence[Tensor]) -> Tensor:
-        # What stands beyond the mask has no effect.
-        return torch.cat([F.pad(tensor, (0, longest - tensor.shape[1])) for tensor in tensors])
 
-    return ScoredGroup(
-        rollout=replace(
+def _rows(rollout: Rollout, prompts: Sequence[int]) -> Tensor:
+    size = rollout.group_size
+    rows = [p * size + member for p in prompts for member in range(size)]
+    return torch.tensor(rows, dtype=torch.long)
+
+
+@dataclass(frozen=True)
+class Round:
+    """Completions of some prompts with their rewards, before they are compared.
+
+    Attributes:
+        samples: B samples, one a prompt.
+        rollout: their completions.
+        rewards: float [N, K].
+    """
+
+    samples: tuple[Sample, ...]
+    rollout: Rollout
+    rewards: Tensor
+
+    def select(self, prompts: Sequence[int]) -> Round:
+        """The part that belongs to some of the prompts."""
+        rows = _rows(self.rollout, prompts)
+        rollout = select_rollout(self.rollout, prompts)
+        return Round(tuple(self.samples[p] for p in prompts), rollout, self.rewards[rows])
+
+    @classmethod
+    def joined(cls, rounds: Sequence[Round]) -> Round:
+        """Several rounds in one, completions padded to the longest."""
+        rollouts = [part.rollout for part in rounds]
+        longest = max(rollout.mask.shape[1] for rollout in rollouts)
+
+        def padded(tensors: Sequence[Tensor]) -> Tensor:
+            # What stands beyond the mask has no effect.
+            return torch.cat([F.pad(tensor, (0, longest - tensor.shape[1])) for tensor in tensors])
+
+        rollout = replace(
             rollouts[0],
             prompts=PromptInputs(
                 tuple(ids for r in rollouts for ids in r.prompts.token_ids),
@@ -107,27 +139,9 @@ def join_groups(groups: Sequence[ScoredGroup]) -> ScoredGroup:
             mask=padded([r.mask for r in rollouts]),
             logps=padded([r.logps for r in rollouts]),
             texts=tuple(text for r in rollouts for text in r.texts),
-        ),
-        rewards=torch.cat([group.rewards for group in groups]),
-        advantages=torch.cat([group.advantages for group in groups]),
-        reward_names=groups[0].reward_names,
-        group_rewards=torch.cat([group.group_rewards for group in groups]),
-    )
-
-
-def join_useful(
-    rounds: Sequence[tuple[ScoredGroup, Sequence[Sample], Sequence[int]]], count: int
-) -> tuple[list[Sample], ScoredGroup]:
-    """The first `count` useful groups of several rounds, with their samples.
-
-    Args:
-        rounds: groups, their samples, and which of them are useful.
-        count: at most as many as are useful.
-    """
-    chosen = [(group, samples, useful) for group, samples, useful in rounds if useful]
-    joined = join_groups([select_group(group, useful) for group, _, useful in chosen])
-    names = [samples[prompt] for _, samples, useful in chosen for prompt in useful]
-    return names[:count], select_group(joined, range(count))
+        )
+        samples = tuple(sample for part in rounds for sample in part.samples)
+        return cls(samples, rollout, torch.cat([part.rewards for part in rounds]))
 
 
 def minibatches(num_prompts: int, num_steps: int) -> list[list[int]]:
@@ -137,28 +151,31 @@ def minibatches(num_prompts: int, num_steps: int) -> list[list[int]]:
     return [list(range(cuts[i], cuts[i + 1])) for i in range(num_steps)]
 
 
-def micro_batches(
-    step: Experience, size: int | None, config: GRPOLossConfig, num_tokens: float
-) -> Iterator[tuple[Experience, float]]:
-    """Parts of an optimizer step's completions, each with the factor on its loss.
-
-    With the factors the gradients of the parts add up to that of the whole, however it is
-    divided: a loss that is a mean over completions or over tokens weighs as many of them as it
-    has. dapo and cispo divide by the tokens of the whole rollout already.
+def step_totals(
+    experience: Experience,
+    step: Experience,
+    num_steps: int,
+    world_size: int,
+    sum_over_ranks: Callable[[Tensor], Tensor],
+) -> StepTotals:
+    """The counts of an optimizer step; all ranks call this together.
 
     Args:
-        step: what this rank learns from in the step.
-        size: prompts in a part, or None for all.
-        config: the loss.
-        num_tokens: tokens of the step that a rank has on average.
+        experience: what this rank has of the rollout.
+        step: the part of it that the step learns from.
+        num_steps: optimizer steps of one pass over the rollout.
+        world_size: ranks.
+        sum_over_ranks: adds up what each rank has of a tensor.
     """
+    carrying = step.loss_mask if step.entropy_mask is None else step.entropy_mask
+    own = [mask.sum() for mask in (step.loss_mask, experience.loss_mask, carrying)]
+    rows = own[0].new_tensor(len(step.loss_mask))
+    completions, tokens, batch_tokens, carriers = sum_over_ranks(torch.stack([rows, *own])).tolist()
+    return StepTotals(completions, tokens, batch_tokens / num_steps, carriers, world_size)
+
+
+def micro_batches(step: Experience, size: int | None) -> Iterator[Experience]:
+    """Parts of what this rank learns from in a step, of `size` prompts, or all in one for None."""
     size = size or len(step)
     for start in range(0, len(step), size):
-        part = step.select(range(start, min(start + size, len(step))))
-        if config.normalizes_over_batch_tokens:
-            share = 1.0
-        elif config.loss_type == "bnpo":
-            share = float(part.loss_mask.sum()) / max(num_tokens, 1.0)
-        else:
-            share = len(part) / len(step)
-        yield part, share
+        yield step.select(range(start, min(start + size, len(step))))

@@ -13,6 +13,7 @@ from the published code:
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,14 +28,16 @@ from r1omni.models.adapters import LoRAConfig
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
 from r1omni.models.parallelize import gathered, parallelize, whole
-from r1omni.ops import GRPOLoss, grpo_loss
+from r1omni.ops import GRPOLoss, StepTotals, part_loss
 from r1omni.ops.importance import importance_weights
+from r1omni.ops.step_totals import entropy_threshold
 from r1omni.training.dealing import Dealing
 from r1omni.training.experience import (
     Experience,
-    join_useful,
+    Round,
     micro_batches,
     minibatches,
+    step_totals,
 )
 from r1omni.training.grpo_config import GRPOConfig, check_trainer
 from r1omni.training.grpo_log import StepLog
@@ -43,6 +46,7 @@ from r1omni.training.nonfinite import grpo_batch
 from r1omni.training.optimization import OptimizerConfig
 from r1omni.training.reference import AdaptersOff, Reference, check_shared_reference
 from r1omni.training.rollout import (
+    rollout_entropies,
     rollout_logps,
     sample_rollout,
     score_rollout,
@@ -51,7 +55,7 @@ from r1omni.training.rollout import (
     useful_prompts,
 )
 from r1omni.training.sharded import FSDP2Strategy
-from r1omni.types import Rollout, Sample, ScoredGroup, UsageError
+from r1omni.types import Rollout, UsageError
 
 
 class GRPOModule(EmotionModule):
@@ -119,70 +123,71 @@ class GRPOModule(EmotionModule):
         """Sample, score, and compute what the loss needs of the policy as it is now."""
         # Ranks may sample longer completions than others, or more of them.
         with gathered(self.model):
-            samples, group = self._scored_groups(batch)
-        rollout = group.rollout
+            scored = self._sample_and_score(batch, round_index=0)
+            if self.grpo.max_refills:
+                scored = self._refilled(scored)
+        rollout = scored.rollout
         old_logps = self._logps(rollout) if self.grpo.needs_old_logps else None
+        penalty = None
         if self.grpo.kl_in_reward:
             assert old_logps is not None
-            group = self._penalized(group, old_logps)
+            penalty = self._penalty(rollout, old_logps)
+        group = scored_group(rollout, scored.rewards, self.grpo, self.dealing, penalty)
         mask = rollout.mask
         if self.grpo.mask_truncated_completions:
             mask = mask & terminated(rollout)[:, None]
+        weights = None
+        if old_logps is not None:
+            weights = importance_weights(
+                old_logps, rollout.logps, rollout.mask,
+                self.grpo.importance_correction, self.grpo.importance_cap,
+            )  # fmt: skip
+        uses_reference = self.grpo.loss.beta or self.grpo.log_kl
         return Experience(
-            samples=tuple(samples),
+            samples=scored.samples,
             group=group,
             loss_mask=mask,
-            ref_logps=self._reference_logps(rollout)
-            if self.grpo.loss.beta or self.grpo.log_kl
-            else None,
+            ref_logps=self._reference_logps(rollout) if uses_reference else None,
             old_logps=old_logps,
-            importance_weights=None
-            if old_logps is None
-            else importance_weights(
-                old_logps,
-                rollout.logps,
-                rollout.mask,
-                self.grpo.importance_correction,
-                self.grpo.importance_cap,
-            ),
+            importance_weights=weights,
         )
 
-    def _scored_groups(self, batch: Batch) -> tuple[list[Sample], ScoredGroup]:
-        """Samples and scored completions; groups without advantages are replaced in rounds."""
-        group = self._sample_and_score(batch, round_index=0)
-        samples = list(batch.samples)
-        if not self.grpo.max_refills:
-            return samples, group
-        wanted, num_sampled = len(samples), len(samples)
-        kept = [(group, samples, useful_prompts(group, self.grpo))]
+    def _refilled(self, first: Round) -> Round:
+        """The prompts whose groups have advantages; others are replaced, in rounds."""
+        wanted = num_sampled = len(first.samples)
+        rounds = [self._useful(first)]
         for round_index in range(1, self.grpo.max_refills + 1):
-            lacking = max(wanted - sum(len(useful) for _, _, useful in kept), 0)
+            lacking = max(wanted - sum(len(part.samples) for part in rounds), 0)
             if self.dealing.fewest(-lacking) == 0:  # no rank lacks any
                 break
             if not lacking:
                 self.stoppable(lambda: None)  # others sample
                 continue
             more = self.datamodule.draw(lacking, (self.grpo.seed, self.global_step, round_index))
-            group = self._sample_and_score(more, round_index)
-            kept.append((group, list(more.samples), useful_prompts(group, self.grpo)))
+            rounds.append(self._useful(self._sample_and_score(more, round_index)))
             num_sampled += lacking
-        num_useful = sum(len(useful) for _, _, useful in kept)
+        num_useful = sum(len(part.samples) for part in rounds)
         self.step_log.add("frac_dropped", 1 - num_useful / num_sampled)
         # Ranks take as many steps, so they learn from as many prompts as the poorest of them.
         shared = self.dealing.fewest(num_useful)
         if shared == 0:  # nothing to prefer: the first groups, whether or not they have advantages
-            return kept[0][1], kept[0][0]
-        return join_useful(kept, shared)
+            return first
+        return Round.joined([part for part in rounds if part.samples]).select(range(shared))
 
-    def _sample_and_score(self, batch: Batch, round_index: int) -> ScoredGroup:
-        def sample_and_score() -> tuple[Rollout, Tensor]:
+    def _useful(self, scored: Round) -> Round:
+        group_rewards, _ = self.dealing.whole_groups(scored.rewards)
+        return scored.select(useful_prompts(group_rewards, self.grpo))
+
+    def _sample_and_score(self, batch: Batch, round_index: int) -> Round:
+        def sample_and_score() -> Round:
             with self.step_log.timed("generate"):
                 rollout = self._sample(batch, round_index)
             with self.step_log.timed("reward"):
-                return rollout, score_rollout(rollout, batch.samples, self.grpo)
+                rewards = score_rollout(rollout, batch.samples, self.grpo)
+            return Round(tuple(batch.samples), rollout, rewards)
 
-        rollout, rewards = self.stoppable(sample_and_score)
-        return scored_group(rollout, rewards, self.grpo, self.dealing)
+        scored: Round = self.stoppable(sample_and_score)
+        return scored
 
     @torch.no_grad()
     def _sample(self, batch: Batch, round_index: int) -> Rollout:
@@ -204,13 +209,12 @@ class GRPOModule(EmotionModule):
 
         return self.model(sampled)
 
-    def _penalized(self, group: ScoredGroup, old_logps: Tensor) -> ScoredGroup:
-        """The rewards less the divergence of each completion from the reference (k1, summed)."""
-        rollout = group.rollout
+    def _penalty(self, rollout: Rollout, old_logps: Tensor) -> Tensor:
+        """float [N]: the divergence of each completion from the reference (k1, summed)."""
         divergence = (old_logps - self._reference_logps(rollout)) * rollout.mask
-        penalty = self.grpo.kl_in_reward * divergence.sum(dim=1)
-        self.step_log.add("kl", float(divergence.sum() / rollout.mask.sum()))
-        return scored_group(rollout, group.rewards, self.grpo, self.dealing, penalty)
+        summed = self.sum_over_ranks(torch.stack([divergence.sum(), rollout.mask.sum()]))
+        self.step_log.add("kl", float(summed[0] / summed[1]))
+        return self.grpo.kl_in_reward * divergence.sum(dim=1)
 
     @property
     def dealing(self) -> Dealing:
@@ -244,18 +248,18 @@ class GRPOModule(EmotionModule):
         optimizer = self.optimizers()
         assert isinstance(optimizer, L.pytorch.core.optimizer.LightningOptimizer)
         optimizer.zero_grad()
-        num_tokens = self._num_tokens(experience)
-        num_steps = min(self.grpo.steps_per_generation, len(experience))
-        step_tokens = float(self._num_tokens(step)) / self.trainer.world_size
-        for part, share in micro_batches(
-            step, self.grpo.micro_batch_size, self.grpo.loss, step_tokens
-        ):
-            result = self._loss(part, num_tokens, num_steps)
-            self.stop_unless_finite("loss", result.loss, partial(self._kept, part))
-            self.manual_backward(result.loss * share)
-            self.step_log.add_loss(result, share, len(part) / len(step))
+        step = self._with_entropy_mask(step)
+        totals = step_totals(
+            experience, step, min(self.grpo.steps_per_generation, len(experience)),
+            self.trainer.world_size, self.sum_over_ranks,
+        )  # fmt: skip
+        for part in micro_batches(step, self.grpo.micro_batch_size):
+            result = self._loss(part, totals)
+            self.stop_unless_finite("loss", result.loss, partial(self._kept, part, totals))
+            self.manual_backward(result.loss)
+            self.step_log.add_loss(result, part.loss_mask, totals)
         norm = self._clip_gradients()
-        self.stop_unless_finite("norm of the gradient", norm, partial(self._kept, step))
+        self.stop_unless_finite("norm of the gradient", norm, partial(self._kept, step, totals))
         optimizer.step()
         schedule = self.lr_schedulers()
         assert isinstance(schedule, torch.optim.lr_scheduler.LambdaLR)
@@ -265,14 +269,19 @@ class GRPOModule(EmotionModule):
         if every and self.global_step % every == 0:
             self._moved_reference.move_towards(self.model, self.grpo.ref_mixup_alpha)
 
-    def _loss(self, part: Experience, num_tokens: Tensor, num_steps: int) -> GRPOLoss:
-        """The loss of a part.
+    @torch.no_grad()
+    def _with_entropy_mask(self, step: Experience) -> Experience:
+        """The step with its tokens of high entropy chosen, among those of all passes and ranks."""
+        if self.grpo.loss.top_entropy_quantile == 1:
+            return step
+        # Of the policy as it is now, which takes a pass of its own, before the first gradient.
+        entropies = rollout_entropies(self.model, step.rollout, self.grpo)
+        everyone = self.dealing.gathered(entropies.masked_fill(~step.loss_mask, float("nan")))
+        threshold = entropy_threshold(everyone, self.grpo.loss.top_entropy_quantile)
+        return replace(step, entropy_mask=step.loss_mask & (entropies >= threshold))
 
-        Args:
-            part: of an optimizer step's experience.
-            num_tokens: tokens of the whole rollout.
-            num_steps: optimizer steps that one pass over the rollout takes.
-        """
+    def _loss(self, part: Experience, totals: StepTotals) -> GRPOLoss:
+        """What a part of an optimizer step's experience adds to its loss."""
         rollout, temperature = part.rollout, self.grpo.temperature
         logps, entropies = self.model(
             lambda model: completion_logps(
@@ -281,7 +290,7 @@ class GRPOModule(EmotionModule):
             )
         )  # fmt: skip
         self.step_log.compare_with_sampler(logps, rollout)
-        return grpo_loss(
+        return part_loss(
             logps,
             part.group.advantages,
             part.loss_mask,
@@ -289,15 +298,10 @@ class GRPOModule(EmotionModule):
             ref_logps=part.ref_logps,
             entropies=entropies,
             importance_weights=part.importance_weights,
+            entropy_mask=part.entropy_mask,
             config=self.grpo.loss,
-            num_batch_tokens=num_tokens,
-            world_size=self.trainer.world_size,
-            steps_per_generation=num_steps,
+            totals=totals,
         )
-
-    def _num_tokens(self, experience: Experience) -> Tensor:
-        """Tokens that are learned from, over all ranks."""
-        return self.sum_over_ranks(experience.loss_mask.sum())
 
     def _clip_gradients(self) -> Tensor:
         """The norm of the gradients before they were scaled down, 0-dimensional."""
@@ -307,8 +311,8 @@ class GRPOModule(EmotionModule):
         self.step_log.add("grad_norm", float(norm))
         return norm
 
-    def _kept(self, part: Experience) -> dict[str, Any]:
-        return grpo_batch(part, self.grpo.loss, self.grpo.temperature)
+    def _kept(self, part: Experience, totals: StepTotals) -> dict[str, Any]:
+        return grpo_batch(part, self.grpo.loss, totals, self.grpo.temperature)
 
     # Around the training --------------------------------------------------------------------
 

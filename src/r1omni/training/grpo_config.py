@@ -108,6 +108,11 @@ class GRPOConfig:
         return self.loss.beta != 0 or self.kl_in_reward != 0 or self.log_kl
 
     @property
+    def compares_the_batch(self) -> bool:
+        """Whether advantages are divided by a spread over the completions of all ranks."""
+        return self.scale_rewards == "batch" or self.aggregation == "normalize_then_sum"
+
+    @property
     def reuses_rollouts(self) -> bool:
         """Whether the policy moves while a rollout is learned from, so that ratios leave 1."""
         return self.num_iterations > 1 or self.steps_per_generation > 1
@@ -165,6 +170,23 @@ class GRPOConfig:
             raise UsageError(
                 "grpo.ref_sync_steps moves a reference, but grpo.loss.beta is 0 and there is none; "
                 "set ref_sync_steps to 0"
+            )
+        if self.aggregation == "normalize_then_sum" and self.kl_in_reward:
+            raise UsageError(
+                f"grpo.aggregation normalize_then_sum divides every reward by its own spread, so "
+                f"the rate kl_in_reward {self.kl_in_reward} would have no effect; use "
+                "grpo.loss.beta instead"
+            )
+        if self.aggregation == "normalize_then_sum" and self.scale_rewards != "group":
+            raise UsageError(
+                f"grpo.scale_rewards {self.scale_rewards} has no effect with aggregation "
+                "normalize_then_sum, which divides by spreads of its own; leave it out"
+            )
+        if self.max_refills and self.kl_in_reward:
+            raise UsageError(
+                "grpo.max_refills replaces groups whose rewards are all alike, but with "
+                "kl_in_reward every completion has a penalty of its own, so that none are; set "
+                "one of them to 0"
             )
         if self.max_refills and self.scale_rewards == "batch":
             raise UsageError(

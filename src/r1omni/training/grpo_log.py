@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from r1omni.ops import GRPOLoss
+from r1omni.ops import GRPOLoss, StepTotals
 from r1omni.training.experience import Experience
 from r1omni.training.ranks import gathered_objects
 from r1omni.training.rollout import RolloutFigures, rollout_metrics
@@ -76,11 +76,19 @@ class StepLog:
             difference = (logps.detach() - rollout.logps).abs()[rollout.mask]
             self._drift = max(self._drift, float(difference.max()))
 
-    def add_loss(self, result: GRPOLoss, factor: float, weight: float) -> None:
-        """The loss of a pass, by its factor, and its metrics, by their weight."""
-        self._current.setdefault("loss", []).append((float(result.loss.detach()), factor))
+    def add_loss(self, result: GRPOLoss, mask: Tensor, totals: StepTotals) -> None:
+        """What a pass adds to the loss of its step, and its metrics by their share of the step.
+
+        Args:
+            result: of the pass.
+            mask: bool [N, C], the tokens that it learned from.
+            totals: of the step.
+        """
+        self._current.setdefault("loss", []).append((float(result.loss.detach()), 1.0))
+        by_row, by_token = totals.share_of_completions(mask), totals.share_of_tokens(mask)
         for name, value in result.metrics.items():
-            self._current.setdefault(name, []).append((float(value), weight))
+            share = by_row if name in result.row_metrics else by_token
+            self._current.setdefault(name, []).append((float(value), share))
 
     def end_update(self) -> None:
         """The passes since the last call were one optimizer step."""

@@ -275,10 +275,10 @@ class EmotionModule(L.LightningModule):
         )
 
     def sum_over_ranks(self, value: Tensor) -> Tensor:
-        """The sum of a value over all ranks, without a gradient."""
+        """The sum of a value of any shape over all ranks, without a gradient."""
         gathered_values = self.all_gather(value)
         assert isinstance(gathered_values, Tensor)
-        return gathered_values.sum()
+        return gathered_values.view(-1, *value.shape).sum(dim=0)
 
     def trained_names(self) -> list[str]:
         """Parameters of the model that are trained."""

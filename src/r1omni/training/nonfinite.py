@@ -17,7 +17,7 @@ from torch import Tensor
 
 from r1omni.models.packed import completion_logps
 from r1omni.models.pipeline import R1Omni
-from r1omni.ops import GRPOLossConfig, grpo_loss
+from r1omni.ops import GRPOLossConfig, StepTotals, part_loss
 from r1omni.training.checkpoints import adapters_of, read_plain
 from r1omni.training.experience import Experience
 from r1omni.training.optimization import choose_trained
@@ -47,7 +47,9 @@ class Finding:
     largest_gradient: float
 
 
-def grpo_batch(part: Experience, loss: GRPOLossConfig, temperature: float) -> dict[str, Any]:
+def grpo_batch(
+    part: Experience, loss: GRPOLossConfig, totals: StepTotals, temperature: float
+) -> dict[str, Any]:
     """What the loss of GRPO is computed from."""
     rollout = part.rollout
     return {
@@ -58,11 +60,13 @@ def grpo_batch(part: Experience, loss: GRPOLossConfig, temperature: float) -> di
         "temperature": temperature,
         "grpo": {
             "config": asdict(loss),
+            "totals": asdict(totals),
             "loss_mask": part.loss_mask.cpu(),
             "advantages": part.group.advantages.cpu(),
             "old_logps": _cpu(part.old_logps),
             "ref_logps": _cpu(part.ref_logps),
             "importance_weights": _cpu(part.importance_weights),
+            "entropy_mask": _cpu(part.entropy_mask),
         },
         "texts": list(rollout.texts),
     }
@@ -159,7 +163,7 @@ def _loss(kept: Mapping[str, Any], logps: Tensor, entropies: Tensor | None) -> T
     mask, grpo = kept["mask"], kept["grpo"]
     if grpo is None:
         return -logps.sum() / mask.sum()
-    return grpo_loss(
+    return part_loss(
         logps,
         grpo["advantages"],
         grpo["loss_mask"],
@@ -167,7 +171,9 @@ def _loss(kept: Mapping[str, Any], logps: Tensor, entropies: Tensor | None) -> T
         ref_logps=grpo["ref_logps"],
         entropies=entropies,
         importance_weights=grpo["importance_weights"],
+        entropy_mask=grpo["entropy_mask"],
         config=GRPOLossConfig(**grpo["config"]),
+        totals=StepTotals(**grpo["totals"]),
     ).loss
 
 

@@ -69,13 +69,25 @@ def sample_rollout(
     )
 
 
-@torch.no_grad()
 def rollout_logps(model: OmniModel, rollout: Rollout, config: GRPOConfig) -> Tensor:
     """Log-probabilities under a model, float32 [N, C], as many prompts at a time as an update."""
+    return _in_passes(model, rollout, config, with_entropy=False)[0]
+
+
+def rollout_entropies(model: OmniModel, rollout: Rollout, config: GRPOConfig) -> Tensor:
+    """Entropies of what each token was drawn from, float32 [N, C], by the same passes."""
+    return _in_passes(model, rollout, config, with_entropy=True)[1]
+
+
+@torch.no_grad()
+def _in_passes(
+    model: OmniModel, rollout: Rollout, config: GRPOConfig, *, with_entropy: bool
+) -> list[Tensor]:
+    """Log-probabilities [N, C] and, where asked for, entropies [N, C]."""
     size = config.micro_batch_size or len(rollout.prompts)
     rows = size * rollout.group_size
 
-    def in_passes(model: OmniModel) -> Tensor:
+    def in_passes(model: OmniModel) -> list[Tensor]:
         embedded = model.embed_prompts(rollout.prompts)
         passes = [
             completion_logps(
@@ -84,12 +96,14 @@ def rollout_logps(model: OmniModel, rollout: Rollout, config: GRPOConfig) -> Ten
                 rollout.completion_ids[start * rollout.group_size :][:rows],
                 rollout.mask[start * rollout.group_size :][:rows],
                 temperature=config.temperature,
-            )[0]
+                with_entropy=with_entropy,
+            )
             for start in range(0, len(embedded), size)
         ]
-        return torch.cat(passes)
+        columns = zip(*passes, strict=True)
+        return [torch.cat(column) for column in columns if column[0] is not None]  # type: ignore[arg-type]
 
-    return model(in_passes)
+    return model(in_passes)  # type: ignore[no-any-return]
 
 
 def score_rollout(rollout: Rollout, samples: Sequence[Sample], config: GRPOConfig) -> Tensor:
@@ -127,10 +141,10 @@ def scored_group(
         names = (*names, KL_PENALTY)
     group_rewards, places = dealing.whole_groups(rewards)
     everyone = group_rewards
-    if config.scale_rewards == "batch":
+    if config.compares_the_batch:
         everyone, places = dealing.whole_batch(rewards)
     advantages = group_advantages(
-        everyone,
+        compared(everyone, config),
         config.group_size,
         weights=reward_weights(config, names),
         scale=config.scale_rewards,
@@ -144,6 +158,19 @@ def scored_group(
         reward_names=names,
         group_rewards=group_rewards,
     )
+
+
+def compared(rewards: Tensor, config: GRPOConfig) -> Tensor:
+    """Rewards [N, K] as advantages compare them.
+
+    A None beside other rewards of a completion is worth 0 in a sum. Where each reward is
+    normalised first it would be worth the mean of its group, and it would pay to be silent where
+    others are wrong; so there too it counts as 0.
+    """
+    if config.aggregation == "sum_then_normalize":
+        return rewards
+    missing = rewards.isnan()
+    return rewards.masked_fill(missing & ~missing.all(dim=1, keepdim=True), 0.0)
 
 
 def reward_columns(
@@ -167,11 +194,22 @@ def reward_weights(config: GRPOConfig, names: Sequence[str]) -> Tensor:
     return torch.tensor([weights.get(name, 1.0) for name in names])
 
 
-def useful_prompts(group: ScoredGroup, config: GRPOConfig) -> list[int]:
-    """Prompts whose completions did not all earn the same: only they have advantages."""
-    weights = reward_weights(config, group.reward_names)
-    total = (group.group_rewards * weights).nansum(dim=1).view(-1, config.group_size)
-    return torch.nonzero(total.amax(dim=1) - total.amin(dim=1) > _ALIKE).flatten().tolist()
+def useful_prompts(rewards: Tensor, config: GRPOConfig) -> list[int]:
+    """Prompts whose completions did not all earn the same: only they have advantages.
+
+    Args:
+        rewards: float [B * G, K] of whole groups.
+        config: how advantages are made of rewards.
+    """
+    names = [spec.name for spec in config.rewards]
+    away = group_advantages(
+        compared(rewards, config),
+        config.group_size,
+        weights=reward_weights(config, names),
+        scale="none",
+        aggregation=config.aggregation,
+    )
+    return torch.nonzero(away.view(-1, config.group_size).abs().amax(1) > _ALIKE).flatten().tolist()
 
 
 @dataclass(frozen=True)
@@ -229,7 +267,7 @@ def rollout_metrics(
         "completions/min_terminated_length": finished.min(),
         "completions/max_terminated_length": finished.max(),
         **reward_metrics(
-            figures.rewards, config.group_size, reward_weights(config, names),
+            compared(figures.rewards, config), config.group_size, reward_weights(config, names),
             config.scale_rewards, config.aggregation,
         ),
     }  # fmt: skip
