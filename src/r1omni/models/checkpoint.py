@@ -1,26 +1,21 @@
-"""Model folders in the released HumanOmni layout: reading and writing them whole."""
+"""Models from folders in the released HumanOmni layout; `saving.py` writes them."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import save_torch_state_dict
 from torch.overrides import TorchFunctionMode
 from transformers import BertTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer
 
-from r1omni.models.config import MODEL_TYPE, OmniConfig, read_config, read_json
-from r1omni.models.folders import TOWER_KEYS, ModelFolder, find_model_folder
+from r1omni.models.config import OmniConfig, read_config, read_json
+from r1omni.models.folders import ModelFolder
 from r1omni.models.omni import OmniModel
-from r1omni.models.released import fill, released_state
+from r1omni.models.released import fill
 from r1omni.types import R1OmniError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-# Larger models are written in several files of this size, with an index.
-_MAX_SHARD_SIZE = "5GB"
 
 
 def load_model(folder: ModelFolder, dtype: torch.dtype = torch.float32) -> OmniModel:
@@ -137,73 +132,6 @@ def _load_tokenizer(
             f"{folder}: its tokenizer cannot be read ({reason}); copy its files again"
         ) from error
     return tokenizer
-
-
-def save_model(model: OmniModel, source: ModelFolder, out: Path) -> ModelFolder:
-    """Write a model folder: config, tokenizer and tower settings of `source`, this model's weights.
-
-    All weights are in the main folder, so a tower's folder inside `out` holds settings only. The
-    folder appears whole or not at all, and a model folder of that name is replaced.
-
-    Returns:
-        the new folder.
-
-    Raises:
-        R1OmniError: `out` exists and is no model folder.
-    """
-    check_replaceable(out)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    _copy_settings(source.main, partial)
-    config = dict(model.config.released)
-    for part, key in TOWER_KEYS.items():
-        tower: Path = getattr(source, part)
-        name = tower_name(source, part)
-        (partial / name).mkdir()
-        _copy_settings(tower, partial / name)
-        config[key] = name
-    config["torch_dtype"] = str(model.dtype).removeprefix("torch.")
-    (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    save_torch_state_dict(released_state(model), partial, max_shard_size=_MAX_SHARD_SIZE)
-    if out.exists():
-        old = out.with_name(out.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        out.rename(old)
-        partial.rename(out)
-        shutil.rmtree(old)
-    else:
-        partial.rename(out)
-    return find_model_folder(out)
-
-
-def check_replaceable(out: Path) -> None:
-    """Check that writing a model to `out` destroys nothing but an older model.
-
-    Raises:
-        R1OmniError: `out` is a file, or a folder with other things in it.
-    """
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not out.is_dir() or read_json(out / "config.json").get("model_type") != MODEL_TYPE:
-        raise R1OmniError(f"{out} exists and is no model folder; choose another name")
-
-
-def tower_name(folder: ModelFolder, part: str) -> str:
-    """A tower's name, as its folder or its repository has it."""
-    hub_id = folder.hub_ids.get(part)
-    tower: Path = getattr(folder, part)
-    return hub_id.split("/")[1] if hub_id else tower.name
-
-
-def _copy_settings(source: Path, target: Path) -> None:
-    for file in sorted(source.iterdir()):
-        if (
-            file.is_file()
-            and file.suffix in {".json", ".txt", ".jinja"}
-            and not file.name.endswith(".index.json")
-        ):
-            shutil.copyfile(file, target / file.name)
 
 
 def same_architecture(config: OmniConfig, other: dict, source: str) -> None:

@@ -10,6 +10,8 @@ from r1omni.models.config import read_json
 from r1omni.models.hub import PUBLIC_IDS, fetch_settings, fetch_weights, is_hub_id
 from r1omni.types import R1OmniError
 
+# A model that is being written lies in a folder of this name until it is whole.
+WRITING = ".r1omni_writing"
 # Where config.json names each tower.
 TOWER_KEYS = {
     "vision_tower": "mm_vision_tower",
@@ -68,6 +70,11 @@ def find_model_folder(
         R1OmniError: a folder cannot be found; the message lists the places tried.
     """
     main, hub_ids = _locate(path)
+    if (main / WRITING).exists() and not (main / "config.json").exists():
+        raise R1OmniError(
+            f"{main}: the process that wrote this model was stopped before it was whole; write the "
+            "model there again"
+        )
     config = read_json(main / "config.json")
     found = {"main": main}
     ids = {"main": hub_ids} if hub_ids else {}

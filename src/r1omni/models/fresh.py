@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from r1omni.models.checkpoint import save_model
 from r1omni.models.config import read_config
 from r1omni.models.folders import find_model_folder
 from r1omni.models.omni import OmniModel
+from r1omni.models.saving import save_model
 from r1omni.models.sizes import read_sizes, write_json, write_settings
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, prompt_text
 

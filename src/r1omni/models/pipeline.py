@@ -12,17 +12,12 @@ from torch import Tensor
 from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.windows import windows
-from r1omni.models.checkpoint import (
-    DTYPES,
-    end_tokens,
-    load_model,
-    load_tokenizers,
-    save_model,
-)
+from r1omni.models.checkpoint import DTYPES, end_tokens, load_model, load_tokenizers
 from r1omni.models.folders import ModelFolder, find_model_folder
 from r1omni.models.generate import Sampled, Sampling, generate
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
+from r1omni.models.saving import save_model
 from r1omni.models.scoring import emotion_scores
 from r1omni.options import at_least, check_number
 from r1omni.streams import stream_seed

@@ -14,7 +14,7 @@ from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
-from r1omni.models.checkpoint import save_model
+from r1omni.models.saving import save_model
 from r1omni.training.checkpoints import CHECKPOINTS, export_checkpoint
 from r1omni.training.logger import TrackingLogger
 from r1omni.training.module import EmotionModule

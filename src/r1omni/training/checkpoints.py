@@ -9,15 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from r1omni.models.adapters import LoRAConfig
-from r1omni.models.checkpoint import (
-    DTYPES,
-    cast_weights,
-    check_replaceable,
-    same_architecture,
-    save_model,
-)
+from r1omni.models.checkpoint import DTYPES, cast_weights, same_architecture
 from r1omni.models.omni import OmniModel
 from r1omni.models.pipeline import R1Omni
+from r1omni.models.saving import check_replaceable, save_model
 from r1omni.models.towers import fingerprint
 from r1omni.models.weights import unpickle
 from r1omni.training.optimization import choose_trained

@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from r1omni.media.processor import MediaProcessor
-from r1omni.models.checkpoint import save_model
 from r1omni.models.pipeline import R1Omni
+from r1omni.models.saving import save_model
 from r1omni.training.optimization import OptimizerConfig, rate_factor
 from r1omni.world.cues import FACE_VALUES, VOICE_VALUES
 from r1omni.world.perception import Percept, render_percepts
