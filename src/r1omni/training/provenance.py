@@ -156,14 +156,14 @@ def _weight_files(folder: Path) -> list[Path]:
     return sorted(file for pattern in _WEIGHTS for file in folder.glob(pattern))
 
 
-def _digest(files: Iterable[Path]) -> str:
-    """SHA-256 of a file; of several, of their names and digests."""
+def _digest(files: Iterable[Path]) -> str | None:
+    """SHA-256 of a file; of several, of their names and digests; None of none."""
     digests = []
     for file in files:
         with file.open("rb") as stream:
             digests.append((file.name, hashlib.file_digest(stream, "sha256").hexdigest()))
-    if len(digests) == 1:
-        return digests[0][1]
+    if len(digests) < 2:
+        return digests[0][1] if digests else None
     return hashlib.sha256(repr(digests).encode()).hexdigest()
 
 
