@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -229,11 +230,29 @@ def test_test_evaluates_every_set_under_every_condition(trained: Path) -> None:
         lines = (trained / "grpo" / "test" / "predictions" / f"{name}.full.jsonl").read_text()
         assert len(lines.splitlines()) == conditions["full"]["n"] > 0
     assert (trained / "grpo" / "config_test.yaml").exists()
+    record = results["provenance"]
+    newest = max((trained / "grpo" / "checkpoints").glob("step_*.ckpt"))
+    assert record["checkpoint"] == {
+        "path": str(newest),
+        "sha256": hashlib.sha256(newest.read_bytes()).hexdigest(),
+        "step": int(newest.stem.removeprefix("step_")),
+        "is_newest": True,
+    }
+    assert [(stage["method"], stage["init_from"]) for stage in record["training"]] == [
+        ("GRPO", str(trained / "sft" / "model")), ("SFT", str(trained / "init")),
+    ]  # fmt: skip
+    assert [data["name"] for data in record["training"][0]["data"]] == ["mafw", "dfew"]
+    assert [reward["name"] for reward in record["training"][0]["rewards"]] == [
+        "accuracy", "format", "rewards_of_tests:length",
+    ]  # fmt: skip
+    assert {s["dataset"] for s in record["sets"].values()} == set(results["sets"])
     assert (trained / "grpo" / "broken_clips_test.jsonl").read_text() == ""
     report = trained / "page"
     run("report", "--runs", f"R1-Omni={trained / 'grpo'}", "--world", trained / "world",
         "--out", report, "--tracking-uri", f"sqlite:///{trained / 'mlflow.db'}")  # fmt: skip
-    row = json.loads((report / "results.json").read_text())["rows"][0]
+    written = json.loads((report / "results.json").read_text())
+    assert written["runs"] == {"R1-Omni": record}
+    row = written["rows"][0]
     assert row["model"] == "R1-Omni"
     assert row["dfew"]["war"] == results["sets"]["dfew"]["full"]["war"]
     assert "<html" in (report / "report.html").read_text()

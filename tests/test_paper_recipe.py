@@ -5,6 +5,7 @@ They run here with a tiny model on the mini-world; what needs 0.5B parameters is
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from safetensors.torch import load_file
 
 from r1omni.cli import main
 from r1omni.data.sampler import LengthGroupedSampler
+from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.training import GRPOModule, SFTModule
 from r1omni.training.lightning_cli import R1OmniCLI
 from r1omni.training.optimization import rate_factor
@@ -223,11 +226,32 @@ def test_evaluations_run(
     monkeypatch.chdir(tmp_path)  # MLflow's artifacts land here
     monkeypatch.setenv("R1OMNI_DATA", str(mini_world / "world"))
     assert main(on_mini_world("test", f"eval_{name}", mini_world, tmp_path)) == 0
-    [(tested, conditions)] = json.loads((tmp_path / "test" / "results.json").read_text())[
-        "sets"
-    ].items()
+    results = json.loads((tmp_path / "test" / "results.json").read_text())
+    [(tested, conditions)] = results["sets"].items()
     assert tested == name
     assert conditions["full"]["n"] > 0
+    record = results["provenance"]
+    weights = (mini_world / "init" / "model.safetensors").read_bytes()
+    assert record["start"] == {
+        "init_from": str(mini_world / "init"),
+        "sha256": hashlib.sha256(weights).hexdigest(),
+    }
+    assert (record["checkpoint"], record["training"]) == (None, [])
+    assert record["run"] == f"R1-Omni on {name.upper()}"
+    asked = record["sets"][name]
+    assert asked["num_samples"] == conditions["full"]["n"]
+    assert asked["instructions"] == [R1OMNI_INSTRUCTION]
+    if name == "ravdess":
+        assert asked["options"] == {
+            "protocol": "8way", "actors": None, "fold": None, "vocal": "speech",
+        }  # fmt: skip
+        assert all(re.fullmatch(r"actor_\d\d", group) for group in asked["groups"])
+    else:
+        assert (asked["options"]["fold"], asked["groups"]) == (1, None)
+    assert record["answers"]["max_new_tokens"] == 4
+    assert record["versions"]["torch"] == torch.__version__.split("+")[0]
+    age = datetime.now(UTC) - datetime.fromisoformat(record["date"])
+    assert timedelta(0) <= age < timedelta(hours=1)
 
 
 # Fresh weights never answer in tags: a reward of length gives GRPO something to learn from.

@@ -53,7 +53,7 @@ def conditions_section(runs: list[EvaluatedRun], ceiling: Ceiling) -> str:
         paragraph(
             "WAR in percent, UAR in small print. Picture: the sound is replaced by silence "
             "(muted). Sound: the picture is replaced by black frames (blanked). The model and the "
-            "question stay the same; it was trained on both media together.",
+            "question stay the same.",
             "note",
         ),
     )

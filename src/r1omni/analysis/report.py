@@ -56,6 +56,7 @@ def write_report(
     spent = Costs() if costs is None else read_costs(costs)
     results = {
         "rows": [result_row(run) for run in evaluated],
+        "runs": {run.model: run.provenance or None for run in evaluated},
         **asdict(spent),
         "ceiling": None if world_facts is None else world_facts.get("ceiling"),
     }
@@ -103,6 +104,6 @@ def _render(
             curves_section(runs, tracking_uri),
             clips_section(runs, synthetic=world is not None),
             costs_section(costs),
-            notes_section(runs, found),
+            notes_section(runs, found, synthetic=world is not None),
         ],
     )

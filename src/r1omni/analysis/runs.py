@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from r1omni.training.checkpoints import FIT_CONFIG
 from r1omni.types import UsageError
 
 SET_TITLES = {"dfew": "DFEW", "mafw": "MAFW", "ravdess": "RAVDESS"}
@@ -52,12 +53,15 @@ class EvaluatedRun:
         folder: the run folder.
         sets: results by test set.
         broken_clips: reasons by path of clips that could not be decoded.
+        provenance: what the results came from, as `training/provenance.py` records it; empty where
+            it was not recorded.
     """
 
     model: str
     folder: Path
     sets: dict[str, TestSet]
     broken_clips: dict[str, str]
+    provenance: dict[str, Any]
 
     def predictions(self, name: str, condition: str = "full") -> dict[str, dict[str, Any]] | None:
         """Labelled records of a set by sample id, or None where the run kept none."""
@@ -76,7 +80,7 @@ def read_run(model: str, folder: Path) -> EvaluatedRun:
         UsageError: the run was not tested, or not under the condition "full".
     """
     file = folder / "test" / "results.json"
-    config = folder / "config_fit.yaml"
+    config = folder / FIT_CONFIG
     command = (
         f"python -m r1omni test --config {config if config.is_file() else 'CONFIG'} "
         f"--trainer.default_root_dir {folder} --ckpt_path last"
@@ -95,7 +99,8 @@ def read_run(model: str, folder: Path) -> EvaluatedRun:
             sets[name] = TestSet(name, content["label_sets"][name], conditions)
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file}: is no result of `test` ({error}); run `{command}`") from error
-    return EvaluatedRun(model, folder, sets, content.get("broken_clips", {}))
+    broken, provenance = content.get("broken_clips", {}), content.get("provenance") or {}
+    return EvaluatedRun(model, folder, sets, broken, provenance)
 
 
 def read_json(file: Path) -> dict[str, Any]:

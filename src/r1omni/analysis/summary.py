@@ -7,6 +7,7 @@ from typing import Any
 
 from r1omni.analysis.differences import CONDITION_NAMES, Difference
 from r1omni.analysis.markup import between, joined, paragraph, percent, section, signed, small
+from r1omni.analysis.notes import recorded_stages
 from r1omni.analysis.runs import (
     PAPER_RESULTS,
     EvaluatedRun,
@@ -16,13 +17,6 @@ from r1omni.analysis.runs import (
     set_names,
     set_title,
 )
-
-_WHAT_IS = {
-    "HumanOmni": "the base, trained on captions and plain emotion labels",
-    "EMER-SFT": "the base after a cold start on a few samples with reasoning",
-    "MAFW-DFEW-SFT": "the base after supervised training on labels alone",
-    "R1-Omni": "EMER-SFT after GRPO, rewarded for right labels and for the asked form",
-}
 
 
 def summary_section(
@@ -99,10 +93,8 @@ def _tiles(runs: list[EvaluatedRun]) -> str:
 
 
 def _what_was_trained(runs: list[EvaluatedRun], world: dict[str, Any] | None) -> str:
-    models = [
-        f"{run.model} ({_WHAT_IS[run.model]})" if run.model in _WHAT_IS else run.model
-        for run in runs
-    ]
+    trained = [(run.model, recorded_stages(run)) for run in runs]
+    models = [f"{model} ({stages[0]})" if stages else model for model, stages in trained]
     text = f"{'Models' if len(models) > 1 else 'Model'}: {'; '.join(models)}."
     sets = joined([set_title(name) for name in set_names(runs)])
     text += f" Tested on {sets}, with picture and sound unless it says otherwise."

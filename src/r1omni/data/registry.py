@@ -21,6 +21,8 @@ Loader = Callable[..., list[Sample]]
 AnyLoader = TypeVar("AnyLoader", bound=Loader)
 
 _LOADERS: dict[str, Loader] = {}
+# What every loader takes; its other parameters are options.
+_SHARED = {"root", "split", "instruction", "modality"}
 _MODULES = ("dfew", "emer", "humanomni", "mafw", "own", "ravdess")
 
 
@@ -125,9 +127,16 @@ def label_set_name(spec: DatasetSpec) -> str:
     return {"dfew": "dfew", "mafw": "mafw", "emer": "mer"}.get(spec.name, "all")
 
 
+def options_in_force(spec: DatasetSpec) -> dict[str, Any]:
+    """The loader's options, defaults included."""
+    dataset_names()
+    parameters = inspect.signature(_LOADERS[spec.name]).parameters
+    defaults = {name: parameters[name].default for name in sorted(parameters.keys() - _SHARED)}
+    return {**defaults, **spec.options}
+
+
 def _check_options(spec: DatasetSpec, loader: Loader) -> None:
-    shared = {"root", "split", "instruction", "modality"}
-    known = sorted(set(inspect.signature(loader).parameters) - shared)
+    known = sorted(inspect.signature(loader).parameters.keys() - _SHARED)
     for option in spec.options:
         if option not in known:
             raise UsageError(

@@ -15,13 +15,12 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from r1omni.models.saving import save_model
-from r1omni.training.checkpoints import CHECKPOINTS, export_checkpoint
+from r1omni.training.checkpoints import CHECKPOINTS, MODEL, export_checkpoint
 from r1omni.training.logger import TrackingLogger
 from r1omni.training.module import EmotionModule
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.types import R1OmniError
 
-MODEL = "model"
 # Bytes; with less, a failed write needs no other explanation.
 _LITTLE_SPACE = 2**20
 

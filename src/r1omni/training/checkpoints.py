@@ -19,7 +19,10 @@ from r1omni.training.optimization import choose_trained
 from r1omni.training.shares import PLAIN_VALUES, join_shares
 from r1omni.types import R1OmniError, UsageError
 
+# What a run folder holds: checkpoints, the model it ends with, and the settings of its training.
 CHECKPOINTS = "checkpoints"
+MODEL = "model"
+FIT_CONFIG = "config_fit.yaml"
 # A LightningModule holds the model under this name.
 _PREFIX = "model."
 

@@ -124,8 +124,19 @@ class Evaluation:
             for answer in self._answers[index]
         ]
 
-    def write(self, folder: Path, broken: Mapping[Clip, str]) -> None:
-        """Write `results.json` and `predictions/<set>.<condition>.jsonl`."""
+    def write(
+        self,
+        folder: Path,
+        broken: Mapping[Clip, str],
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write `results.json` and `predictions/<set>.<condition>.jsonl`.
+
+        Args:
+            folder: where to.
+            broken: clips that could not be decoded, and why.
+            provenance: what the results came from, as `training/provenance.py` makes it.
+        """
         predictions = folder / "predictions"
         predictions.mkdir(parents=True, exist_ok=True)
         for index, entry in enumerate(self.sets):
@@ -139,5 +150,6 @@ class Evaluation:
             },
             "label_sets": {entry.name: entry.label_set for entry in self.sets},
             "broken_clips": {str(clip.path): reason for clip, reason in broken.items()},
+            "provenance": provenance,
         }
         (folder / "results.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

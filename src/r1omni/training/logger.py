@@ -54,7 +54,7 @@ class RunConfig:
 
 
 class TrackingLogger(MLFlowLogger):
-    """An MLFlowLogger whose run id lies beside the checkpoints.
+    """An MLFlowLogger whose run id lies beside the checkpoints; `run_name` names the run.
 
     Args:
         config: experiment and store.
@@ -63,6 +63,7 @@ class TrackingLogger(MLFlowLogger):
     """
 
     def __init__(self, config: RunConfig, run_dir: Path, continue_run: bool) -> None:
+        self.run_name = config.name
         self._run_id_file = run_dir / RUN_ID_FILE
         run_id = None
         if continue_run and self._run_id_file.exists():

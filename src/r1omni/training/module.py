@@ -32,6 +32,7 @@ from r1omni.training.optimization import (
     check_precision,
     choose_trained,
 )
+from r1omni.training.provenance import provenance
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.types import PromptInputs, R1OmniError, UsageError
 
@@ -77,6 +78,9 @@ class EmotionModule(L.LightningModule):
         self.optimizer_config = optimizer
         self.max_new_tokens = max_new_tokens
         self.evaluation: Evaluation | None = None
+        # Optimizer steps of the checkpoint that was loaded, or None.
+        self.loaded_step: int | None = None
+        self._provenance: dict[str, Any] | None = None
         # Does what takes long and needs no other rank; all ranks call it together. `Termination`
         # puts its own here, which gives the work up when the run is told to stop.
         self.stoppable: Callable[[Callable[[], Any]], Any] = _do
@@ -160,6 +164,9 @@ class EmotionModule(L.LightningModule):
 
     def _start_evaluation(self, split: str) -> None:
         self.evaluation = Evaluation(self.datamodule.evaluation_sets(split))
+        if split != "val" and self.trainer.is_global_zero:
+            # Before the answers, which would be lost if it failed.
+            self._provenance = provenance(self, split)
 
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> list[str]:
         assert self.evaluation is not None
@@ -175,7 +182,7 @@ class EmotionModule(L.LightningModule):
 
     def _write(self, evaluation: Evaluation, folder: str) -> None:
         if self.trainer.is_global_zero:
-            evaluation.write(self.run_dir / folder, self.datamodule.broken)
+            evaluation.write(self.run_dir / folder, self.datamodule.broken, self._provenance)
 
     @torch.no_grad()
     def answers(self, batch: Batch, max_new_tokens: int) -> tuple[list[str], list[bool]]:
@@ -311,6 +318,7 @@ class EmotionModule(L.LightningModule):
         if recorded is None:
             raise R1OmniError("the checkpoint was not written by r1omni; give one of its own")
         same_architecture(self.model.config, recorded["architecture"], "the checkpoint")
+        self.loaded_step = checkpoint["global_step"]
         missing = trained_state(self).keys() - checkpoint["state_dict"].keys()
         if missing or recorded["frozen"] != self._frozen_fingerprint():
             raise R1OmniError(

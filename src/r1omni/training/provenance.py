@@ -1,0 +1,185 @@
+"""What a result came from, as it is recorded beside the figures.
+
+Reports state of a run what is recorded here, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from r1omni import __version__
+from r1omni.data.registry import DatasetSpec, options_in_force
+from r1omni.training.checkpoints import CHECKPOINTS, FIT_CONFIG, MODEL, newest_checkpoint
+from r1omni.types import R1OmniError, Sample
+
+if TYPE_CHECKING:
+    from r1omni.training.module import EmotionModule
+
+_WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
+_PACKAGES = ("torch", "transformers", "lightning", "tokenizers", "av")
+# Different questions of a set that are kept; a conversation's are as many as its clips.
+_NUM_INSTRUCTIONS = 5
+
+
+def provenance(module: EmotionModule, split: str) -> dict[str, Any]:
+    """What is evaluated, on what and how; plain values, for JSON.
+
+    Args:
+        module: the model, its trainer attached, and any checkpoint loaded.
+        split: "test" or "predict".
+
+    Returns:
+        run: name of the run, or None.
+        model: its class, number of parameters and sizes.
+        start: where its weights came from before a checkpoint's were put over them, and the
+            SHA-256 of their files.
+        checkpoint: path, SHA-256, optimizer steps, and whether it is the newest of its run; None
+            where the start itself was evaluated.
+        training: the recorded stages of training, the last one first; see `stages`.
+        sets: for each set its data set, split, options (fold, protocol, actors, ..., defaults
+            included), what was asked, and the units of resampling, such as actors.
+        answers: how answers were drawn.
+        versions: of Python and packages.
+        date: when the evaluation began, UTC.
+
+    Raises:
+        R1OmniError: the configuration beside a checkpoint or a model cannot be read.
+    """
+    trainer = module.trainer
+    checkpoint = None if trainer.ckpt_path is None else Path(str(trainer.ckpt_path)).resolve()
+    data = module.datamodule
+    names = dict.fromkeys(entry.name for entry in data.evaluation_sets(split))
+    sets = zip(names, data.specs[split], data.samples[split], strict=True)
+    return {
+        "run": getattr(trainer.logger, "run_name", None),
+        "model": {
+            "class": type(module).__name__,
+            "num_parameters": sum(p.numel() for p in module.model.parameters()),
+            "architecture": module.model.config.architecture(),
+        },
+        "start": {
+            "init_from": module.init_from,
+            "sha256": _digest(_weight_files(module.omni.folder.main)),
+        },
+        "checkpoint": None if checkpoint is None else _checkpoint(checkpoint, module.loaded_step),
+        "training": stages(_run_of(checkpoint, module.init_from)),
+        "sets": {name: _set(spec, samples) for name, spec, samples in sets},
+        "answers": {
+            "temperature": 0.0,
+            "max_new_tokens": module.max_new_tokens,
+            "frame_fit": module.omni.processor.config.frame_fit,
+            "precision": trainer.precision,
+            "num_ranks": trainer.world_size,
+        },
+        "versions": {
+            "r1omni": __version__,
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in _PACKAGES},
+        },
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def stages(run: Path | None) -> list[dict[str, Any]]:
+    """The trainings that led to a run's model, the last one first, as their folders record them.
+
+    A stage is known by the `config_fit.yaml` of its run, and the one before it where it started
+    from the folder `model` of another run. What came before the last entry is not recorded.
+    """
+    found: list[dict[str, Any]] = []
+    seen: set[Path] = set()
+    while run is not None and run not in seen and (run / FIT_CONFIG).is_file():
+        seen.add(run)
+        try:
+            found.append(_stage(run))
+        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise R1OmniError(
+                f"{run / FIT_CONFIG} is no configuration of a training ({reason}); restore it, or "
+                "remove it to leave the training unrecorded"
+            ) from error
+        run = _run_of(None, found[-1]["init_from"])
+    return found
+
+
+def _stage(run: Path) -> dict[str, Any]:
+    config = yaml.safe_load((run / FIT_CONFIG).read_text(encoding="utf-8"))
+    model = config["model"]
+    arguments = model["init_args"]
+    return {
+        "run": str(run),
+        "name": config["run"]["name"],
+        "method": model["class_path"].rpartition(".")[2].removesuffix("Module"),
+        "init_from": arguments["init_from"],
+        "seed": config.get("seed_everything"),
+        "max_steps": config["trainer"]["max_steps"],
+        "rewards": [
+            {key: reward[key] for key in ("name", "weight")}
+            for reward in (arguments.get("grpo") or {}).get("rewards", [])
+        ],
+        "data": [
+            {key: spec.get(key) for key in ("name", "split", "sampling", "options")}
+            for spec in config["data"]["train"]
+        ],
+    }
+
+
+def _run_of(checkpoint: Path | None, init_from: str) -> Path | None:
+    """The run folder that a checkpoint, or else a model folder, lies in."""
+    if checkpoint is not None:
+        return checkpoint.parent.parent if checkpoint.parent.name == CHECKPOINTS else None
+    start = Path(init_from).resolve()
+    return start.parent if start.name == MODEL else None
+
+
+def _checkpoint(path: Path, step: int | None) -> dict[str, Any]:
+    run = _run_of(path, "")
+    newest = None if run is None else newest_checkpoint(run)
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    return {
+        "path": str(path),
+        "sha256": _digest(files),
+        "step": step,
+        "is_newest": newest is not None and newest.resolve() == path,
+    }
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    return sorted(file for pattern in _WEIGHTS for file in folder.glob(pattern))
+
+
+def _digest(files: Iterable[Path]) -> str | None:
+    """SHA-256 of a file; of several, of their names and digests; None of none."""
+    digests = []
+    for file in files:
+        with file.open("rb") as stream:
+            digests.append((file.name, hashlib.file_digest(stream, "sha256").hexdigest()))
+    if len(digests) < 2:
+        return digests[0][1] if digests else None
+    return hashlib.sha256(repr(digests).encode()).hexdigest()
+
+
+def _set(spec: DatasetSpec, samples: Sequence[Sample]) -> dict[str, Any]:
+    instructions = sorted({sample.instruction for sample in samples})
+    groups = {sample.group for sample in samples}
+    return {
+        "dataset": spec.name,
+        "root": str(spec.root),
+        "split": spec.split,
+        "sampling": spec.sampling,
+        "seed": spec.seed,
+        "options": options_in_force(spec),
+        "num_samples": len(samples),
+        "modalities": sorted({sample.modality for sample in samples}),
+        "instructions": instructions[:_NUM_INSTRUCTIONS],
+        "num_instructions": len(instructions),
+        "groups": None if None in groups else sorted(map(str, groups)),
+    }
