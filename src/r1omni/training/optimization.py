@@ -25,6 +25,7 @@ PARTS = {
     "language_model": ("language_model", "lm_head"),
 }
 
+DEFAULT_PARTS = ("projectors", "language_model")
 Schedule = Literal["cosine", "linear", "constant"]
 
 
@@ -90,7 +91,7 @@ def choose_trained(
             beside its adapters.
     """
     if trainable is None:
-        trainable = [] if lora else ["projectors", "language_model"]
+        trainable = [] if lora else DEFAULT_PARTS
     unknown = [part for part in trainable if part not in PARTS]
     if unknown or not (trainable or lora):
         raise UsageError(
