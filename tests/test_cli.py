@@ -184,6 +184,14 @@ def test_nothing_to_resume(
     assert "x.ckpt" in line
 
 
+def test_a_store_that_is_none(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mlflow.db").write_text("no database\n" * 100, encoding="utf-8")
+    line = refused(capfd, fit(mini_world, tmp_path), 2)
+    assert f"run.tracking_uri sqlite:///{tmp_path / 'mlflow.db'}" in line
+
+
 def test_label_outside_the_taxonomy(
     mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

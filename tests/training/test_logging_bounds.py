@@ -9,7 +9,7 @@ from mlflow.tracking import MlflowClient
 
 from r1omni.cli import main
 from r1omni.rewards import reward_names
-from r1omni.training.logger import RunConfig, TrackingLogger
+from r1omni.training.logger import RunConfig, TrackingLogger, read_figures
 from r1omni.types import UsageError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -35,7 +35,8 @@ def test_curves_and_completions_have_so_many_points_and_no_more(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where MLflow puts artifacts
     bounds = ("--run.max_logged_steps", 4, "--model.init_args.grpo.log_completions_every", 1,
-              "--model.init_args.grpo.max_completion_logs", 3)  # fmt: skip
+              "--model.init_args.grpo.max_completion_logs", 3, "--model.init_args.grpo.rewards",
+              "[{name: 'rewards_of_tests:length'}]")  # fmt: skip
     assert main(arguments(mini_world, tmp_path, *bounds)) == 0
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     run_id = (tmp_path / "run" / "mlflow_run_id.txt").read_text(encoding="utf-8").strip()
@@ -43,11 +44,24 @@ def test_curves_and_completions_have_so_many_points_and_no_more(
     assert [metric.step for metric in client.get_metric_history(run_id, "loss")] == [1, 3, 5]
     files = [Path(artifact.path).name for artifact in client.list_artifacts(run_id, "completions")]
     assert files == [f"step_{step:06d}.jsonl" for step in (0, 3, 6)]
+    # The file in the run's folder has the same figures, and a reward of one's own its own name.
+    lines = read_figures(tmp_path / "run" / "metrics.jsonl")
+    assert [line.step for line in lines if "loss" in line.metrics] == [1, 3, 5]
+    run = client.get_run(run_id).data
+    assert {name for line in lines for name in line.metrics} == run.metrics.keys()
+    assert "rewards/rewards_of_tests:length/mean" in run.metrics
+    wanted = {"stage": "GRPO", "group_size": "2", "batch_size": "2", "max_steps": "7",
+              "rewards": "1 rewards_of_tests:length", "model": str(mini_world / "init"),
+              "loss_type": "grpo", "precision": "32-true"}  # fmt: skip
+    assert {name: run.params[name] for name in wanted} == wanted
+    assert {"train", "trained", "learning_rate", "beta", "seed"} <= run.params.keys()
+    assert len(run.params) < 20
 
 
 def test_rewards_of_ones_own_keep_their_names(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     logger = TrackingLogger(RunConfig(tracking_uri=uri), tmp_path, continue_run=False)
+    logger.start(training=True)
     names = [
         f"rewards/{reward}/mean"
         for reward in (*reward_names(), "rewards_of_tests:length", "a_b.c_d:é", "ab.cd:e")
@@ -56,7 +70,7 @@ def test_rewards_of_ones_own_keep_their_names(tmp_path: Path) -> None:
     logger.log_metrics({name: 0.5 for name in names}, step=4)
     client = MlflowClient(uri)
     for index, name in enumerate(names):
-        found = client.get_metric_history(str(logger.run_id), name)
+        found = client.get_metric_history(str(logger.version), name)
         assert [(metric.step, metric.value) for metric in found] == [(3, index), (4, 0.5)], name
 
 

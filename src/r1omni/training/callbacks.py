@@ -16,6 +16,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from r1omni.models.saving import save_model
 from r1omni.training.checkpoints import CHECKPOINTS, MODEL, export_checkpoint
+from r1omni.training.grpo import GRPOModule
 from r1omni.training.logger import TrackingLogger
 from r1omni.training.module import EmotionModule
 from r1omni.training.sharded import FSDP2Strategy
@@ -144,6 +145,44 @@ class LogConfig(SaveConfigCallback):
         folder.mkdir(parents=True, exist_ok=True)
         name = f"config_{getattr(stage, 'value', stage)}.yaml"  # Lightning hands in an enumeration
         (folder / name).write_text(text, encoding="utf-8")
-        if isinstance(trainer.logger, TrackingLogger):
-            trainer.logger.start()
-            trainer.logger.log_text(text, name)
+        for logger in trainer.loggers:
+            if isinstance(logger, TrackingLogger):
+                logger.start(training=name == "config_fit.yaml")
+                logger.log_text(text, name)
+                if name == "config_fit.yaml":
+                    assert isinstance(pl_module, EmotionModule)
+                    logger.log_parameters(compared_parameters(trainer, pl_module))
+
+
+def compared_parameters(trainer: L.Trainer, module: EmotionModule) -> dict[str, object]:
+    """The few settings that a person compares runs by, flat; the whole configuration is a text."""
+    data, rates = module.datamodule, module.optimizer_config
+    sets = []
+    for spec in data.specs["train"]:
+        options = [f"{name}={value}" for name, value in spec.options.items()]
+        part = [] if spec.sampling == "all" else [spec.sampling]
+        sets.append(" ".join([spec.name, spec.split, *options, *part]))
+    parameters: dict[str, object] = {
+        "model": module.init_from,
+        "stage": type(module).__name__.removesuffix("Module"),
+        "train": ", ".join(sets),
+        "trained": module.chosen_parts,
+        "learning_rate": rates.learning_rate,
+        "schedule": rates.schedule,
+        "batch_size": data.loader.batch_size * trainer.world_size * trainer.accumulate_grad_batches,
+        "max_steps": trainer.max_steps,
+        "precision": trainer.precision,
+        "seed": data.loader.seed,
+    }
+    if isinstance(module, GRPOModule):
+        grpo = module.grpo
+        parameters |= {
+            "rewards": ", ".join(f"{spec.weight:g} {spec.name}" for spec in grpo.rewards),
+            "group_size": grpo.group_size,
+            "loss_type": grpo.loss.loss_type,
+            "beta": grpo.loss.beta,
+            "temperature": grpo.temperature,
+            "max_new_tokens": grpo.max_new_tokens,
+            "sampling_seed": grpo.seed,
+        }
+    return parameters

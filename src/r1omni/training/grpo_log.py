@@ -15,6 +15,7 @@ from torch import Tensor
 
 from r1omni.ops import GRPOLoss, StepTotals
 from r1omni.training.experience import Experience
+from r1omni.training.logger import TrackingLogger
 from r1omni.training.ranks import gathered_objects
 from r1omni.training.rollout import RolloutFigures, rollout_metrics
 from r1omni.types import Rollout
@@ -157,7 +158,8 @@ def _joining(name: str) -> Callable[[list[float]], float]:
 
 def _log_completions(module: GRPOModule, experience: Experience, step: int) -> None:
     """One artifact a logging event: the first groups with their rewards."""
-    if module.logger is None or not module.trainer.is_global_zero:
+    loggers = [logger for logger in module.loggers if isinstance(logger, TrackingLogger)]
+    if not loggers:
         return
     group, size = experience.group, experience.rollout.group_size
     lines = []
@@ -173,8 +175,5 @@ def _log_completions(module: GRPOModule, experience: Experience, step: int) -> N
             **dict(zip(group.reward_names, values, strict=True)),
         }
         lines.append(json.dumps(line))
-    module.logger.experiment.log_text(  # type: ignore[attr-defined]
-        module.logger.run_id,  # type: ignore[attr-defined]
-        "\n".join(lines) + "\n",
-        f"completions/step_{step:06d}.jsonl",
-    )
+    for logger in loggers:
+        logger.log_text("\n".join(lines) + "\n", f"completions/step_{step:06d}.jsonl")

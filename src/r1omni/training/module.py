@@ -27,6 +27,7 @@ from r1omni.training.checkpoints import frozen_fingerprint, trained_state
 from r1omni.training.evaluation import Evaluation
 from r1omni.training.nonfinite import keep_batch
 from r1omni.training.optimization import (
+    DEFAULT_PARTS,
     OptimizerConfig,
     build_optimizer,
     check_precision,
@@ -105,6 +106,14 @@ class EmotionModule(L.LightningModule):
         plugin = self.trainer.precision_plugin
         check_precision(plugin.precision, plugin)
         return []
+
+    @property
+    def chosen_parts(self) -> str:
+        """What is trained, in words."""
+        lora: Any = self._chosen["lora"]
+        named: Any = self._chosen["trainable"]
+        parts = [*named] if named is not None else [] if lora else [*DEFAULT_PARTS]
+        return ", ".join([*parts, *([f"adapters of rank {lora['rank']}"] if lora else [])])
 
     def setup(self, stage: str) -> None:
         self.datamodule.prepare_clips(self.omni.processor, report_dir=self.run_dir)

@@ -26,6 +26,7 @@ PARTS = {
     "language_model": ("language_model", "lm_head"),
 }
 
+DEFAULT_PARTS = ("projectors", "language_model")
 Schedule = Literal["cosine", "linear", "constant"]
 
 # As trainer.precision names them; 32 and bf16 are Lightning's older names.
@@ -120,7 +121,7 @@ def choose_trained(
             beside its adapters.
     """
     if trainable is None:
-        trainable = [] if lora else ["projectors", "language_model"]
+        trainable = [] if lora else DEFAULT_PARTS
     unknown = [part for part in trainable if part not in PARTS]
     if unknown or not (trainable or lora):
         raise UsageError(
