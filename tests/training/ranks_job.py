@@ -15,6 +15,7 @@ import torch
 import torch._dynamo.utils
 from lightning.pytorch.strategies import DDPStrategy
 from small_training import BASE, fit
+from step_cases import COMBINATIONS, EndsEarly, num_steps
 
 from r1omni.data.batch import Batch
 from r1omni.models.adapters import LoRAConfig
@@ -25,14 +26,6 @@ from r1omni.training.module import EmotionModule
 from r1omni.types import PromptInputs
 
 STEPS = 2
-
-
-class _EndsEarly(GRPOModule):
-    """Every third token ends a completion, so lengths differ."""
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.omni.end_ids = tuple(range(0, len(self.omni.tokenizer), 3))
 
 
 class _OneMedium(EmotionModule):
@@ -72,7 +65,6 @@ TRAININGS: dict[str, Training] = {
     "sft": Training(None),
     "sft, accumulated": Training(None, accumulate=2),
     "grpo": Training(),
-    "bnpo": Training(replace(BASE, loss=GRPOLossConfig(loss_type="bnpo"))),
     "dapo": Training(
         replace(BASE, loss=GRPOLossConfig(loss_type="dapo", beta=0.0, epsilon_high=0.28))
     ),
@@ -83,7 +75,6 @@ TRAININGS: dict[str, Training] = {
             loss=GRPOLossConfig(loss_type="dr_grpo", max_completion_length=8),
         )
     ),
-    "cispo": Training(replace(BASE, loss=GRPOLossConfig(loss_type="cispo", epsilon_high=5.0))),
     "scaled by the batch": Training(replace(BASE, scale_rewards="batch")),
     "two updates in parts": Training(
         replace(BASE, num_iterations=2, micro_batch_size=1), 2 * STEPS
@@ -93,10 +84,14 @@ TRAININGS: dict[str, Training] = {
     # Most groups of so short completions are alike.
     "refilled": Training(replace(BASE, max_new_tokens=2, group_size=2, max_refills=2)),
     "different lengths": Training(
-        replace(BASE, loss=GRPOLossConfig(loss_type="dapo")), seen=_EndsEarly
+        replace(BASE, loss=GRPOLossConfig(loss_type="dapo")), seen=EndsEarly
     ),
     "sft on one medium": Training(None, seen=_SFTOneMedium),
     "grpo on one medium": Training(seen=_GRPOOneMedium),
+    **{
+        f"options of {name}": Training(grpo, max(STEPS, num_steps(grpo)), seen=EndsEarly)
+        for name, grpo in COMBINATIONS.items()
+    },
 }
 # Ranks draw other prompts than one process would, unless each has a part in all of them.
 DRAWN_BY_RANK = "refilled, ddp"
@@ -111,7 +106,7 @@ class Case:
     groups_across_ranks: bool = False
 
 
-SPREAD = ("grpo", "bnpo", "scaled by the batch", "two updates in parts", "refilled")
+SPREAD = ("grpo", "options of dapo", "scaled by the batch", "two updates in parts", "refilled")
 EVERYTHING = ShardingConfig(
     activation_checkpointing=True,
     compile_backend="aot_eager",
@@ -120,7 +115,7 @@ EVERYTHING = ShardingConfig(
 )
 SHARDED = (
     "sft", "sft, accumulated", "grpo", "dapo", "two updates in parts", "a moved reference",
-    "adapters", "different lengths", "sft on one medium", "grpo on one medium",
+    "adapters", "different lengths", "sft on one medium", "grpo on one medium", "options of cispo",
 )  # fmt: skip
 CASES: dict[str, Case] = {
     **{f"{name}, ddp": Case(name) for name in TRAININGS},
@@ -158,7 +153,7 @@ def train(
     module = fit(
         world,
         out,
-        grpo and replace(grpo, groups_across_ranks=groups_across_ranks),
+        grpo and replace(grpo, groups_across_ranks=groups_across_ranks or grpo.groups_across_ranks),
         training.steps,
         batch_size=4 // num_ranks,
         lora=training.lora,

@@ -28,27 +28,6 @@ def train(mini_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     return partial(fit, mini_world, tmp_path)
 
 
-LOSSES = {
-    "grpo": GRPOLossConfig(),
-    "bnpo": GRPOLossConfig(loss_type="bnpo"),
-    "dr_grpo": GRPOLossConfig(loss_type="dr_grpo", max_completion_length=8),
-    "dapo": GRPOLossConfig(loss_type="dapo", beta=0.0, epsilon_high=0.28),
-    "cispo": GRPOLossConfig(loss_type="cispo", epsilon_high=5.0),
-    "sapo": GRPOLossConfig(loss_type="sapo"),
-    "luspo": GRPOLossConfig(loss_type="luspo", importance_sampling_level="sequence"),
-}
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_any_division_into_passes_gives_the_same_gradient(train: Train, name: str) -> None:
-    grpo = replace(BASE, loss=LOSSES[name], max_grad_norm=None)
-    whole = moments(train(grpo))
-    assert whole.norm() > 0
-    for size in (1, 3):  # 1 x 4, and uneven parts of 3 and 1
-        divided = moments(train(replace(grpo, micro_batch_size=size)))
-        assert (whole - divided).norm() < 1e-4 * whole.norm(), size
-
-
 def test_a_rollout_is_learned_from_as_often_as_asked(train: Train) -> None:
     module = train(replace(BASE, num_iterations=2, steps_per_generation=2), steps=8)
     assert module.global_step == 8

@@ -34,7 +34,8 @@ class GRPOLossConfig:
         entropy_coef: weight of the entropy bonus.
         off_policy_mask_threshold: nats a token, above which a bad completion that drifted off
             policy loses its policy term; None for never.
-        max_completion_length: longest completion in tokens; dr_grpo divides by it.
+        max_completion_length: longest completion in tokens; dr_grpo divides by it. In a training
+            it follows the limit of the sampling.
         sapo_temperature_pos: steepness of sapo's gate for positive advantages.
         sapo_temperature_neg: the same for other advantages.
         temperature: of the sampling. The log-probabilities handed to the loss were taken at it;

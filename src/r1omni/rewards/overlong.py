@@ -24,6 +24,21 @@ def _check(options: Mapping[str, Any], columns: Collection[str]) -> None:
         _lengths(max_length, cache_length)
 
 
+def check_limit(options: Mapping[str, Any], max_new_tokens: int) -> None:
+    """Refuse options that contradict the limit of the sampling.
+
+    Raises:
+        UsageError: naming option and limit.
+    """
+    max_length = options.get("max_length")
+    if max_length not in (None, max_new_tokens):
+        raise UsageError(
+            f"option max_length of overlong is {max_length}, but completions end at max_new_tokens "
+            f"{max_new_tokens}; leave it out"
+        )
+    _lengths(max_new_tokens, options.get("cache_length"))
+
+
 @register("overlong", check=_check)
 def overlong(
     completions: list[str],

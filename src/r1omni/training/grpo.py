@@ -30,7 +30,6 @@ from r1omni.models.packed import completion_logps
 from r1omni.models.parallelize import gathered, parallelize, whole
 from r1omni.ops import GRPOLoss, StepTotals, part_loss
 from r1omni.ops.importance import importance_weights
-from r1omni.ops.step_totals import entropy_threshold
 from r1omni.training.dealing import Dealing
 from r1omni.training.experience import (
     Experience,
@@ -39,14 +38,14 @@ from r1omni.training.experience import (
     minibatches,
     step_totals,
 )
-from r1omni.training.grpo_config import GRPOConfig, check_trainer
+from r1omni.training.grpo_config import GRPOConfig, check_batch_size, check_trainer
 from r1omni.training.grpo_log import StepLog
 from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import grpo_batch
 from r1omni.training.optimization import OptimizerConfig
 from r1omni.training.reference import AdaptersOff, Reference, check_shared_reference
 from r1omni.training.rollout import (
-    rollout_entropies,
+    high_entropy_mask,
     rollout_logps,
     sample_rollout,
     score_rollout,
@@ -66,7 +65,7 @@ class GRPOModule(EmotionModule):
             the reference is the model without its adapters, and no copy is made.
         trainable: as for `EmotionModule`.
         optimizer: rates and schedule, over optimizer steps.
-        max_new_tokens: longest completion in evaluation, in tokens.
+        max_new_tokens: longest completion in evaluation, in tokens; None is that of the sampling.
         grpo: sampling, rewards and loss.
         frame_fit: as for `EmotionModule`.
         lora: as for `EmotionModule`.
@@ -80,7 +79,7 @@ class GRPOModule(EmotionModule):
         init_from: str,
         trainable: list[str] | None = None,
         optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-6),  # noqa: B008
-        max_new_tokens: int = 512,
+        max_new_tokens: int | None = None,
         grpo: GRPOConfig = GRPOConfig(),  # noqa: B008 - frozen
         frame_fit: FrameFit | None = None,
         lora: LoRAConfig | None = None,
@@ -91,7 +90,8 @@ class GRPOModule(EmotionModule):
             raise UsageError(f"model.trainable: GRPO keeps towers frozen; leave out {towers}")
         if lora and grpo.needs_reference:
             check_shared_reference(trainable, grpo)
-        super().__init__(init_from, trainable, optimizer, max_new_tokens, frame_fit, lora)
+        evaluated = grpo.max_new_tokens if max_new_tokens is None else max_new_tokens
+        super().__init__(init_from, trainable, optimizer, evaluated, frame_fit, lora)
         self.grpo = grpo
         # In a list, so that it is no submodule: it is not trained, and a resumed run copies the
         # same init_from again.
@@ -248,7 +248,10 @@ class GRPOModule(EmotionModule):
         optimizer = self.optimizers()
         assert isinstance(optimizer, L.pytorch.core.optimizer.LightningOptimizer)
         optimizer.zero_grad()
-        step = self._with_entropy_mask(step)
+        chosen = high_entropy_mask(
+            self.model, step.rollout, step.loss_mask, self.grpo, self.dealing
+        )
+        step = replace(step, entropy_mask=chosen)
         totals = step_totals(
             experience, step, min(self.grpo.steps_per_generation, len(experience)),
             self.trainer.world_size, self.sum_over_ranks,
@@ -269,17 +272,6 @@ class GRPOModule(EmotionModule):
         if every and self.global_step % every == 0:
             self._moved_reference.move_towards(self.model, self.grpo.ref_mixup_alpha)
 
-    @torch.no_grad()
-    def _with_entropy_mask(self, step: Experience) -> Experience:
-        """The step with its tokens of high entropy chosen, among those of all passes and ranks."""
-        if self.grpo.loss.top_entropy_quantile == 1:
-            return step
-        # Of the policy as it is now, which takes a pass of its own, before the first gradient.
-        entropies = rollout_entropies(self.model, step.rollout, self.grpo)
-        everyone = self.dealing.gathered(entropies.masked_fill(~step.loss_mask, float("nan")))
-        threshold = entropy_threshold(everyone, self.grpo.loss.top_entropy_quantile)
-        return replace(step, entropy_mask=step.loss_mask & (entropies >= threshold))
-
     def _loss(self, part: Experience, totals: StepTotals) -> GRPOLoss:
         """What a part of an optimizer step's experience adds to its loss."""
         rollout, temperature = part.rollout, self.grpo.temperature
@@ -299,7 +291,7 @@ class GRPOModule(EmotionModule):
             entropies=entropies,
             importance_weights=part.importance_weights,
             entropy_mask=part.entropy_mask,
-            config=self.grpo.loss,
+            config=self.grpo.loss_in_force,
             totals=totals,
         )
 
@@ -312,12 +304,14 @@ class GRPOModule(EmotionModule):
         return norm
 
     def _kept(self, part: Experience, totals: StepTotals) -> dict[str, Any]:
-        return grpo_batch(part, self.grpo.loss, totals, self.grpo.temperature)
+        return grpo_batch(part, self.grpo.loss_in_force, totals, self.grpo.temperature)
 
     # Around the training --------------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
         self.datamodule.deals_batches = not self.dealing.across_ranks
+        if stage == "fit":
+            check_batch_size(self.grpo, self.datamodule.loader.batch_size)
         super().setup(stage)
 
     def configure_callbacks(self) -> list[L.Callback]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from r1omni.ops import GRPOLossConfig
 from r1omni.ops.importance import check_importance_correction
 from r1omni.options import SEED, TOKENS, Ranges, above, at_least, check_numbers
-from r1omni.rewards import COLUMNS, RewardSpec, check_rewards
+from r1omni.rewards import COLUMNS, RewardSpec, check_rewards, get_reward
+from r1omni.rewards.overlong import check_limit, overlong
 from r1omni.types import UsageError
 
 
@@ -19,7 +20,8 @@ class GRPOConfig:
     Attributes:
         group_size: G, completions sampled for each prompt.
         temperature: of the sampling, and of every log-probability.
-        max_new_tokens: longest completion, in tokens.
+        max_new_tokens: longest completion, in tokens; the one limit that the loss, the rewards and,
+            unless it has its own, evaluation follow.
         rewards: reward functions with their weights and options.
         scale_rewards: what advantages are divided by: "group" (its standard deviation),
             "batch" or "none".
@@ -30,7 +32,7 @@ class GRPOConfig:
         kl_in_reward: nats of KL to the reference are taken from a completion's reward at this
             rate; 0 leaves the KL to the loss.
         log_kl: compute and log the KL to the reference also where nothing uses it.
-        loss: the loss.
+        loss: the loss; its lengths and temperature are those of the sampling (`loss_in_force`).
         num_iterations: how often the completions of a rollout are learned from.
         steps_per_generation: optimizer steps that the prompts of a rollout are dealt to.
         micro_batch_size: prompts in one forward and backward pass; None takes all of a step's.
@@ -103,6 +105,13 @@ class GRPOConfig:
     }
 
     @property
+    def loss_in_force(self) -> GRPOLossConfig:
+        """The loss with what it shares with the sampling."""
+        return replace(
+            self.loss, max_completion_length=self.max_new_tokens, temperature=self.temperature
+        )
+
+    @property
     def needs_reference(self) -> bool:
         """Whether a frozen copy of the start is kept."""
         return self.loss.beta != 0 or self.kl_in_reward != 0 or self.log_kl
@@ -152,6 +161,9 @@ class GRPOConfig:
                 )
         try:
             check_rewards(self.rewards, COLUMNS)  # a typing error should not cost a rollout
+            for spec in self.rewards:
+                if get_reward(spec.name) is overlong:
+                    check_limit(spec.options, self.max_new_tokens)
         except UsageError as error:
             raise UsageError(f"grpo.rewards: {error}") from error
 
@@ -193,6 +205,12 @@ class GRPOConfig:
                 "grpo.max_refills drops groups by their own spread, but scale_rewards batch "
                 "compares all of them; use scale_rewards group or none"
             )
+        if self.loss.max_completion_length not in (None, self.max_new_tokens):
+            raise UsageError(
+                f"grpo.loss.max_completion_length is {self.loss.max_completion_length}, but "
+                f"completions end at grpo.max_new_tokens {self.max_new_tokens}; leave the former "
+                "out"
+            )
         if self.loss.temperature not in (1.0, self.temperature):
             raise UsageError(
                 f"grpo.loss.temperature is {self.loss.temperature}, but completions are sampled at "
@@ -216,4 +234,18 @@ def check_trainer(gradient_clip_val: float | None, accumulate_grad_batches: int)
             "trainer.accumulate_grad_batches has no effect on GRPO, where a batch is a whole "
             "rollout; raise data.loader.batch_size and set model.init_args.grpo."
             "micro_batch_size to what fits into memory"
+        )
+
+
+def check_batch_size(config: GRPOConfig, batch_size: int) -> None:
+    """Refuse a batch that has too few prompts for its optimizer steps.
+
+    Raises:
+        UsageError: naming both keys.
+    """
+    if config.steps_per_generation > batch_size:
+        raise UsageError(
+            f"grpo.steps_per_generation {config.steps_per_generation} deals the prompts of a "
+            f"rollout to as many optimizer steps, but a rank has {batch_size} of them; lower it, "
+            "or raise data.loader.batch_size"
         )

@@ -14,6 +14,7 @@ from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
 from r1omni.models.pipeline import R1Omni
 from r1omni.ops import group_advantages, reward_metrics
+from r1omni.ops.step_totals import entropy_threshold
 from r1omni.rewards import score
 from r1omni.streams import stream_seed
 from r1omni.training.dealing import Dealing
@@ -74,9 +75,26 @@ def rollout_logps(model: OmniModel, rollout: Rollout, config: GRPOConfig) -> Ten
     return _in_passes(model, rollout, config, with_entropy=False)[0]
 
 
-def rollout_entropies(model: OmniModel, rollout: Rollout, config: GRPOConfig) -> Tensor:
-    """Entropies of what each token was drawn from, float32 [N, C], by the same passes."""
-    return _in_passes(model, rollout, config, with_entropy=True)[1]
+def high_entropy_mask(
+    model: OmniModel, rollout: Rollout, mask: Tensor, config: GRPOConfig, dealing: Dealing
+) -> Tensor | None:
+    """Which tokens of an optimizer step `top_entropy_quantile` keeps, bool [N, C]; None for all.
+
+    The quantile is over the tokens of all passes and ranks, and of the policy as it is now, which
+    takes a pass of its own before the first gradient; all ranks call this together.
+
+    Args:
+        model: the policy.
+        rollout: completions of the step.
+        mask: bool [N, C], the tokens that are learned from.
+        config: temperature, passes and quantile.
+        dealing: gathers from all ranks.
+    """
+    if config.loss.top_entropy_quantile == 1:
+        return None
+    entropies = _in_passes(model, rollout, config, with_entropy=True)[1]
+    everyone = dealing.gathered(entropies.masked_fill(~mask, float("nan")))
+    return mask & (entropies >= entropy_threshold(everyone, config.loss.top_entropy_quantile))
 
 
 @torch.no_grad()

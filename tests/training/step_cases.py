@@ -1,0 +1,93 @@
+"""What changes the loss of a GRPO step: combinations that hold every option of the config classes.
+
+A combination is trained in any division (micro-batches, ranks, resume) and has to come out the
+same. `test_step_invariance.py` walks the dataclasses and fails for an option that none of them has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from small_training import BASE
+
+from r1omni.ops import GRPOLossConfig
+from r1omni.rewards import RewardSpec
+from r1omni.training import GRPOConfig, GRPOModule
+
+# Options that cannot change what is learned, and why.
+NOT_OF_THE_LOSS = {
+    "micro_batch_size": "it is one of the axes: each combination is trained with several",
+    "log_kl": "it is computed for the log alone",
+    "log_completions_every": "how often completions are shown",
+    "max_completion_logs": "how often completions are shown",
+}
+
+# One of each loss, so that the others' options meet all of them.
+COMBINATIONS: dict[str, GRPOConfig] = {
+    "grpo": replace(
+        BASE, scale_rewards="batch", num_iterations=2, ref_sync_steps=1, ref_mixup_alpha=0.5,
+        temperature=0.8,
+        loss=GRPOLossConfig(
+            beta=0.1, epsilon=0.1, epsilon_high=0.3, delta=1.6, use_bias_correction_kl=True,
+            off_policy_mask_threshold=0.001, temperature=0.8,
+        ),
+    ),
+    "bnpo": replace(
+        BASE, baseline="leave_one_out", steps_per_generation=2, mask_truncated_completions=True,
+        importance_correction="token_truncate", importance_cap=0.5,
+        loss=GRPOLossConfig(
+            loss_type="bnpo", kl_estimator="k2", dual_clip=2.0, entropy_coef=0.05,
+        ),
+    ),
+    "dr_grpo": replace(
+        BASE, scale_rewards="none", max_refills=2, groups_across_ranks=True,
+        rewards=[RewardSpec("rewards_of_tests:coarse")],  # some groups are alike, others are not
+        loss=GRPOLossConfig(
+            loss_type="dr_grpo", beta=0.0, max_completion_length=8, top_entropy_quantile=0.3,
+        ),
+    ),
+    "dapo": replace(
+        BASE, aggregation="normalize_then_sum", steps_per_generation=2, max_grad_norm=0.02, seed=3,
+        loss=GRPOLossConfig(
+            loss_type="dapo", beta=0.0, epsilon_high=0.28, top_entropy_quantile=0.4,
+            entropy_coef=0.05,
+        ),
+    ),
+    "cispo": replace(
+        BASE, kl_in_reward=0.5, num_iterations=2, importance_correction="sequence_truncate",
+        loss=GRPOLossConfig(
+            loss_type="cispo", beta=0.0, epsilon_high=5.0, top_entropy_quantile=0.5,
+            entropy_coef=0.02,
+        ),
+    ),
+    "sapo": replace(
+        BASE, steps_per_generation=2,
+        loss=GRPOLossConfig(
+            loss_type="sapo", sapo_temperature_pos=0.5, sapo_temperature_neg=2.0, entropy_coef=0.1,
+        ),
+    ),
+    "luspo": replace(
+        BASE,
+        loss=GRPOLossConfig(
+            loss_type="luspo", importance_sampling_level="sequence", top_entropy_quantile=0.6,
+        ),
+    ),
+}  # fmt: skip
+
+
+def num_steps(grpo: GRPOConfig) -> int:
+    """Optimizer steps that a combination needs to show itself: one rollout, or two.
+
+    Only in the second does the policy differ from the reference that is moved or paid for.
+    """
+    rollouts = 2 if grpo.ref_sync_steps or grpo.kl_in_reward else 1
+    return grpo.num_iterations * grpo.steps_per_generation * rollouts
+
+
+class EndsEarly(GRPOModule):
+    """Every third token ends a completion, so lengths differ."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.omni.end_ids = tuple(range(0, len(self.omni.tokenizer), 3))
