@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from r1omni.ops import GRPOLossConfig, importance_weights
+from r1omni.rewards import RewardSpec
 from r1omni.training import GRPOConfig
+from r1omni.training.grpo_config import check_batch_size
 from r1omni.types import UsageError
+
+NO_KL = GRPOLossConfig(beta=0.0)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,25 @@ from r1omni.types import UsageError
         ({"aggregation": "normalize_then_sum", "baseline": "leave_one_out"}, "leave_one_out"),
         ({"ref_sync_steps": 5, "loss": GRPOLossConfig(beta=0.0)}, "ref_sync_steps"),
         ({"max_refills": 2, "scale_rewards": "batch"}, "max_refills"),
+        ({"max_refills": 2, "kl_in_reward": 0.1, "loss": NO_KL}, "max_refills"),
+        ({"aggregation": "normalize_then_sum", "scale_rewards": "none"}, "scale_rewards none"),
+        (
+            {"aggregation": "normalize_then_sum", "kl_in_reward": 0.1, "loss": NO_KL},
+            "kl_in_reward 0.1",
+        ),
+        # What repeats the length or the temperature of the sampling cannot contradict it.
         ({"loss": GRPOLossConfig(temperature=0.5)}, "temperature"),
+        ({"loss": GRPOLossConfig(max_completion_length=64)}, "max_completion_length is 64"),
+        ({"rewards": [RewardSpec("overlong", options={"max_length": 64})]}, "max_length"),
+        (
+            {
+                "rewards": [
+                    RewardSpec("r1omni.rewards.overlong:overlong", options={"max_length": 64})
+                ]
+            },
+            "max_length",
+        ),
+        ({"rewards": [RewardSpec("overlong", options={"cache_length": 513})]}, "cache_length 513"),
     ],
 )
 def test_refused(changes: dict[str, Any], named: str) -> None:
@@ -58,6 +81,28 @@ def test_what_a_choice_needs() -> None:
         {"loss": GRPOLossConfig(beta=0.0), "kl_in_reward": 0.1},
     ):
         assert GRPOConfig(**changes).needs_old_logps  # type: ignore[arg-type]
+
+
+def test_the_loss_takes_its_length_and_temperature_from_the_sampling() -> None:
+    config = GRPOConfig(max_new_tokens=300, temperature=0.7, loss=GRPOLossConfig("dr_grpo"))
+    shared = config.loss_in_force
+    assert (shared.max_completion_length, shared.temperature) == (300, 0.7)
+    # A copy with another limit follows that one.
+    assert replace(config, max_new_tokens=20).loss_in_force.max_completion_length == 20
+    same = GRPOLossConfig("dr_grpo", max_completion_length=300, temperature=0.7)
+    overlong = RewardSpec("overlong", options={"max_length": 300})
+    repeated = replace(config, loss=same, rewards=[overlong])
+    assert repeated.loss_in_force == shared
+
+
+@pytest.mark.parametrize(("steps", "batch_size", "refused"), [(4, 4, False), (4, 2, True)])
+def test_a_batch_has_a_prompt_for_every_step(steps: int, batch_size: int, refused: bool) -> None:
+    config = GRPOConfig(steps_per_generation=steps)
+    if not refused:
+        check_batch_size(config, batch_size)
+        return
+    with pytest.raises(UsageError, match=r"steps_per_generation 4 .* data\.loader\.batch_size"):
+        check_batch_size(config, batch_size)
 
 
 LOG2 = 0.6931471805599453

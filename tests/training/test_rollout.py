@@ -24,6 +24,7 @@ from r1omni.training.rollout import (
     sample_rollout,
     score_rollout,
     scored_group,
+    useful_prompts,
 )
 from r1omni.types import Clip, ClipMedia, PromptInputs, Rollout, Sample, ScoredGroup, UsageError
 
@@ -127,6 +128,73 @@ def test_metrics_by_hand() -> None:
     assert metrics["reward"] == 1.0
     assert metrics["rewards/accuracy/mean"] == 0.5
     assert metrics["rewards/format/mean"] == 0.0
+
+
+NAN = float("nan")
+TWO = GRPOConfig(group_size=2, rewards=[RewardSpec("accuracy"), RewardSpec("format")])
+
+
+@pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
+@pytest.mark.parametrize(
+    ("rewards", "useful"),
+    [
+        ([[1.0, 0.0], [0.0, 0.0]], True),
+        ([[1.0, 1.0], [1.0, 1.0]], False),
+        ([[NAN, NAN], [1.0, 1.0]], False),  # what earned nothing at all is no sibling
+        ([[NAN, NAN], [NAN, NAN]], False),
+        ([[NAN, 1.0], [0.0, 1.0]], False),  # silence is worth as little as a 0 ...
+        ([[NAN, 1.0], [1.0, 1.0]], True),  # ... and less than a 1
+    ],
+)
+def test_a_group_is_useful_where_it_has_advantages(
+    rewards: list[list[float]], useful: bool, aggregation: str
+) -> None:
+    config = replace(TWO, aggregation=aggregation)
+    other = [[1.0, 1.0], [0.0, 1.0]]  # one group more, so that a batch is not its own mean
+    found = useful_prompts(torch.tensor([*rewards, *other]), config)
+    assert found == ([0, 1] if useful else [1])
+    assert useful_prompts(torch.tensor(rewards), config) == ([0] if useful else [])
+
+
+def test_a_group_is_judged_by_the_total_that_its_advantages_are_made_of() -> None:
+    """Weighed 2 and 1 the sums are alike, 2 x 0 + 2 = 2 x 1 + 0; the normalised ones are not."""
+    rewards = torch.tensor([[0.0, 2.0], [1.0, 0.0]])
+    summed = replace(TWO, rewards=[RewardSpec("accuracy", 2.0), RewardSpec("format")])
+    assert useful_prompts(rewards, summed) == []
+    assert not group_of(summed, rewards.tolist(), replace(ALONE, group_size=2)).advantages.any()
+    normalised = replace(summed, aggregation="normalize_then_sum")
+    assert useful_prompts(rewards, normalised) == [0]
+    assert group_of(normalised, rewards.tolist(), replace(ALONE, group_size=2)).advantages.all()
+
+
+def group_of(config: GRPOConfig, rewards: list[list[float]], dealing: Dealing) -> ScoredGroup:
+    rows = len(rewards)
+    ones = torch.ones(rows, 1)
+    rollout = Rollout(PromptInputs((), (), ()), ones.long(), ones.bool(), ones, ("",) * rows, 2, ())
+    return scored_group(rollout, torch.tensor(rewards), config, dealing)
+
+
+def test_silence_pays_no_more_than_a_wrong_answer() -> None:
+    """Normalised by itself, a None would be worth its group's mean."""
+    config = replace(TWO, group_size=4, aggregation="normalize_then_sum")
+    rewards = [[NAN, 1.0], [0.0, 1.0], [1.0, 1.0], [1.0, 1.0]]
+    silent, wrong, right, _ = group_of(config, rewards, ALONE).advantages.tolist()
+    assert silent == wrong < 0 < right
+
+
+def test_each_reward_normalised_is_compared_over_all_ranks() -> None:
+    config = replace(TWO, aggregation="normalize_then_sum")
+    rewards = [[[1.0, 0.0], [0.0, 0.0]], [[1.0, 1.0], [0.0, 0.5]]]
+    whole = group_of(config, rewards[0] + rewards[1], replace(ALONE, group_size=2))
+    everyone = torch.tensor(rewards)
+    parts = [
+        group_of(config, own, Dealing(rank, 2, 2, False, lambda _: everyone))
+        for rank, own in enumerate(rewards)
+    ]
+    joined = torch.cat([part.advantages for part in parts])
+    torch.testing.assert_close(joined, whole.advantages)
+    alone = group_of(config, rewards[0], replace(ALONE, group_size=2)).advantages
+    assert not torch.allclose(alone, parts[0].advantages)
 
 
 def test_rewards_get_every_column(omni: R1Omni, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,105 @@
+"""What two places of a configuration could say differently: derived, or refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections import defaultdict
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from r1omni.data import DatasetSpec, EmotionDataModule
+from r1omni.data.datamodule import LoaderConfig
+from r1omni.models.adapters import LoRAConfig
+from r1omni.models.parallelize import ShardingConfig
+from r1omni.ops import GRPOLossConfig
+from r1omni.rewards import RewardSpec
+from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig
+from r1omni.training.logger import RunConfig
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+GRPO_CONFIGS = sorted(CONFIGS.glob("*/r1omni.yaml"))
+OVERLAYS = sorted((CONFIGS / "overlay").glob("*.yaml"))
+
+# A name in two places of one configuration is one thing said twice, unless it is told here why not.
+DERIVED = {"max_new_tokens", "temperature"}
+INDEPENDENT = {
+    "name": "of a data set, of a reward, and of the run",
+    "options": "of a data set and of a reward",
+    "root": "of all data, and of a data set within it",
+    "seed": "of the sampling and of the order of samples, which are other streams",
+}
+CLASSES = (
+    GRPOConfig, GRPOLossConfig, OptimizerConfig, LoRAConfig, LoaderConfig, DatasetSpec, RewardSpec,
+    RunConfig, ShardingConfig,
+)  # fmt: skip
+
+
+def options_of(kind: type) -> set[str]:
+    if dataclasses.is_dataclass(kind):
+        return {field.name for field in dataclasses.fields(kind)}
+    return inspect.signature(kind).parameters.keys() - {"args", "kwargs"}
+
+
+def test_a_name_in_two_places_is_derived_or_told_apart() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for kind in (*CLASSES, GRPOModule, EmotionDataModule):
+        for name in options_of(kind):
+            places[name].append(kind.__name__)
+    twice = {name: where for name, where in places.items() if len(where) > 1}
+    told = DERIVED | INDEPENDENT.keys()
+    assert {name: where for name, where in twice.items() if name not in told} == {}
+    assert twice.keys() >= told
+
+
+def merged(one: Any, other: Any) -> Any:
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return other
+    return {key: merged(one.get(key, other.get(key)), other.get(key, one.get(key)))
+            for key in {**one, **other}}  # fmt: skip
+
+
+def arguments_of(paths: tuple[Path, ...]) -> dict[str, Any]:
+    """`model.init_args` of configurations laid over each other."""
+    whole: Any = {}
+    for path in paths:
+        whole = merged(whole, yaml.safe_load(path.read_text()))
+    arguments: dict[str, Any] = whole["model"]["init_args"]
+    return arguments
+
+
+def grpo_of(values: dict[str, Any]) -> GRPOConfig:
+    rewards = [RewardSpec(**spec) for spec in values["rewards"]]
+    return GRPOConfig(**{**values, "rewards": rewards, "loss": GRPOLossConfig(**values["loss"])})
+
+
+@pytest.mark.parametrize("config", GRPO_CONFIGS, ids=lambda path: path.parent.name)
+def test_no_combination_of_shipped_files_contradicts_itself(config: Path) -> None:
+    losses = set()
+    for overlays in [(), *permutations(OVERLAYS, 1), *permutations(OVERLAYS, 2)]:
+        arguments = arguments_of((config, *overlays))
+        given = arguments["grpo"]
+        grpo = grpo_of(given)
+        # One limit and one temperature, each said once; all else follows.
+        assert "max_new_tokens" not in arguments
+        assert not {"max_completion_length", "temperature"} & given["loss"].keys()
+        shared = grpo.loss_in_force
+        assert (shared.max_completion_length, shared.temperature) == (
+            given["max_new_tokens"],
+            given["temperature"],
+        )
+        losses.add(shared.loss_type)
+    assert losses >= {"grpo", "dapo", "dr_grpo", "cispo"}
+
+
+def test_evaluation_follows_the_sampling_unless_it_has_a_limit_of_its_own(
+    fixtures_dir: Path,
+) -> None:
+    folder = str(fixtures_dir / "humanomni_tiny" / "R1-Omni-tiny")
+    grpo = GRPOConfig(max_new_tokens=7)
+    assert GRPOModule(folder, grpo=grpo).max_new_tokens == 7
+    assert GRPOModule(folder, grpo=grpo, max_new_tokens=2048).max_new_tokens == 2048
