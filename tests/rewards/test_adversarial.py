@@ -56,6 +56,16 @@ def test_a_malformed_completion_earns_nothing(reward):
             assert earned(reward, case.text) == 0, name
 
 
+@pytest.mark.parametrize("reward", reward_names())
+def test_no_reward_pays_for_a_completion_that_was_cut(reward):
+    columns, _, _ = REWARDS[reward]
+    text = "<think>The face smiles, the voice is bright; he is happy.</think><answer>happy</answer>"
+    whole = get_reward(reward)([text], [LABEL], ended=[True], **columns)
+    assert whole == get_reward(reward)([text], [LABEL], **columns)
+    [cut] = get_reward(reward)([text], [LABEL], ended=[False], **columns)
+    assert cut == 0 < whole[0] if whole[0] > 0 else cut <= 0
+
+
 def test_balanced_accuracy_is_weighted_accuracy():
     for name, case in CASES.items():
         assert earned("balanced_accuracy", case.text) == 5 * case.accuracy, name

@@ -17,7 +17,7 @@ from r1omni.data.batch import Batch
 from r1omni.data.datamodule import EvaluationSet
 from r1omni.models import pipeline
 from r1omni.models.generate import Sampled
-from r1omni.rewards import RewardSpec, get_reward
+from r1omni.rewards import RewardSpec
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.training import GRPOConfig, SFTModule, module, rollout
 from r1omni.training.evaluation import Evaluation
@@ -159,20 +159,6 @@ def test_a_completion_that_was_cut_says_so(trained: SFTModule, read: Any) -> Non
     assert [record["ended"] for record in found.records] == [False, True]
     assert [record["prediction"] for record in found.records] == [LABEL, LABEL]
     assert found.rewards == [[0, 0], [1, 1]]
-
-
-@pytest.mark.parametrize(
-    "name", ["accuracy", "balanced_accuracy", "consistency", "format", "modality_use", "wheel_f1"]
-)
-def test_a_reward_takes_a_text_as_ended_unless_told(name: str) -> None:
-    text = "<think>The face smiles, he is happy.</think><answer>happy</answer>"
-    options = {
-        "balanced_accuracy": {"class_counts": {"happy": 1}},
-        "modality_use": {"modality": ["video"]},
-    }.get(name, {})
-    assert get_reward(name)([text], [LABEL], **options) == [1]
-    assert get_reward(name)([text], [LABEL], ended=[True], **options) == [1]
-    assert get_reward(name)([text], [LABEL], ended=[False], **options) == [0]
 
 
 def test_analyze_knows_every_label(trained: SFTModule, read: Any) -> None:
