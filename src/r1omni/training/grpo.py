@@ -18,6 +18,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
@@ -26,7 +27,7 @@ from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
-from r1omni.models.parallelize import gathered, parallelize, whole
+from r1omni.models.parallelize import gathered, whole
 from r1omni.ops import GRPOLoss, grpo_loss
 from r1omni.ops.importance import importance_weights
 from r1omni.training.dealing import Dealing
@@ -41,7 +42,7 @@ from r1omni.training.grpo_log import StepLog
 from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import grpo_batch
 from r1omni.training.optimization import OptimizerConfig
-from r1omni.training.reference import AdaptersOff, Reference, check_shared_reference
+from r1omni.training.reference import AdaptersOff, Reference, check_shared_reference, start_of
 from r1omni.training.rollout import (
     rollout_logps,
     sample_rollout,
@@ -50,7 +51,6 @@ from r1omni.training.rollout import (
     terminated,
     useful_prompts,
 )
-from r1omni.training.sharded import FSDP2Strategy
 from r1omni.types import Rollout, Sample, ScoredGroup, UsageError
 
 
@@ -89,12 +89,8 @@ class GRPOModule(EmotionModule):
             check_shared_reference(trainable, grpo)
         super().__init__(init_from, trainable, optimizer, max_new_tokens, frame_fit, lora)
         self.grpo = grpo
-        # In a list, so that it is no submodule: it is not trained, and a resumed run copies the
-        # same init_from again.
+        # In a list, so that it is no submodule; `configure_model` makes it where there is training.
         self._references: list[Reference | AdaptersOff] = []
-        if grpo.needs_reference:
-            own = AdaptersOff(self.model) if lora else Reference(self.frozen_copy())
-            self._references.append(own)
         self.step_log = StepLog()
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -107,11 +103,13 @@ class GRPOModule(EmotionModule):
                         self._update(experience, experience.select(prompts))
         log.write(self, experience)
 
-    def _shard(self, strategy: FSDP2Strategy) -> None:
-        super()._shard(strategy)
-        for reference in self._references:
-            if isinstance(reference, Reference) and strategy.sharding.shard_reference:
-                parallelize(reference.model, strategy.device_mesh, strategy.sharding)
+    def configure_model(self) -> None:
+        super().configure_model()
+        fits = self.trainer.state.fn == TrainerFn.FITTING
+        if fits and self.grpo.needs_reference and not self._references:
+            # A checkpoint is restored after this: it is of the start in a resumed run, too.
+            moves = self.grpo.ref_sync_steps > 0
+            self._references.append(start_of(self.model, self.trainer.strategy, moves))
 
     # Collecting experience -------------------------------------------------------------------
 
@@ -228,7 +226,7 @@ class GRPOModule(EmotionModule):
     def _reference_logps(self, rollout: Rollout) -> Tensor:
         with (
             self.step_log.timed("reference"),
-            self._references[0].active(self.device) as reference,
+            self._references[0].active() as reference,
         ):
             return rollout_logps(reference, rollout, self.grpo)
 
