@@ -5,6 +5,7 @@ python -m torch.distributed.run --nproc-per-node 2 ranks_job.py WORLD OUT
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,10 +20,10 @@ from step_cases import COMBINATIONS, EndsEarly, num_steps
 
 from r1omni.data.batch import Batch
 from r1omni.models.adapters import LoRAConfig
-from r1omni.models.parallelize import ShardingConfig, whole
+from r1omni.models.parallelize import ShardingConfig, own_share, whole
 from r1omni.ops import GRPOLossConfig
 from r1omni.training import FSDP2Strategy, GRPOConfig, GRPOModule, SFTModule
-from r1omni.training.module import EmotionModule
+from r1omni.training.module import EmotionModule, weights_read_in_place
 from r1omni.types import PromptInputs
 
 STEPS = 2
@@ -104,6 +105,7 @@ class Case:
     training: str
     sharding: ShardingConfig | None = None
     groups_across_ranks: bool = False
+    precision: str = "32-true"
 
 
 SPREAD = ("grpo", "options of dapo", "scaled by the batch", "two updates in parts", "refilled")
@@ -113,6 +115,7 @@ EVERYTHING = ShardingConfig(
     shard_frozen_towers=True,
     shard_reference=False,
 )
+IN_BFLOAT16 = ShardingConfig(param_dtype="bfloat16")
 SHARDED = (
     "sft", "sft, accumulated", "grpo", "dapo", "two updates in parts", "a moved reference",
     "adapters", "different lengths", "sft on one medium", "grpo on one medium", "options of cispo",
@@ -123,20 +126,29 @@ CASES: dict[str, Case] = {
     **{f"{name}, groups across ranks": Case(name, None, True) for name in SPREAD},
     "grpo, fsdp, groups across ranks": Case("grpo", ShardingConfig(), True),
     "sft, fsdp in bfloat16": Case("sft", ShardingConfig(param_dtype="bfloat16")),
-    "grpo, fsdp in bfloat16": Case("grpo", ShardingConfig(param_dtype="bfloat16")),
+    "grpo, fsdp in bfloat16": Case("grpo", IN_BFLOAT16),
+    "grpo, fsdp in bfloat16 under autocast": Case("grpo", IN_BFLOAT16, precision="bf16-mixed"),
+    "grpo, fsdp in bfloat16, a whole reference": Case(
+        "grpo", replace(IN_BFLOAT16, shard_reference=False)
+    ),
+    "grpo, fsdp under autocast in bfloat16": Case("grpo", ShardingConfig(), precision="bf16-mixed"),
+    "grpo, ddp under autocast in bfloat16": Case("grpo", precision="bf16-mixed"),
     "sft, fsdp with everything": Case("sft", EVERYTHING),
     "grpo, fsdp with everything": Case("grpo", EVERYTHING),
 }
 
 
 class _Seen(L.Callback):
-    """The loss of each step, over all ranks."""
+    """Loss and divergence from the reference in each step, over all ranks."""
 
     def __init__(self) -> None:
         self.losses: list[float] = []
+        self.kls: list[float] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         self.losses.append(float(trainer.callback_metrics["loss"]))
+        if "kl" in trainer.callback_metrics:
+            self.kls.append(float(trainer.callback_metrics["kl"]))
 
 
 def train(
@@ -150,25 +162,41 @@ def train(
     """Losses, and the whole of every trained weight, of a training on 4 prompts a step."""
     seen, training = _Seen(), TRAININGS[name]
     grpo = training.grpo
-    module = fit(
-        world,
-        out,
-        grpo and replace(grpo, groups_across_ranks=groups_across_ranks or grpo.groups_across_ranks),
-        training.steps,
-        batch_size=4 // num_ranks,
-        lora=training.lora,
-        seen=training.seen,
-        callbacks=[seen],
-        accumulate_grad_batches=training.accumulate,
-        **trainer,
-    )
+    across = grpo is not None and (groups_across_ranks or grpo.groups_across_ranks)
+    # One process reads its weights at once, two read them where they are, as the command line does.
+    with weights_read_in_place() if num_ranks > 1 else contextlib.nullcontext():
+        module = fit(
+            world,
+            out,
+            grpo and replace(grpo, groups_across_ranks=across),
+            training.steps,
+            batch_size=4 // num_ranks,
+            lora=training.lora,
+            seen=training.seen,
+            callbacks=[seen],
+            accumulate_grad_batches=training.accumulate,
+            **trainer,
+        )
     metrics = {key: float(value) for key, value in module.trainer.callback_metrics.items()}
     weights = {n: whole(p.detach()) for n, p in module.model.named_parameters() if p.requires_grad}
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     return {
-        "losses": torch.tensor(seen.losses), "weights": weights, "metrics": metrics,
+        "losses": torch.tensor(seen.losses), "kls": torch.tensor(seen.kls),
+        "weights": weights, "metrics": metrics, "shares": _shares(module),
         "compiled_graphs": graphs,
     }  # fmt: skip
+
+
+def _shares(module: EmotionModule) -> dict[str, tuple[int, int]]:
+    """Of each trained weight and of the reference's: elements on this rank, and in all."""
+    models = {"policy": module.model}
+    for reference in getattr(module, "_references", []):
+        models |= {"reference": reference.model}
+    return {
+        f"{of}.{name}": (own_share(p).numel(), p.numel())
+        for of, model in models.items()
+        for name, p in model.named_parameters()
+    }
 
 
 def train_one_rank(world: Path, out: Path) -> dict[str, dict[str, Any]]:
@@ -185,7 +213,7 @@ def train_two_ranks(world: Path, out: Path) -> None:
     """Train every case; rank 0 writes `out`."""
     found = {}
     for name, case in CASES.items():
-        ranks = {"devices": 2, "strategy": strategy_of(case)}
+        ranks = {"devices": 2, "strategy": strategy_of(case), "precision": case.precision}
         across = case.groups_across_ranks
         found[name] = train(world, out.parent / name, case.training, 2, across, **ranks)
     if torch.distributed.get_rank() == 0:

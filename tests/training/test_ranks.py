@@ -58,6 +58,28 @@ def test_two_ranks_train_like_one(results: tuple[Results, Results], case: str) -
     assert (wanted - found).norm() < 1e-5 * wanted.norm()
 
 
+@pytest.mark.parametrize("case", [name for name, case in CASES.items() if case.sharding])
+def test_each_rank_has_its_share_alone(results: tuple[Results, Results], case: str) -> None:
+    sharding = CASES[case].sharding
+    assert sharding is not None
+    for name, (own, everything) in results[1][case]["shares"].items():
+        of, part = name.split(".")[:2]
+        towers = part.endswith("_tower") and not sharding.shard_frozen_towers
+        if towers or (of == "reference" and not sharding.shard_reference):
+            assert own == everything, name
+        elif everything > 1000:
+            assert own < 0.55 * everything, name
+
+
+@pytest.mark.parametrize(
+    "case", [name for name, case in CASES.items() if case.training in ("grpo", "adapters")]
+)
+def test_the_policy_starts_at_its_reference(results: tuple[Results, Results], case: str) -> None:
+    """In half precision too: both are rounded alike, however the reference is stored."""
+    first, *later = results[1][case]["kls"]
+    assert first < 1e-9 and all(kl > 1e-7 for kl in later)
+
+
 def test_layers_in_bfloat16(results: tuple[Results, Results]) -> None:
     one, two = results[0]["sft"], results[1]["sft, fsdp in bfloat16"]
     assert 0 < (one["losses"] - two["losses"]).abs().max() < 2e-2

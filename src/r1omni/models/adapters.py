@@ -68,6 +68,11 @@ def add_adapters(model: OmniModel, config: LoRAConfig) -> None:
     inject_adapter_in_model(settings, model.language_model, _ADAPTER)
 
 
+def has_adapters(model: OmniModel) -> bool:
+    """Whether adapters were put into the model."""
+    return bool(_adapted(model))
+
+
 @contextmanager
 def adapters_off(model: OmniModel) -> Iterator[OmniModel]:
     """The model as it was before its adapters were trained, for the length of a block."""
@@ -100,6 +105,12 @@ def merged_state(model: OmniModel) -> dict[str, Tensor]:
         else:
             state[f"{layer}.{rest}"] = tensor
     return state
+
+
+def base_state(model: OmniModel) -> dict[str, Tensor]:
+    """The weights that adapters leave alone, named as without adapters."""
+    state = model.state_dict().items()
+    return {name.replace(_BASE, "."): tensor for name, tensor in state if ".lora_" not in name}
 
 
 def _adapted(model: OmniModel) -> dict[str, Any]:

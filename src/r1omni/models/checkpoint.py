@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 from transformers import BertTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer
 
@@ -26,11 +27,30 @@ def load_model(folder: ModelFolder, dtype: torch.dtype = torch.float32) -> OmniM
     Raises:
         R1OmniError: weights are missing, unreadable, unexpected or of another shape.
     """
-    config = read_config(folder.main, folder.vision_tower, folder.audio_tower, folder.text_tower)
-    with _WithoutInitialWeights():
-        model = cast_weights(build_model(config, folder), dtype)
+    model = unfilled_model(folder, dtype)
     fill(model, folder)
     return model
+
+
+def unfilled_model(folder: ModelFolder, dtype: torch.dtype = torch.float32) -> OmniModel:
+    """The model of a folder without values: weights take memory as they are written.
+
+    Raises:
+        R1OmniError: as `build_model`.
+    """
+    config = read_config(folder.main, folder.vision_tower, folder.audio_tower, folder.text_tower)
+    with _WithoutInitialWeights():
+        model = build_model(config, folder)
+    for parameter in model.parameters():
+        if parameter.dtype != dtype:
+            parameter.data = torch.empty_like(parameter, dtype=dtype)
+    return model
+
+
+def unfilled_like(model: OmniModel) -> OmniModel:
+    """A model of the same sizes without values: weights take memory as they are written."""
+    with _WithoutInitialWeights():
+        return OmniModel(model.config)
 
 
 def build_model(config: OmniConfig, folder: ModelFolder) -> OmniModel:
@@ -50,18 +70,21 @@ def build_model(config: OmniConfig, folder: ModelFolder) -> OmniModel:
 
 
 class _WithoutInitialWeights(TorchFunctionMode):
-    """Turns every initialiser of `torch.nn.init` off: weights that are read need no first values.
+    """Leaves parameters unwritten: weights that are read or copied need no first values.
 
     Memory that is never written is never taken from the system, so a model built under it costs
-    nothing until it is filled.
+    nothing until it is filled. Buffers are computed as ever.
     """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if getattr(func, "__module__", None) == "torch.nn.init":
-            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        name = getattr(func, "__name__", "")
+        target = args[0] if args else kwargs.get("tensor")  # which torch.nn.init hands in by name
+        writes = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
+        if writes and isinstance(target, nn.Parameter):
+            return target
         return func(*args, **kwargs)
 
 

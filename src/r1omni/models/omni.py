@@ -23,7 +23,8 @@ from r1omni.text.prompt import AUDIO_PLACEHOLDER, VIDEO_PLACEHOLDER
 from r1omni.types import ClipFeatures, ClipMedia, PromptInputs
 
 T = TypeVar("T")
-TOWERS = ("vision_tower", "audio_tower", "text_tower")
+CLIP_TOWERS = ("vision_tower", "audio_tower")
+TOWERS = (*CLIP_TOWERS, "text_tower")
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class OmniModel(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.lm_head.weight.dtype
+        """Of embeddings, and so of whatever stands among them."""
+        return self.language_model.embed_tokens.weight.dtype
 
     def forward(self, work: Callable[[OmniModel], T]) -> T:
         """What `work` makes of this model.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, Shard
 from torch.utils.checkpoint import checkpoint
 
 from r1omni.models.checkpoint import DTYPES
@@ -64,10 +64,15 @@ class ShardingConfig:
                 )
 
     @property
+    def dtype(self) -> torch.dtype:
+        """`param_dtype` as torch has it."""
+        return DTYPES[self.param_dtype]
+
+    @property
     def policy(self) -> MixedPrecisionPolicy:
         """The dtypes as torch takes them."""
         return MixedPrecisionPolicy(
-            param_dtype=DTYPES[self.param_dtype],
+            param_dtype=self.dtype,
             reduce_dtype=DTYPES[self.reduce_dtype],
         )
 
@@ -84,7 +89,12 @@ def parallelize(model: OmniModel, mesh: DeviceMesh, config: ShardingConfig) -> N
         model: with whole weights, the same on every rank.
         mesh: one-dimensional, over all ranks.
         config: what to do.
+
+    Raises:
+        ValueError: the mesh has several dimensions, over the first of which nothing is sharded.
     """
+    if mesh.ndim != 1:
+        raise ValueError(f"a mesh of {mesh.ndim} dimensions shards over the last alone; give one")
     layers = list(model.language_model.layers)
     for layer in layers:
         if config.activation_checkpointing:
@@ -180,6 +190,18 @@ def free_gathered(model: nn.Module) -> None:
 def whole(tensor: Tensor) -> Tensor:
     """The whole of a tensor that may be sharded; all ranks call this together."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def share_like(target: Tensor, tensor: Tensor) -> Tensor:
+    """The share of a whole tensor that this rank has of `target`, a view; no rank is asked."""
+    if not isinstance(target, DTensor):
+        return tensor
+    (placement,) = target.placements
+    assert isinstance(placement, Shard)
+    mesh = target.device_mesh
+    shares = tensor.chunk(mesh.size(), placement.dim)
+    rank = mesh.get_local_rank()
+    return shares[rank] if rank < len(shares) else tensor[:0]
 
 
 def own_share(tensor: Tensor) -> Tensor:

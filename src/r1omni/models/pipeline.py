@@ -12,11 +12,12 @@ from torch import Tensor
 from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.windows import windows
-from r1omni.models.checkpoint import DTYPES, end_tokens, load_model, load_tokenizers
+from r1omni.models.checkpoint import DTYPES, end_tokens, load_tokenizers, unfilled_model
 from r1omni.models.folders import ModelFolder, find_model_folder
 from r1omni.models.generate import Sampled, Sampling, generate
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
+from r1omni.models.released import fill
 from r1omni.models.saving import save_model
 from r1omni.models.scoring import emotion_scores
 from r1omni.options import at_least, check_number
@@ -50,6 +51,7 @@ class R1Omni:
         text_encoder: str | Path | None = None,
         device: str = "cpu",
         dtype: str = "float32",
+        with_weights: bool = True,
     ) -> R1Omni:
         """Load a model in the released layout.
 
@@ -61,6 +63,7 @@ class R1Omni:
             text_encoder: of the BERT encoder, likewise.
             device: torch device.
             dtype: "float32", "bfloat16" or "float16".
+            with_weights: False leaves the weights without values until `read_weights`.
 
         Raises:
             UsageError: unknown dtype or device, or a device that this machine does not have.
@@ -70,8 +73,22 @@ class R1Omni:
             raise UsageError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
         _check_device(device)
         folder = find_model_folder(path, vision_tower, audio_tower, text_encoder)
-        model = load_model(folder, DTYPES[dtype]).to(device).eval()
-        return cls(model, folder)
+        model = unfilled_model(folder, DTYPES[dtype]).to(device).eval()
+        omni = cls(model, folder)
+        if with_weights:
+            omni.read_weights()
+        return omni
+
+    def read_weights(self) -> None:
+        """Read the folder's weights to where the model is, a tensor at a time, or its shares.
+
+        Files are mapped: of a model in shares a rank reads its own from the disk, and all ranks of
+        a node have whatever is read in memory once.
+
+        Raises:
+            R1OmniError: weights are missing, unreadable, unexpected or of another shape.
+        """
+        fill(self.model, self.folder)
 
     def save_pretrained(self, path: str | Path, format: str = "humanomni") -> None:  # noqa: A002
         """Write the model as a folder in the released layout.

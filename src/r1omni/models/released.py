@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from r1omni.models.adapters import merged_state
+from r1omni.models.adapters import base_state, merged_state
 from r1omni.models.folders import ModelFolder
 from r1omni.models.omni import OmniModel
+from r1omni.models.parallelize import own_share, share_like
 from r1omni.models.weights import Weights
 from r1omni.types import R1OmniError
 
@@ -29,6 +30,7 @@ _RENAMES = (
     ("language_model.", "model."),
     ("lm_head.", "lm_head."),
 )
+_EMBEDDING = "language_model.embed_tokens.weight"
 # Buffers that old releases wrote and nobody reads.
 _IGNORED_SUFFIXES = ("rotary_emb.inv_freq", "embeddings.position_ids")
 
@@ -115,14 +117,17 @@ def released_state(model: OmniModel) -> dict[str, Tensor]:
 def fill(model: OmniModel, folder: ModelFolder) -> None:
     """Copy every tensor of a checkpoint into the model, one at a time.
 
-    Weights of a tower that the main folder lacks are read from the tower's own folder.
+    The model may be on any device, be sharded, and have adapters, which stay as they are. Weights
+    of a tower that the main folder lacks are read from the tower's own folder.
 
     Raises:
         R1OmniError: tensors are missing, unexpected, or of another shape; the message lists them.
     """
-    own = {released_name(name): tensor for name, tensor in model.state_dict().items()}
+    own = {released_name(name): tensor for name, tensor in base_state(model).items()}
     tied = model.config.language.tie_word_embeddings
+    # As the files have them: mapped, so they take no memory.
     head: Tensor | None = None
+    embedding: Tensor | None = None
     filled: set[str] = set()
     unexpected: list[str] = []
     wrong_shape: list[str] = []
@@ -136,16 +141,22 @@ def fill(model: OmniModel, folder: ModelFolder) -> None:
         elif tied and name == "lm_head.weight":  # the same tensor as the embedding
             head = tensor
         else:
-            target.copy_(tensor)
+            own_share(target).copy_(share_like(target, tensor))
+            embedding = tensor if name == released_name(_EMBEDDING) else embedding
         filled.add(name)
     missing = [name for name in own if name not in filled]
     if tied:
         missing = [name for name in missing if name != "lm_head.weight"]
     # Parts that never run: zeros stand for what the download does not have.
     for name in [name for name in missing if name.startswith(_OPTIONAL)]:
-        own[name].zero_()
+        own_share(own[name]).zero_()
         missing.remove(name)
-    if head is not None and not torch.equal(own["lm_head.weight"], head.to(model.dtype)):
+    dtype = model.dtype
+    if (
+        head is not None
+        and embedding is not None
+        and not torch.equal(embedding.to(dtype), head.to(dtype))
+    ):
         raise R1OmniError(
             f"{folder.main}: lm_head.weight is not the embedding, though config.json says "
             "tie_word_embeddings; set it to false there"

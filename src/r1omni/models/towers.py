@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
 from transformers import (
     BertConfig,
@@ -91,9 +92,14 @@ class TextTower(nn.Module):
 
 @torch.no_grad()
 def fingerprint(weights: Mapping[str, Tensor]) -> str:
-    """A short digest of named weights, equal for equal weights on any device."""
+    """A short digest of named weights, equal for equal weights on any device.
+
+    Those in shares are gathered one at a time; all ranks call this together.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         digest.update(name.encode())
+        if isinstance(tensor, DTensor):
+            tensor = tensor.full_tensor()
         digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -19,6 +19,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
@@ -27,7 +28,7 @@ from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
-from r1omni.models.parallelize import gathered, parallelize, whole
+from r1omni.models.parallelize import gathered, whole
 from r1omni.ops import GRPOLoss, StepTotals, part_loss
 from r1omni.ops.importance import importance_weights
 from r1omni.training.dealing import Dealing
@@ -43,7 +44,7 @@ from r1omni.training.grpo_log import StepLog
 from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import grpo_batch
 from r1omni.training.optimization import OptimizerConfig
-from r1omni.training.reference import AdaptersOff, Reference, check_shared_reference
+from r1omni.training.reference import AdaptersOff, Reference, check_shared_reference, start_of
 from r1omni.training.rollout import (
     high_entropy_mask,
     rollout_logps,
@@ -53,7 +54,6 @@ from r1omni.training.rollout import (
     terminated,
     useful_prompts,
 )
-from r1omni.training.sharded import FSDP2Strategy
 from r1omni.types import Rollout, UsageError
 
 
@@ -93,12 +93,8 @@ class GRPOModule(EmotionModule):
         evaluated = grpo.max_new_tokens if max_new_tokens is None else max_new_tokens
         super().__init__(init_from, trainable, optimizer, evaluated, frame_fit, lora)
         self.grpo = grpo
-        # In a list, so that it is no submodule: it is not trained, and a resumed run copies the
-        # same init_from again.
+        # In a list, so that it is no submodule; `configure_model` makes it where there is training.
         self._references: list[Reference | AdaptersOff] = []
-        if grpo.needs_reference:
-            own = AdaptersOff(self.model) if lora else Reference(self.frozen_copy())
-            self._references.append(own)
         self.step_log = StepLog()
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -111,11 +107,13 @@ class GRPOModule(EmotionModule):
                         self._update(experience, experience.select(prompts))
         log.write(self, experience)
 
-    def _shard(self, strategy: FSDP2Strategy) -> None:
-        super()._shard(strategy)
-        for reference in self._references:
-            if isinstance(reference, Reference) and strategy.sharding.shard_reference:
-                parallelize(reference.model, strategy.device_mesh, strategy.sharding)
+    def configure_model(self) -> None:
+        super().configure_model()
+        fits = self.trainer.state.fn == TrainerFn.FITTING
+        if fits and self.grpo.needs_reference and not self._references:
+            # A checkpoint is restored after this: it is of the start in a resumed run, too.
+            moves = self.grpo.ref_sync_steps > 0
+            self._references.append(start_of(self.model, self.trainer.strategy, moves))
 
     # Collecting experience -------------------------------------------------------------------
 
@@ -232,7 +230,7 @@ class GRPOModule(EmotionModule):
     def _reference_logps(self, rollout: Rollout) -> Tensor:
         with (
             self.step_log.timed("reference"),
-            self._references[0].active(self.device) as reference,
+            self._references[0].active() as reference,
         ):
             return rollout_logps(reference, rollout, self.grpo)
 

@@ -22,7 +22,7 @@ from r1omni.training.checkpoints import (
     resolve_checkpoint,
 )
 from r1omni.training.logger import RunConfig, TrackingLogger
-from r1omni.training.module import EmotionModule
+from r1omni.training.module import EmotionModule, weights_read_in_place
 from r1omni.training.optimization import check_precision
 from r1omni.training.progress import StepProgressBar
 from r1omni.training.sharded import FSDP2Strategy
@@ -110,6 +110,10 @@ class R1OmniCLI(LightningCLI):
             )
         if "weights_only" in config:
             config.weights_only = True
+
+    def instantiate_classes(self) -> None:
+        with weights_read_in_place():
+            super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         config = self.config if self.subcommand is None else self.config[self.subcommand]

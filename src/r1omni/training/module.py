@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from r1omni.data import EmotionDataModule
 from r1omni.data.batch import Batch
@@ -18,6 +19,7 @@ from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.checkpoint import same_architecture
 from r1omni.models.generate import generate
+from r1omni.models.omni import CLIP_TOWERS
 from r1omni.models.parallelize import gathered, own_share, parallelize, whole
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.towers import fingerprint
@@ -37,7 +39,20 @@ from r1omni.training.provenance import provenance
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.types import PromptInputs, R1OmniError, UsageError
 
-_CLIP_TOWERS = ("vision_tower", "audio_tower")
+_READ_LATER: ContextVar[bool] = ContextVar("read_later", default=False)
+
+
+@contextmanager
+def weights_read_in_place() -> Iterator[None]:
+    """Modules that are made within a block read their weights when a trainer has placed them.
+
+    No process then holds a model that it sends to a device, or shares with others.
+    """
+    token = _READ_LATER.set(True)
+    try:
+        yield
+    finally:
+        _READ_LATER.reset(token)
 
 
 class EmotionModule(L.LightningModule):
@@ -72,7 +87,8 @@ class EmotionModule(L.LightningModule):
         check_number("model.max_new_tokens", max_new_tokens, TOKENS, int)
         # A folder is recorded in full: a checkpoint may be exported from elsewhere.
         self.init_from = str(Path(init_from).resolve()) if Path(init_from).exists() else init_from
-        self.omni = R1Omni.from_pretrained(init_from)
+        self._lacks_weights = _READ_LATER.get()
+        self.omni = R1Omni.from_pretrained(init_from, with_weights=not self._lacks_weights)
         if frame_fit is not None:
             self.omni.use_frame_fit(frame_fit)
         self.model = self.omni.model
@@ -116,18 +132,25 @@ class EmotionModule(L.LightningModule):
         return ", ".join([*parts, *([f"adapters of rank {lora['rank']}"] if lora else [])])
 
     def setup(self, stage: str) -> None:
+        self.configure_model()  # weights that cannot be read are refused before clips are decoded
         self.datamodule.prepare_clips(self.omni.processor, report_dir=self.run_dir)
 
     def configure_model(self) -> None:
-        """Shard the model where the strategy asks for it; called before every stage."""
-        strategy = self.trainer.strategy
-        if isinstance(strategy, FSDP2Strategy) and not self._is_sharded:
-            self._frozen_fingerprint()  # while the weights are whole
-            self._shard(strategy)
-            self._is_sharded = True
+        """Put the model where it computes, in shares if the strategy asks for it.
 
-    def _shard(self, strategy: FSDP2Strategy) -> None:
-        parallelize(self.model, strategy.device_mesh, strategy.sharding)
+        Called before every stage; what is done already is left alone.
+        """
+        strategy = self.trainer.strategy
+        sharded = isinstance(strategy, FSDP2Strategy)
+        if sharded and not self._is_sharded:
+            parallelize(self.model, strategy.mesh, strategy.sharding)
+            self._is_sharded = True
+        self.model.to(strategy.root_device)
+        if self._lacks_weights:
+            self.omni.read_weights()
+            self._lacks_weights = False
+        if sharded:
+            self._frozen_fingerprint()  # all ranks together
 
     def on_fit_start(self) -> None:
         self._encode_clips()
@@ -139,7 +162,7 @@ class EmotionModule(L.LightningModule):
         self._encode_clips()
 
     def _encode_clips(self) -> None:
-        towers = [getattr(self.model, name) for name in _CLIP_TOWERS]
+        towers = [getattr(self.model, name) for name in CLIP_TOWERS]
         frozen = not any(p.requires_grad for tower in towers for p in tower.parameters())
         # Whatever is being evaluated is frozen for the time being.
         if self.datamodule.loader.cache_features and (frozen or not self.trainer.training):
@@ -339,14 +362,6 @@ class EmotionModule(L.LightningModule):
         if self._frozen is None:  # hashing takes seconds at 0.5B, and frozen weights stay
             self._frozen = frozen_fingerprint(self.model)
         return self._frozen
-
-    def frozen_copy(self) -> Any:
-        """A copy of the model that never changes, for clips that are encoded already.
-
-        It has no towers for clips.
-        """
-        left_out = {id(getattr(self.model, name)): nn.Module() for name in _CLIP_TOWERS}
-        return copy.deepcopy(self.model, memo=left_out).requires_grad_(False).eval()
 
 
 def _do(work: Callable[[], Any]) -> Any:

@@ -10,13 +10,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor
+from lightning.pytorch.strategies import Strategy
+from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from r1omni.models.adapters import adapters_off
-from r1omni.models.omni import OmniModel
-from r1omni.models.parallelize import free_gathered, whole
+from r1omni.models.adapters import adapters_off, has_adapters
+from r1omni.models.checkpoint import unfilled_like
+from r1omni.models.omni import CLIP_TOWERS, TOWERS, OmniModel
+from r1omni.models.parallelize import (
+    ShardingConfig,
+    free_gathered,
+    own_share,
+    parallelize,
+    whole,
+)
 from r1omni.training.grpo_config import GRPOConfig
+from r1omni.training.sharded import FSDP2Strategy
 from r1omni.types import R1OmniError, UsageError
 
 
@@ -24,22 +33,17 @@ class Reference:
     """A model that gradients never change.
 
     Args:
-        model: a frozen copy of the policy; towers may be shared with it.
+        model: of `frozen_copy`.
     """
 
     def __init__(self, model: OmniModel) -> None:
         self.model = model
 
     @contextmanager
-    def active(self, device: torch.device) -> Iterator[OmniModel]:
-        """The model, moved to a device at the first use."""
-        yield self._on(device)
+    def active(self) -> Iterator[OmniModel]:
+        """The model; what it gathered is let go after the block."""
+        yield self.model
         free_gathered(self.model)
-
-    def _on(self, device: torch.device) -> OmniModel:
-        if self.model.device != device:
-            self.model = self.model.to(device)
-        return self.model
 
     @torch.no_grad()
     def move_towards(self, policy: OmniModel, share: float) -> None:
@@ -47,11 +51,11 @@ class Reference:
 
         TR-DPO (arXiv 2404.09656), soft update; share 1 replaces the reference.
         """
-        own = dict(self._on(policy.device).named_parameters())
+        own = dict(self.model.named_parameters())
         for name, parameter in policy.named_parameters():
             if parameter.requires_grad:
                 is_whole = not isinstance(own[name], DTensor)
-                latest = parameter.detach().to(own[name].dtype)
+                latest = parameter.detach()
                 own[name].lerp_(whole(latest) if is_whole else latest, share)
 
     def state(self, names: Iterable[str]) -> dict[str, Tensor]:
@@ -91,10 +95,76 @@ class AdaptersOff:
         self.model = model
 
     @contextmanager
-    def active(self, device: torch.device) -> Iterator[OmniModel]:
+    def active(self) -> Iterator[OmniModel]:
         """The policy as it was at the start, for the length of a block."""
         with adapters_off(self.model) as model:
             yield model
+
+
+def start_of(policy: OmniModel, strategy: Strategy, moves: bool) -> Reference | AdaptersOff:
+    """The reference of a policy that is at its start; all ranks call this together.
+
+    Args:
+        policy: where it computes.
+        strategy: as for `frozen_copy`.
+        moves: whether the reference is moved towards the policy later.
+    """
+    if has_adapters(policy):
+        return AdaptersOff(policy)
+    return Reference(frozen_copy(policy, strategy, moves))
+
+
+@torch.no_grad()
+def frozen_copy(policy: OmniModel, strategy: Strategy, moves: bool) -> OmniModel:
+    """A copy of the policy that is never trained, made where it stays; all ranks call it together.
+
+    What the run computes in half precision is stored in it, which changes no log-probability. A
+    copy that moves is in float32: in bfloat16, small steps would be lost.
+
+    Args:
+        policy: without adapters, where it computes.
+        strategy: says whether the copy is sharded, and in which dtypes the run computes.
+        moves: whether `Reference.move_towards` will change it.
+
+    Returns:
+        a model without towers for clips, which are encoded already.
+    """
+    model = unfilled_like(policy)
+    for name in CLIP_TOWERS:
+        setattr(model, name, nn.Module())
+    model.requires_grad_(False).eval()
+    sharding = strategy.sharding if isinstance(strategy, FSDP2Strategy) else ShardingConfig()
+    if not moves:
+        mixed = strategy.precision_plugin.precision == "bf16-mixed"
+        for parameter, dtype in _computed_in(model, sharding, mixed):
+            parameter.data = torch.empty_like(parameter, dtype=dtype)
+    if isinstance(strategy, FSDP2Strategy) and sharding.shard_reference:
+        parallelize(model, strategy.mesh, sharding)
+    model.to(policy.device)
+    start = dict(policy.named_parameters())
+    for name, parameter in model.named_parameters():
+        if isinstance(parameter, DTensor):
+            own_share(parameter).copy_(own_share(start[name]))
+        else:
+            parameter.copy_(whole(start[name]))
+    return model
+
+
+def _computed_in(
+    model: OmniModel, sharding: ShardingConfig, mixed: bool
+) -> Iterator[tuple[nn.Parameter, torch.dtype]]:
+    """Parameters that the run rounds before it computes with them, and to what."""
+    if sharding.dtype != torch.float32:
+        # All that is gathered; towers stay whole, and gates read what a tower gives.
+        towers = {p for name in TOWERS for p in model.get_submodule(name).parameters()}
+        yield from ((p, sharding.dtype) for p in model.parameters() if p not in towers)
+    elif mixed:
+        # Autocast rounds the factors of products. An embedding is looked up as it is, tied or not.
+        embedded = {m.weight for m in model.modules() if isinstance(m, nn.Embedding)}
+        for module in model.modules():
+            if isinstance(module, nn.Linear):
+                own = module.parameters(recurse=False)
+                yield from ((p, torch.bfloat16) for p in own if p not in embedded)
 
 
 def check_shared_reference(trainable: Sequence[str] | None, grpo: GRPOConfig) -> None:

@@ -17,6 +17,7 @@ from torch.distributed.checkpoint.state_dict import (
     set_model_state_dict,
     set_optimizer_state_dict,
 )
+from torch.distributed.device_mesh import DeviceMesh
 
 from r1omni.models.parallelize import ShardingConfig
 from r1omni.training.checkpoints import read_checkpoint, read_plain, trained_state
@@ -48,6 +49,15 @@ class FSDP2Strategy(ModelParallelStrategy):
         # What Lightning takes by itself is one share a node.
         self._data_parallel_size = self.num_nodes * self.num_processes
         super().setup_environment()
+
+    @property
+    def mesh(self) -> DeviceMesh:
+        """All ranks in one dimension.
+
+        Lightning's own mesh has a second one, of size 1; FSDP would copy over the first and shard
+        over the second.
+        """
+        return self.device_mesh["data_parallel"]
 
     # Saving ---------------------------------------------------------------------------------
 
