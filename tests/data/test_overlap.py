@@ -65,6 +65,15 @@ def test_the_other_side_need_not_be_there(tmp_path: Path, caplog: pytest.LogCapt
         assert "could not be compared" in caplog.text and "nowhere" in caplog.text
 
 
+def test_validation_on_clips_of_the_test_is_warned_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, a=b"a", b=b"b", c=b"c")
+    train, held = own(tmp_path, "a.mp4"), own(tmp_path, "b.mp4", "c.mp4")
+    EmotionDataModule(train=[train], val=[held], test=[held]).setup("fit")
+    assert "data.val and data.test share 2 clips: own/b.mp4 is own/b.mp4" in caplog.text
+
+
 def linked(root: Path) -> None:
     (root / "b.mp4").symlink_to("a.mp4")
 

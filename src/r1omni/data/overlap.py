@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import os
 from bisect import bisect_left
@@ -13,6 +14,8 @@ from itertools import accumulate
 from pathlib import Path
 
 from r1omni.types import Sample, UsageError
+
+_logger = logging.getLogger(__name__)
 
 # Most files of one size differ here already.
 _HEAD_BYTES = 65_536
@@ -52,6 +55,8 @@ class _Span:
 def refuse_shared_clips(splits: Mapping[str, Sequence[Sample]]) -> None:
     """Raise UsageError where clips of "train" are in another split, too.
 
+    Clips of both "val" and "test" are warned about: what validation chooses is then chosen on them.
+
     Args:
         splits: name -> samples, "train" among them.
     """
@@ -63,6 +68,13 @@ def refuse_shared_clips(splits: Mapping[str, Sequence[Sample]]) -> None:
                 f"{'; '.join(map(str, shared[:_NUM_EXAMPLES]))}; take them out of one, or hold "
                 f"clips out: sampling `random:2%` in data.{name} and `not random:2%` in data.train"
             )
+    shared = shared_clips(splits.get("val", ()), splits.get("test", ()))
+    if shared:
+        _logger.warning(
+            "data.val and data.test share %d clips: %s; what is chosen by validation is chosen on "
+            "clips of the test",
+            len(shared), "; ".join(map(str, shared[:_NUM_EXAMPLES])),
+        )  # fmt: skip
 
 
 def shared_clips(first: Sequence[Sample], second: Sequence[Sample]) -> list[Shared]:
