@@ -53,6 +53,7 @@ def test_shipped_configs_parse_and_build(
     assert cli.datamodule.specs["train"] or evaluated
     sets = [evaluated] if evaluated else ["dfew", "mafw", "ravdess"]
     assert [spec.name for spec in cli.datamodule.specs["test"]] == sets
+    cli.datamodule.setup("test" if evaluated else "fit")  # refuses clips both trained and judged on
 
 
 # tests/training/test_lora.py and test_launch.py train with the overlays that are no presets.

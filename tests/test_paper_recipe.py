@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import yaml
 from safetensors.torch import load_file
 
 from r1omni.cli import main
+from r1omni.data import load_dataset
 from r1omni.data.sampler import LengthGroupedSampler
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.training import GRPOModule, SFTModule
@@ -30,7 +32,9 @@ from r1omni.training.lightning_cli import R1OmniCLI
 from r1omni.training.optimization import rate_factor
 
 CONFIGS = Path(__file__).parent.parent / "configs" / "r1omni_0.5b"
-FOLD_1 = 9_356 + 7_333  # training clips of DFEW and MAFW
+FOLD_1 = (9_356, 7_333)  # training clips of DFEW and MAFW
+# 2% of each, rounded up, are held out.
+TRAINED_ON = sum(FOLD_1) - sum(math.ceil(size * 0.02) for size in FOLD_1)
 
 
 @dataclass(frozen=True)
@@ -65,8 +69,9 @@ BASE = "StarJiaxing/HumanOmni-0.5B"
 COLD_START = "outputs/r1omni_0.5b/emer_sft/model"
 RECIPES = {
     "emer_sft": Recipe(BASE, 232 + 348, 232 + 348, 5, 16, 2e-5, 0.03),
-    "label_sft": Recipe(BASE, 15_306, FOLD_1, 1, 128, 2e-5, 0.03),
-    "r1omni": Recipe(COLD_START, 15_306, FOLD_1, 2, 16, 1e-6, 0.0),
+    "emer_only": Recipe(BASE, 232, 232, 5, 16, 2e-5, 0.03),
+    "label_sft": Recipe(BASE, 15_306, TRAINED_ON, 1, 128, 2e-5, 0.03),
+    "r1omni": Recipe(COLD_START, 15_306, TRAINED_ON, 2, 16, 1e-6, 0.0),
 }
 STAGES = list(RECIPES)
 
@@ -123,6 +128,7 @@ def test_settings_of_the_paper(stage: str, build: Build) -> None:
 def test_numbers_of_steps() -> None:
     assert {stage: recipe.max_steps for stage, recipe in RECIPES.items()} == {
         "emer_sft": 180,
+        "emer_only": 70,
         "label_sft": 119,
         "r1omni": 1912,
     }
@@ -181,6 +187,43 @@ def test_data_of_the_cold_start(build: Build) -> None:
     assert (humanomni.name, humanomni.sampling) == ("humanomni", "random:348")
 
 
+def test_data_of_the_cold_start_without_humanomni(build: Build, tmp_path: Path) -> None:
+    """As published EMER has 332 rows: 232 to train on, 100 held out, and no label file needed."""
+    rows = "".join(f"sample_{number},,He looks angry.\n" for number in range(332))
+    table = tmp_path / "EMER" / "dataset-v2" / "final-EMER-reason.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text(f"name,chinese,english\n{rows}", encoding="utf-8")
+    data = build("emer_only", "--data.root", tmp_path).datamodule
+    data.setup("fit")
+    [trained], [held] = data.samples["train"], data.samples["val"]
+    assert (len(trained), len(held)) == (232, 100)
+    assert {s.sample_id for s in trained}.isdisjoint(s.sample_id for s in held)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_validation_holds_out_of_training_and_touches_no_test_set(
+    stage: str, build: Build, mini_world: Path
+) -> None:
+    data = build(stage, "--data.root", mini_world / "world").datamodule
+    data.setup("fit")  # refuses shared clips
+    data.setup("test")
+    clips = {
+        split: {s.clip for samples in sets for s in samples} for split, sets in data.samples.items()
+    }
+    assert clips.keys() == {"train", "val", "test"} and all(clips.values())
+    assert not clips["val"] & (clips["train"] | clips["test"])
+    # The later stages' clips, in the cold start as well: figures of all stages are of one set.
+    assert (
+        stage == "emer_only"
+        or as_written(stage)["data"]["val"] == as_written("r1omni")["data"]["val"]
+    )
+    for spec in data.specs["val"]:
+        whole = replace(spec, root=str(data.root / spec.root), sampling="all")
+        held = {s.clip for s in load_dataset(whole)} & clips["val"]
+        share = 0.3 if stage == "emer_only" else 0.02
+        assert len(held) == math.ceil(share * len(load_dataset(whole)))
+
+
 @pytest.mark.parametrize("stage", ["label_sft", "r1omni"])
 def test_data_of_the_labels(stage: str, build: Build) -> None:
     specs = build(stage).datamodule.specs["train"]
@@ -201,7 +244,8 @@ def test_data_root_comes_from_the_environment(
 
 
 def test_supervised_stages_are_supervised(build: Build) -> None:
-    assert all(isinstance(build(stage).model, SFTModule) for stage in ("emer_sft", "label_sft"))
+    supervised = ("emer_sft", "emer_only", "label_sft")
+    assert all(isinstance(build(stage).model, SFTModule) for stage in supervised)
 
 
 # With a tiny model on the mini-world ---------------------------------------------------------

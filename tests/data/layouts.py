@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+
+from r1omni.data import DatasetSpec
 
 
 def touch(root: Path, *names: str) -> None:
@@ -87,3 +90,20 @@ def humanomni(root: Path) -> Path:
         '  - json_path: more.jsonl\n    sampling_strategy: "end:50%"\n',
     )
     return root
+
+
+def own(root: Path) -> Path:
+    touch(root, "a.mp4", "b.mp4")
+    write(root / "labels.csv", "path,label,split\na.mp4,anger,train\nb.mp4,calm,train\n")
+    return root
+
+
+# One specification of every data set of the registry, on its layout in a folder.
+EVERY: dict[str, Callable[[Path], DatasetSpec]] = {
+    "dfew": lambda root: DatasetSpec("dfew", str(dfew(root))),
+    "mafw": lambda root: DatasetSpec("mafw", str(mafw(root)), options={"fold": 2}),
+    "ravdess": lambda root: DatasetSpec("ravdess", str(ravdess(root)), "all"),
+    "emer": lambda root: DatasetSpec("emer", str(emer(root))),
+    "humanomni": lambda root: DatasetSpec("humanomni", str(humanomni(root))),
+    "own": lambda root: DatasetSpec("own", str(own(root))),
+}

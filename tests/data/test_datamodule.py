@@ -195,8 +195,10 @@ def test_validation_and_prediction_see_clips_as_they_are(recordings: Path, tmp_p
 
 
 def test_evaluation_sets_name_the_loaders_in_order(recordings: Path, tmp_path: Path) -> None:
-    ravdess = DatasetSpec("ravdess", "elsewhere", split="test", options={"protocol": "8way"})
+    ravdess = DatasetSpec("ravdess", str(tmp_path), split="test", options={"protocol": "8way"})
+    (tmp_path / "01-01-03-01-01-01-01.mp4").touch()
     module = module_of(recordings, tmp_path, test=[spec(), ravdess], conditions=["full", "muted"])
+    module.setup("test")
     assert module.evaluation_sets("test") == [
         EvaluationSet("own", "all", "full"),
         EvaluationSet("own", "all", "muted"),
@@ -205,8 +207,8 @@ def test_evaluation_sets_name_the_loaders_in_order(recordings: Path, tmp_path: P
     ]
     assert module.evaluation_sets("val") == []
     twice = module_of(recordings, tmp_path, test=[spec(modality="video"), spec(modality="audio")])
-    assert [item.name for item in twice.evaluation_sets("test")] == ["own_0", "own_1"]
     batches = batches_of_test(twice)
+    assert [item.name for item in twice.evaluation_sets("test")] == ["own_0", "own_1"]
     assert [loader[0].samples[0].modality for loader in batches] == ["video", "audio"]
 
 
@@ -334,12 +336,16 @@ def test_the_root_is_that_of_the_module(recordings: Path, tmp_path: Path) -> Non
 
 
 def test_each_split_has_its_own_report(recordings: Path, tmp_path: Path) -> None:
+    rows = "3.mp4,fear\n"
+    (recordings / "last.csv").write_text(f"path,label\n{rows}", encoding="utf-8")
+    rows = "".join(f"{name}.mp4,sad\n" for name in (0, 1, 2, "broken"))
+    (recordings / "rest.csv").write_text(f"path,label\n{rows}", encoding="utf-8")
     module = module_of(
         recordings,
         tmp_path / "cache",
-        train=[spec("mixed.csv")],
-        val=[spec()],
-        loader={"max_broken_share": 0.2},
+        train=[spec("rest.csv")],
+        val=[spec("last.csv")],
+        loader={"max_broken_share": 0.25},
     )
     module.setup("fit")
     module.prepare_clips(PROCESSOR, tmp_path / "run")

@@ -205,7 +205,7 @@ def test_own_jsonl(tmp_path: Path) -> None:
         '{"path": "a.mp4", "label": "fear", "start": 0.5, "group": "anna"}\n'
         '{"path": "a.mp4", "label": "fear", "start": 2, "audio": "a.wav"}\n',
     )
-    samples = load("own", tmp_path / "clips.jsonl")
+    samples = load("own", tmp_path / "clips.jsonl", "all")
     assert [s.clip.start_s for s in samples] == [0.5, 2.0]
     assert samples[0].group == "anna"
     assert samples[1].clip.audio_path == tmp_path / "a.wav"

@@ -23,7 +23,8 @@ from clips import write_clip
 TRAIN = "EmoLabel_DataSplit/train(single-labeled)/set_1.csv"
 
 
-def refusal(name: str, root: Path, split: str = "train", **options: object) -> str:
+def refusal(name: str, root: Path, split: str | None = None, **options: object) -> str:
+    split = split or ("all" if name == "own" else "train")
     with pytest.raises(UsageError) as caught:
         load_dataset(DatasetSpec(name, str(root), split=split, options=dict(options)))
     message = str(caught.value)
@@ -126,7 +127,7 @@ def test_paths_outside_the_root(tmp_path: Path, name: str) -> None:
 
 def test_absolute_path_inside_the_root_is_fine(tmp_path: Path) -> None:
     layouts.write(tmp_path / "labels.csv", f"path,label\n{tmp_path}/a.mp4,happy\n")
-    samples = load_dataset(DatasetSpec("own", str(tmp_path)))
+    samples = load_dataset(DatasetSpec("own", str(tmp_path), "all"))
     assert samples[0].clip.path == tmp_path / "a.mp4"
 
 
@@ -135,9 +136,9 @@ def test_symbolic_links(tmp_path: Path) -> None:
     (tmp_path / "o/out.mp4").symlink_to(tmp_path / "secret.mp4")
     (tmp_path / "o/in.mp4").symlink_to("real.mp4")
     layouts.write(tmp_path / "o/labels.csv", "path,label\nin.mp4,happy\n")
-    assert len(load_dataset(DatasetSpec("own", str(tmp_path / "o")))) == 1
+    assert len(load_dataset(DatasetSpec("own", str(tmp_path / "o"), "all"))) == 1
     (tmp_path / "link").symlink_to(tmp_path / "o")  # the root itself may be a link
-    assert len(load_dataset(DatasetSpec("own", str(tmp_path / "link")))) == 1
+    assert len(load_dataset(DatasetSpec("own", str(tmp_path / "link"), "all"))) == 1
     layouts.write(tmp_path / "o/labels.csv", "path,label\nin.mp4,happy\nout.mp4,happy\n")
     assert "line 3: path 'out.mp4' leads outside" in refusal("own", tmp_path / "o")
     layouts.dfew(tmp_path / "real")
@@ -195,7 +196,7 @@ def test_a_link_that_turns_in_a_circle_is_a_clip_that_is_not_there(tmp_path: Pat
     layouts.write(tmp_path / "labels.csv", "path,label\na.mp4,happy\n")
     (tmp_path / "a.mp4").symlink_to("b.mp4")
     (tmp_path / "b.mp4").symlink_to("a.mp4")
-    [sample] = load_dataset(DatasetSpec("own", str(tmp_path)))
+    [sample] = load_dataset(DatasetSpec("own", str(tmp_path), "all"))
     with pytest.raises(MediaError, match=r"a\.mp4: cannot be read"):
         read_frames(sample.clip.path, 1)
 
@@ -222,7 +223,7 @@ def test_names_that_ffmpeg_would_follow_are_plain_names(tmp_path: Path, name: st
     write_clip(tmp_path / "secret.mp4", num_frames=2, sound=False)
     row = {"path": name, "label": "happy"}
     layouts.write(tmp_path / "o/labels.jsonl", json.dumps(row) + "\n")
-    [sample] = load_dataset(DatasetSpec("own", str(tmp_path / "o")))
+    [sample] = load_dataset(DatasetSpec("own", str(tmp_path / "o"), "all"))
     assert sample.clip.path == tmp_path / "o" / name
     for read in (read_waveform, read_duration_s, lambda path: read_frames(path, 1)):
         with pytest.raises(MediaError, match="cannot be read"):

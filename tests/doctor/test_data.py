@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import wave
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,12 @@ def write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def write_sound(path: Path) -> None:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(b"\0\1" * 8_000)
+
+
 def link(clip: Path, *paths: Path) -> None:
     for path in paths:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,12 +72,12 @@ def write_mafw(root: Path, clip: Path) -> Path:
     return root
 
 
-def write_ravdess(root: Path, clip: Path) -> Path:
+def write_ravdess(root: Path, clip: Path, kind: str = "01-01", suffix: str = ".mp4") -> Path:
     for actor in range(1, 25):
         for emotion in range(1, 9):
             for intensity in ("01",) if emotion == 1 else ("01", "02"):
                 for take in ("01-01", "01-02", "02-01", "02-02"):
-                    name = f"01-01-{emotion:02d}-{intensity}-{take}-{actor:02d}.mp4"
+                    name = f"{kind}-{emotion:02d}-{intensity}-{take}-{actor:02d}{suffix}"
                     link(clip, root / f"Actor_{actor:02d}" / name)
     return root
 
@@ -236,6 +243,29 @@ def test_the_root_may_be_one_set_itself(clip: Path, tmp_path: Path) -> None:
     link(clip, root / "1.mp4")
     write(root / "more.jsonl", json.dumps(entry("1.mp4")) + "\n")
     assert statuses(examined(root)) == {"HumanOmni more.jsonl": "ok", "HumanOmni clip": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "suffix", "found"),
+    [
+        ("03-01", ".wav", "1,440 of speech by 24 of 24 actors, sound alone, every clip there"),
+        ("02-01", ".MP4", "1,440 of speech by 24 of 24 actors, the picture alone, every clip"),
+        ("03-02", ".wav", "1,440 of song by 24 of 24 actors, sound alone, every clip there"),
+    ],
+)
+def test_archives_of_ravdess(
+    clip: Path, tmp_path: Path, kind: str, suffix: str, found: str
+) -> None:
+    write_sound(tmp_path / "sound.wav")
+    file = tmp_path / "sound.wav" if suffix == ".wav" else clip
+    root = write_ravdess(tmp_path / "any name", file, kind, suffix)
+    findings = examined(root)
+    assert found in findings["RAVDESS"].found
+    assert set(statuses(findings).values()) == {"ok"}
+    (root / "Actor_24").rename(tmp_path / "Actor_24")
+    (root / "Actor_24").symlink_to(tmp_path / "Actor_24")
+    finding = examined(root)["RAVDESS"]
+    assert finding.status == "fails" and "'Actor_24' leads outside" in finding.found
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ It knows files and clips, not models: the module under training hands it the med
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,7 +23,8 @@ from tqdm import tqdm
 
 from r1omni.data.batch import CONDITIONS, Batch, ClipDataset, collate
 from r1omni.data.clip_cache import ClipCache
-from r1omni.data.registry import DatasetSpec, label_set_name, load_dataset
+from r1omni.data.overlap import refuse_shared_clips
+from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader, dealt
 from r1omni.media.packing import unpack_media
 from r1omni.media.prepare import prepare_media
@@ -30,6 +32,8 @@ from r1omni.media.processor import MediaProcessor
 from r1omni.media.workers import CLIP_LIMIT_S
 from r1omni.options import SECONDS, SEED, SHARE, WORKERS, Ranges, at_least, check_numbers
 from r1omni.types import Clip, ClipFeatures, ClipMedia, Sample, UsageError
+
+_logger = logging.getLogger(__name__)
 
 Encoder = Callable[[Sequence[ClipMedia]], list[ClipFeatures]]
 _ENCODE_BATCH = 32
@@ -135,6 +139,7 @@ class EmotionDataModule(L.LightningDataModule):
         # False: every rank trains on the whole batch, having its own part in each prompt.
         self.deals_batches = True
         self.samples: dict[str, list[list[Sample]]] = {}
+        self._label_sets: dict[str, list[str]] = {}
         self.broken: dict[Clip, str] = {}
         self._media_cache: ClipCache | None = None
         self._feature_cache: ClipCache | None = None
@@ -143,15 +148,37 @@ class EmotionDataModule(L.LightningDataModule):
     # Before the first batch -----------------------------------------------------------------
 
     def setup(self, stage: str) -> None:
-        """Read the lists of samples of a stage ("fit", "validate", "test" or "predict")."""
+        """Read the lists of samples of a stage ("fit", "validate", "test" or "predict").
+
+        Raises:
+            UsageError: the stage has no dataset, one cannot be listed, or clips are both trained
+                on and tested or validated on.
+        """
         stage = str(getattr(stage, "value", stage))  # Lightning hands in an enumeration
         splits = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, (stage,))
-        for split in splits:
-            self.samples[split] = [load_dataset(self._located(s)) for s in self.specs[split]]
-        if not any(self.samples[splits[0]]):
+        if not self.specs[splits[0]]:
             raise UsageError(
                 f"data.{splits[0]} names no dataset, but `{stage}` needs one; add it to the config"
             )
+        for split in splits:
+            lists = [load_dataset(self._located(s)) for s in self.specs[split]]
+            self.samples[split] = lists
+            self._label_sets[split] = [str(samples[0].label_set) for samples in lists]
+        if stage != "predict":
+            compared = splits if stage != "fit" else (*splits, "test")
+            refuse_shared_clips({name: self._listed(name) for name in ("train", *compared)})
+
+    def _listed(self, split: str) -> list[Sample]:
+        """All samples of a split; of one that the stage does not need, those that are there."""
+        if split in self.samples:
+            return [sample for samples in self.samples[split] for sample in samples]
+        found = []
+        for spec in self.specs[split]:
+            try:
+                found += load_dataset(self._located(spec))
+            except UsageError as error:
+                _logger.warning("data.%s could not be compared with the others: %s", split, error)
+        return found
 
     def _located(self, spec: DatasetSpec) -> DatasetSpec:
         return replace(spec, root=str(self.root / spec.root))
@@ -240,14 +267,14 @@ class EmotionDataModule(L.LightningDataModule):
     # Batches --------------------------------------------------------------------------------
 
     def evaluation_sets(self, split: str) -> list[EvaluationSet]:
-        """What each dataloader of a split serves, in order."""
+        """What each dataloader of a split serves, in order; `setup` has read the split."""
         conditions = self.conditions if split == "test" else ("full",)
         specs = self.specs[split]
         counts = Counter(spec.name for spec in specs)
         return [
             EvaluationSet(
                 spec.name if counts[spec.name] == 1 else f"{spec.name}_{index}",
-                label_set_name(spec),
+                self._label_sets[split][index],
                 condition,
             )
             for index, spec in enumerate(specs)

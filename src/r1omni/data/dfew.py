@@ -19,7 +19,7 @@ def load_dfew(
     *,
     split: str,
     instruction: str | None = None,
-    modality: Modality = "video_audio",
+    modality: Modality | None = None,
     fold: int = 1,
     clips_dir: str | None = None,
     labels_csv: str | None = None,
@@ -30,7 +30,7 @@ def load_dfew(
         root: folder holding `EmoLabel_DataSplit/` and `Clip/original/`, or repackaged ones.
         split: train or test.
         instruction: None for R1-Omni's.
-        modality: which media the prompts carry.
+        modality: which media the prompts carry; None for what the clips' names tell.
         fold: 1 to 5.
         clips_dir: folder of the clips below the root, where it has another name.
         labels_csv: the split's file below the root, where it has another name.
@@ -52,8 +52,10 @@ def load_dfew(
                 name,
                 Clip(clips.find(name, row.place)),
                 _label(row),
+                label_set="dfew",
                 instruction=instruction,
                 modality=modality,
+                place=row.place,
             )
         )
     return samples

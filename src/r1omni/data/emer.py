@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from r1omni.data.labels_io import (
-    VIDEO_SUFFIXES,
     Row,
     class_of,
     confined,
     first_existing,
     read_csv,
+    recordings,
 )
-from r1omni.data.registry import check_split, labelled_sample, register
-from r1omni.text.emotions import ANSWER_WORDS, canonical
+from r1omni.data.registry import check_split, labelled_sample, refuse_outside, register
+from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS, canonical
 from r1omni.text.tags import render_completion
 from r1omni.text.wheel import list_words
 from r1omni.types import Clip, Modality, Sample, UsageError
@@ -40,11 +41,12 @@ def load_emer(
     *,
     split: str,
     instruction: str | None = None,
-    modality: Modality = "video_audio",
+    modality: Modality | None = None,
     version: str = "v2",
     video_root: str | None = None,
     labels_csv: str | None = None,
     open_labels_csv: str | None = None,
+    label_set: str | None = None,
 ) -> list[Sample]:
     """Reasoning and answer: target `<think>{reasoning}</think>\\n<answer>{word}</answer>`.
 
@@ -56,16 +58,19 @@ def load_emer(
         root: folder with `dataset-v2/final-EMER-reason.csv` (or `dataset-v1/gt-eng.csv`).
         split: train or all; EMER has no other.
         instruction: None for R1-Omni's.
-        modality: which media the prompts carry.
+        modality: which media the prompts carry; None for what the clips' names tell.
         version: "v2" (332 clips: name, chinese, english) or "v1" (100: names, ..., reasons).
         video_root: the MER2023 folder; None for a folder MER2023 beside or in the root, or the
             root itself. Relative paths count from the working directory, as `root` does.
         labels_csv: label file; None for `train-label.csv` and the like in the video root.
         open_labels_csv: free emotion words of the clips (name, openset), as OV-MERD ships them;
             None for `track2_train_ovmerd.csv` in the video root, where it is there.
+        label_set: name of the label set in force; None for the six classes of MER, or for any
+            emotion where explanations end in another one.
 
     Raises:
-        UsageError: a missing folder or file, a malformed row, or an unknown label.
+        UsageError: a missing folder or file, a malformed row, an unknown label, or one outside
+            `label_set`.
     """
     check_split("emer", split, ("train", "all"))
     if version not in _FILES:
@@ -74,19 +79,26 @@ def load_emer(
     videos = _video_root(root, video_root)
     classes = _classes(videos, labels_csv)
     open_labels = _open_labels(videos, open_labels_csv)
+    folders = _indexed(videos)
+    rows = [
+        (row, name, reasoning, classes.get(name) or last_emotion(reasoning))
+        for row, name, reasoning in _rows(path, version)
+    ]
+    label_set = _label_set(path, Counter(label for *_, label in rows if label), label_set)
     samples, unlabelled = [], []
-    for row, name, reasoning in _rows(path, version):
-        label = classes.get(name) or last_emotion(reasoning)
+    for row, name, reasoning, label in rows:
         if label is None:
             unlabelled.append(name)
             continue
         sample = labelled_sample(
             "emer",
             name,
-            Clip(_find_video(videos, name, row.place)),
+            Clip(_find_video(videos, folders, name, row.place)),
             label,
+            label_set=label_set,
             instruction=instruction,
             modality=modality,
+            place=row.place,
         )
         target = _target(row, reasoning, label)
         samples.append(replace(sample, target=target, open_labels=open_labels.get(name)))
@@ -106,6 +118,25 @@ def last_emotion(text: str) -> str | None:
         if emotion is not None:
             return emotion
     return None
+
+
+def _label_set(path: Path, labels: Counter[str], asked: str | None) -> str:
+    """The label set in force: the one asked for, or the narrowest that holds every label."""
+    if asked is not None and asked not in LABEL_SETS:
+        raise UsageError(
+            f"emer: label_set {asked!r} is unknown; use one of {', '.join(LABEL_SETS)}"
+        )
+    if asked is not None:
+        refuse_outside(path, asked, labels)
+        return asked
+    others = labels.keys() - set(LABEL_SETS["mer"].labels)
+    if not others:
+        return "mer"
+    _logger.warning(
+        "%s: %d of %d labels are none of MER's six classes (%s); the label set is all, any emotion",
+        path, sum(labels[label] for label in others), labels.total(), ", ".join(sorted(others)),
+    )  # fmt: skip
+    return "all"
 
 
 def _target(row: Row, reasoning: str, label: str) -> str:
@@ -168,15 +199,22 @@ def _label_file(
     return path
 
 
-def _find_video(videos: Path, name: str, place: str) -> Path:
+def _indexed(videos: Path) -> dict[str, dict[str, str]]:
+    """Folder below the video root -> stem of each recording -> its file name."""
+    return {
+        folder: recordings(videos / folder)
+        for folder in _VIDEO_FOLDERS
+        if (videos / folder).is_dir()
+    }
+
+
+def _find_video(
+    videos: Path, folders: Mapping[str, Mapping[str, str]], name: str, place: str
+) -> Path:
     """The clip's file, or the path where it should be."""
-    folders = [folder for folder in _VIDEO_FOLDERS if (videos / folder).is_dir()]
-    candidates = [
-        f"{folder}/{name}{suffix}".lstrip("/") for folder in folders for suffix in VIDEO_SUFFIXES
-    ]
     # An absolute or climbing name must not even be looked for.
     confined(videos, name, place)
-    for candidate in candidates:
-        if (videos / candidate).is_file():
-            return confined(videos, candidate, place)
-    return confined(videos, candidates[0], place)
+    for folder, files in folders.items():
+        if name in files:
+            return confined(videos, f"{folder}/{files[name]}".lstrip("/"), place)
+    return confined(videos, f"{next(iter(folders))}/{name}.mp4".lstrip("/"), place)

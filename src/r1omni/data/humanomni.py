@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from r1omni.data.labels_io import Row, confined, read_json_rows, read_text
+from r1omni.data.labels_io import Row, confined, modality_of, read_json_rows, read_text
 from r1omni.data.registry import register, select
 from r1omni.text.answers import read_answer
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
@@ -22,13 +22,13 @@ _SUFFIXES = (".json", ".jsonl", ".yaml", ".yml")
 _TAG = re.compile(r"[ \t]*<(?:video|audio|vi_start|vi_end|au_start|au_end|image)>[ \t]*\n?")
 
 
-@register("humanomni")
+@register("humanomni", conversations=True)
 def load_humanomni(
     root: Path,
     *,
     split: str,
     instruction: str | None = None,
-    modality: Modality = "video_audio",
+    modality: Modality | None = None,
     file: str | None = None,
     video_root: str | None = None,
 ) -> list[Sample]:
@@ -39,15 +39,17 @@ def load_humanomni(
 
     Args:
         root: data folder, or the file itself (the data folder is then the one it lies in).
-        split: used to find `<split>.json` and the like where `file` is not given.
+        split: used to find `<split>.json` and the like where `file` is not given; "all" is the
+            only such file of the root.
         instruction: replaces the file's questions; None keeps them.
-        modality: for entries without media tags.
+        modality: for entries without media tags; None for what the file's name tells.
         file: JSON, JSONL or YAML file below the root.
         video_root: folder that the entries' paths count from; None for the root. Relative to the
             working directory, as `root` is.
 
     Raises:
-        UsageError: a missing file, a malformed entry, or a path outside the folder.
+        UsageError: a missing file, a malformed entry, a path outside the folder, or tags that
+            ask for the picture of a sound file.
     """
     if root.is_file():
         root, file = root.parent, root.name
@@ -57,7 +59,7 @@ def load_humanomni(
     videos = root if video_root is None else Path(video_root).expanduser()
     if not videos.is_dir():
         raise UsageError(f"{videos}: the option video_root of humanomni names no folder")
-    parts = _listed(root, path) if path.suffix in (".yaml", ".yml") else [(path, "all")]
+    parts = _listed(root, path) if path.suffix.lower() in (".yaml", ".yml") else [(path, "all")]
     samples: list[Sample] = []
     for part, sampling in parts:
         entries = [_sample(row, videos, instruction, modality) for row in read_json_rows(part)]
@@ -67,15 +69,14 @@ def load_humanomni(
 
 
 def _find_file(root: Path, split: str) -> Path:
-    for suffix in _SUFFIXES:
-        if (root / f"{split}{suffix}").is_file():
-            return confined(root, f"{split}{suffix}", str(root))
-    found = sorted(path for path in root.iterdir() if path.suffix in _SUFFIXES)
-    if len(found) == 1:
-        return confined(root, found[0].name, str(root))
+    found = sorted(path for path in root.iterdir() if path.suffix.lower() in _SUFFIXES)
+    named = [path for path in found if path.stem == split]
+    if named or (split == "all" and len(found) == 1):
+        return confined(root, (named or found)[0].name, str(root))
     names = ", ".join(path.name for path in found) or "none"
     raise UsageError(
-        f"{root}: which instruction file? Set the option file (JSON, JSONL or YAML; found {names})"
+        f"{root}: which instruction file is split {split!r}? Set the option file (JSON, JSONL or "
+        f"YAML; found {names})"
     )
 
 
@@ -100,25 +101,23 @@ def _listed(root: Path, path: Path) -> list[tuple[Path, str]]:
     return parts
 
 
-def _sample(row: Row, videos: Path, instruction: str | None, modality: Modality) -> Sample:
-    name = row.values.get("video")
-    if not isinstance(name, str) or not name:
-        raise UsageError(f'{row.path}, entry {row.line}: no "video" path')
-    sound = row.values.get("audio")
+def _sample(row: Row, videos: Path, instruction: str | None, modality: Modality | None) -> Sample:
+    place = f"{row.path}, entry {row.line}"
+    files = [row.values.get(name) for name in ("video", "audio")]
+    paths = [confined(videos, file, place) for file in files if isinstance(file, str) and file]
+    if not paths:
+        raise UsageError(f'{place}: no "video" path, and no "audio" path')
     question, answer = _turns(row)
     asked = _TAG.sub("", question).strip() if instruction is None else instruction
-    place = f"{row.path}, entry {row.line}"
     return Sample(
         sample_id=f"humanomni/{row.path.stem}/{row.line}",
-        clip=Clip(
-            confined(videos, name, place),
-            audio_path=confined(videos, sound, place) if isinstance(sound, str) else None,
-        ),
+        clip=Clip(paths[0], audio_path=paths[1] if len(paths) == 2 else None),
         instruction=asked or R1OMNI_INSTRUCTION,
-        modality=_modality(question, modality),
+        modality=modality_of(paths[0], _modality(question, modality), place),
         label=_label(answer),
         target=answer,
         dataset="humanomni",
+        label_set="all",
     )
 
 
@@ -142,7 +141,7 @@ def _turns(row: Row) -> tuple[str, str]:
     return texts[0], texts[1]
 
 
-def _modality(question: str, default: Modality) -> Modality:
+def _modality(question: str, default: Modality | None) -> Modality | None:
     video, audio = "<video>" in question, "<audio>" in question
     if video and audio:
         return "video_audio"

@@ -6,18 +6,30 @@ Every failure is one line that names the file (and line), the value, and what to
 from __future__ import annotations
 
 import csv
+import io
 import json
+import math
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from r1omni.text.emotions import ANSWER_WORDS, LabelSet, canonical
-from r1omni.types import UsageError
+from r1omni.types import Modality, UsageError
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".flv")
-SOUND_SUFFIXES = (".wav", ".mp3", ".flac", ".m4a", ".ogg", ".aac")
+# In small letters; files may have them in any case.
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".mkv", ".webm", ".avi", ".flv", ".f4v", ".ts", ".mts",
+    ".m2ts", ".mpg", ".mpeg", ".vob", ".wmv", ".asf", ".ogv",
+)  # fmt: skip
+SOUND_SUFFIXES = (
+    ".wav", ".mp3", ".flac", ".m4a", ".m4b", ".ogg", ".oga", ".opus", ".aac", ".mka", ".wma",
+    ".amr", ".aif", ".aiff", ".aifc", ".caf", ".w64",
+)  # fmt: skip
+_SEPARATORS = (",", ";", "\t")
+_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
 class MissingDataError(UsageError):
@@ -31,7 +43,7 @@ class Row:
     Attributes:
         path: the file.
         line: line on which the record begins, from 1.
-        values: column name -> text (CSV) or value (JSON).
+        values: column name in small letters -> text (CSV) or value (JSON).
     """
 
     path: Path
@@ -65,11 +77,12 @@ class Row:
         if text is None:
             return None
         try:
-            return float(text)
-        except ValueError as error:
-            raise UsageError(
-                f"{self.place}: the column {name!r} holds {text!r}, expected seconds"
-            ) from error
+            seconds = float(text)
+        except ValueError:
+            seconds = math.nan
+        if not math.isfinite(seconds):
+            raise UsageError(f"{self.place}: the column {name!r} holds {text!r}, expected seconds")
+        return seconds
 
 
 def read_text(path: Path) -> str:
@@ -77,43 +90,81 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not UTF-8 text ({error.reason}); convert it") from error
+        raise UsageError(f"{path}: is not UTF-8 text ({error.reason}); save it as UTF-8") from error
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def read_csv(path: Path, required: Sequence[str | tuple[str, ...]]) -> Iterator[Row]:
-    """Rows of a CSV file with a header; blank lines are passed over.
+    """Rows of a table with a header; blank lines are passed over.
+
+    Commas, semicolons or tabs separate the fields, whichever make the required columns. Names of
+    columns may have letters of any case.
 
     Args:
         path: the file.
         required: columns that must be there; a tuple lists names that mean the same.
 
     Raises:
-        UsageError: unreadable file, missing column, or a row with a wrong number of fields.
+        UsageError: unreadable file, missing or repeated column, or a row with a wrong number of
+            fields.
     """
-    lines = read_text(path).splitlines(keepends=True)
-    reader = csv.reader(lines, strict=True)
+    text = read_text(path)
+    alternatives = [(names,) if isinstance(names, str) else names for names in required]
+    separator = _separator(path, text, alternatives)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
-        header = [name.strip() for name in next(reader, [])]
-        for names in required:
-            names = (names,) if isinstance(names, str) else names
-            if not any(name in header for name in names):
-                raise UsageError(
-                    f"{path}, line 1: no column {' or '.join(names)}; found {', '.join(header)}"
-                )
+        header = [name.strip() for name in next(reader)]
         begin = reader.line_num + 1
         for fields in reader:
             if fields:
                 if len(fields) != len(header):
                     raise UsageError(
                         f"{path}, line {begin}: {len(fields)} fields, expected {len(header)} "
-                        f"({', '.join(header)})"
+                        f"({', '.join(header)}); put a field that holds {separator!r} in double "
+                        "quotes"
                     )
-                yield Row(path, begin, dict(zip(header, fields, strict=True)))
+                yield Row(
+                    path, begin, _columns(f"{path}, line 1", zip(header, fields, strict=True))
+                )
             begin = reader.line_num + 1
     except csv.Error as error:
-        raise UsageError(f"{path}, line {reader.line_num}: malformed CSV ({error})") from error
+        raise UsageError(
+            f"{path}, line {reader.line_num}: malformed CSV ({error}); a quote inside a quoted "
+            "field is written twice, not after a backslash"
+        ) from error
+
+
+def _separator(path: Path, text: str, required: Sequence[tuple[str, ...]]) -> str:
+    """The separator with which the first line names the required columns."""
+    best: list[str] = []
+    missing: tuple[str, ...] = ()
+    for separator in _SEPARATORS:
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+        try:
+            header = [name.strip().lower() for name in next(lines, [])]
+        except csv.Error as error:
+            raise UsageError(f"{path}, line 1: malformed CSV ({error})") from error
+        lacking = [names for names in required if not any(name in header for name in names)]
+        if not lacking:
+            return separator
+        if len(header) > len(best):
+            best, missing = header, lacking[0]
+    raise UsageError(
+        f"{path}, line 1: no column {' or '.join(missing or required[0])}; found "
+        f"{', '.join(best) or 'nothing'}; name the columns in the first line, separated by commas, "
+        "semicolons or tabs"
+    )
+
+
+def _columns(place: str, named: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    for name, value in named:
+        name = name.strip().lower()
+        if name in columns and name:
+            raise UsageError(f"{place}: the column {name!r} is there twice; remove one")
+        columns[name] = value
+    return columns
 
 
 def read_json_rows(path: Path) -> Iterator[Row]:
@@ -142,7 +193,7 @@ def read_json_rows(path: Path) -> Iterator[Row]:
             raise UsageError(
                 f"{path}, entry {number}: is a {type(entry).__name__}, expected an object"
             )
-        yield Row(path, number, entry)
+        yield Row(path, number, _columns(f"{path}, entry {number}", entry.items()))
 
 
 def _parse_json(path: Path, number: int, line: str) -> Any:
@@ -165,21 +216,54 @@ def class_of(word: str, labels: LabelSet | None, place: str) -> str:
     return label
 
 
+def modality_of(path: Path, asked: Modality | None, place: str) -> Modality:
+    """Which media the prompt about a recording carries, as far as its name tells.
+
+    Args:
+        path: the recording; it is not opened.
+        asked: the modality of the specification; None for what the file holds.
+        place: for the message.
+
+    Raises:
+        UsageError: the picture of a sound file is asked for.
+    """
+    if path.suffix.lower() not in SOUND_SUFFIXES:
+        return asked or "video_audio"
+    if asked in (None, "audio"):
+        return "audio"
+    raise UsageError(
+        f"{place}: {path.name} is a sound file by its name, and modality {asked} needs a picture; "
+        "set modality: audio, or leave it out"
+    )
+
+
 def confined(root: Path, name: str, place: str) -> Path:
     """`root / name`, which must lie inside `root`; it need not exist.
 
+    Backslashes separate folders, as Windows writes them, unless a file really has the name.
+
     Raises:
-        UsageError: an absolute path outside, a `..`, a symbolic link that leads outside, or a text
-            that can be no file's name.
+        UsageError: an absolute path outside, a `..`, a path of Windows with a drive, a symbolic
+            link that leads outside, or a text that can be no file's name.
     """
-    if ".." in PurePosixPath(name.replace("\\", "/")).parts or "\0" in name:
-        raise UsageError(f"{place}: path {name!r} leaves the data root {root}; use a path inside")
+    slashed = name.replace("\\", "/")
+    if "\0" in name or ".." in slashed.split("/"):
+        raise UsageError(
+            f"{place}: path {name!r} holds `..`, which leaves the data root {root} or a folder in "
+            "it, or a NUL; use a path inside without them"
+        )
     try:
         os.fsencode(name)
     except UnicodeEncodeError as error:
         raise UsageError(
             f"{place}: path {name!r} can be no file's name; rename the file"
         ) from error
+    if slashed != name and not os.path.exists(root / name):
+        if _DRIVE.match(name):
+            raise UsageError(
+                f"{place}: path {name!r} is one of Windows; write it from the data root {root} on"
+            )
+        name = slashed
     real_root = os.path.realpath(root)
     target = os.path.realpath(root / name)
     if target != real_root and not target.startswith(real_root.rstrip(os.sep) + os.sep):
@@ -216,7 +300,7 @@ class ClipFolder:
         for name in folders:
             if (root / name).is_dir():
                 self.name = name
-                self._files = _recordings(confined(root, name, str(root)))
+                self._files = recordings(confined(root, name, str(root)))
                 if self._files:
                     return
         raise UsageError(
@@ -227,21 +311,30 @@ class ClipFolder:
     def find(self, name: str, place: str) -> Path:
         """Path of the clip; for a clip that does not exist the path where it should be."""
         path = confined(self.root, f"{self.name}/{name}" if self.name else name, place)
-        if "/" in name:
+        if "/" in name or "\\" in name:
             return path
-        stem = path.stem if path.suffix.lower() in VIDEO_SUFFIXES else name
+        stem = path.stem if is_recording(path) else name
         file = self._files.get(stem) or self._files.get(_unpadded(stem)) or f"{stem}{self.suffix}"
         return confined(self.root, f"{self.name}/{file}" if self.name else file, place)
 
 
-def _recordings(folder: Path) -> dict[str, str]:
-    """Stem and unpadded stem -> file name, for every recording of a folder."""
+def is_recording(path: Path) -> bool:
+    """Whether the name is that of a recording."""
+    return path.suffix.lower() in (*VIDEO_SUFFIXES, *SOUND_SUFFIXES)
+
+
+def recordings(folder: Path) -> dict[str, str]:
+    """Stem and unpadded stem -> file name, for every recording of a folder.
+
+    A stem that names a video and a sound file stands for the video.
+    """
     names = sorted(entry.name for entry in os.scandir(folder))
     files: dict[str, str] = {}
-    for name in names:
-        stem, suffix = os.path.splitext(name)
-        if suffix.lower() in VIDEO_SUFFIXES:
-            files.setdefault(stem, name)
+    for suffixes in (VIDEO_SUFFIXES, SOUND_SUFFIXES):
+        for name in names:
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() in suffixes:
+                files.setdefault(stem, name)
     for stem, name in list(files.items()):
         files.setdefault(_unpadded(stem), name)
     return files

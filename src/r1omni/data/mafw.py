@@ -20,7 +20,7 @@ def load_mafw(
     *,
     split: str,
     instruction: str | None = None,
-    modality: Modality = "video_audio",
+    modality: Modality | None = None,
     fold: int = 1,
     clips_dir: str | None = None,
     labels_txt: str | None = None,
@@ -31,7 +31,7 @@ def load_mafw(
         root: folder holding `Train & Test Set/` and `data/clips/`, or repackaged ones.
         split: train or test.
         instruction: None for R1-Omni's.
-        modality: which media the prompts carry.
+        modality: which media the prompts carry; None for what the clips' names tell.
         fold: 1 to 5.
         clips_dir: folder of the clips below the root, where it has another name.
         labels_txt: the split's file below the root, where it has another name.
@@ -59,8 +59,10 @@ def load_mafw(
                 Path(name).stem,
                 Clip(clips.find(name, place)),
                 class_of(word, LABEL_SETS["mafw"], place),
+                label_set="mafw",
                 instruction=instruction,
                 modality=modality,
+                place=place,
             )
         )
     return samples

@@ -1,27 +1,30 @@
-"""A user's own clips: CSV or JSONL with `path`, `label` and optional columns."""
+"""A user's own clips: a table (CSV, TSV or JSON) with `path`, `label` and optional columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import logging
+from pathlib import Path, PurePosixPath
 
 from r1omni.data.labels_io import (
-    SOUND_SUFFIXES,
-    VIDEO_SUFFIXES,
     Row,
     class_of,
     confined,
+    is_recording,
+    modality_of,
     read_csv,
     read_json_rows,
 )
 from r1omni.data.registry import register
-from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS, LabelSet
+from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.text.tags import render_completion
 from r1omni.types import Clip, Modality, Sample, UsageError
 
+_logger = logging.getLogger(__name__)
+
 _NAMES = ("labels", "data", "dataset")
-_SUFFIXES = (".csv", ".jsonl", ".json")
+_TABLES = (".csv", ".tsv")
+_SUFFIXES = (*_TABLES, ".jsonl", ".json")
 
 
 @register("own")
@@ -30,7 +33,7 @@ def load_own(
     *,
     split: str,
     instruction: str | None = None,
-    modality: Modality = "video_audio",
+    modality: Modality | None = None,
     file: str | None = None,
     label_set: str | None = None,
 ) -> list[Sample]:
@@ -38,92 +41,130 @@ def load_own(
     `audio` (a separate sound file) and `group` (speaker, for intervals).
 
     With `reasoning` the target is a tagged text, without it the bare answer word. An empty label
-    gives a sample without label and target. Rows are chosen by the column `split` where there is
-    one; otherwise the whole file is the split.
+    gives a sample without label and target. A split has the rows whose column `split` names it;
+    where no row names one, a file that is called like the split is the split.
 
     Args:
         root: folder that the paths count from, or the label file itself, or one recording, which
             is then a sample without a label.
         split: name in the column `split`, or of the file; "all" for every row.
         instruction: None for R1-Omni's.
-        modality: which media the prompts carry.
+        modality: which media the prompts carry; None for what the files' names tell.
         file: label file below the root; None for `<split>.csv`, `labels.csv` and the like.
         label_set: name of the label set in force; None for any known emotion.
 
     Raises:
-        UsageError: a missing file, a malformed row, an unknown label, or a path outside the root.
+        UsageError: a missing file, a malformed row, an unknown label, a path outside the root, a
+            split that the file does not name, or the picture of a sound file asked for.
     """
-    if root.is_file() and root.suffix.lower() in (*VIDEO_SUFFIXES, *SOUND_SUFFIXES):
-        return [_recording(root, instruction, modality)]
-    if root.is_file():
-        root, file = root.parent, root.name
     if label_set is not None and label_set not in LABEL_SETS:
         raise UsageError(
             f"own: label_set {label_set!r} is unknown; use one of {', '.join(LABEL_SETS)}"
         )
-    labels = LABEL_SETS[label_set] if label_set else None
+    label_set = label_set or "all"
+    if root.is_file() and is_recording(root):
+        return [_recording(root, instruction, modality, label_set)]
+    if root.is_file():
+        root, file = root.parent, root.name
     path = confined(root, file, str(root)) if file else _find_file(root, split)
     if not path.is_file():
         raise UsageError(f"{path}: the label file is not there; correct the option file")
-    samples = []
-    for row in _rows(path):
-        if split != "all" and row.optional("split") not in (None, split):
-            continue
-        samples.append(_sample(row, root, labels, instruction, modality))
-    return samples
+    rows = _of_split(path, _rows(path), split)
+    return [_sample(row, root, label_set, instruction, modality) for row in rows]
 
 
-def _recording(path: Path, instruction: str | None, modality: Modality) -> Sample:
+def _recording(
+    path: Path, instruction: str | None, modality: Modality | None, label_set: str
+) -> Sample:
     return Sample(
         sample_id=f"own/{path.name}",
         clip=Clip(path),
         instruction=R1OMNI_INSTRUCTION if instruction is None else instruction,
-        modality=modality,
+        modality=modality_of(path, modality, str(path)),
         dataset="own",
+        label_set=label_set,
     )
 
 
 def _find_file(root: Path, split: str) -> Path:
     names = [f"{name}{suffix}" for name in (split, *_NAMES) for suffix in _SUFFIXES]
+    present = {path.name.lower(): path.name for path in sorted(root.iterdir())}
     for name in names:
-        if Path(name).name == name and (root / name).is_file():
-            return confined(root, name, str(root))
+        if name.lower() in present:
+            return confined(root, present[name.lower()], str(root))
     raise UsageError(
         f"{root}: no label file; looked for {', '.join(names)}; or set the option file"
     )
 
 
-def _rows(path: Path) -> Iterator[Row]:
-    if path.suffix.lower() == ".csv":
-        yield from read_csv(path, ["path", "label"])
-    else:
-        yield from read_json_rows(path)
+def _rows(path: Path) -> list[Row]:
+    suffix = path.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise UsageError(
+            f"{path}: is no table that can be read, and no recording by its name; save the table "
+            f"as one of {', '.join(_SUFFIXES)}"
+        )
+    return list(read_csv(path, ["path", "label"]) if suffix in _TABLES else read_json_rows(path))
+
+
+def _of_split(path: Path, rows: list[Row], split: str) -> list[Row]:
+    """The rows of a split.
+
+    Raises:
+        UsageError: nothing says which rows these are.
+    """
+    if split == "all":
+        return rows
+    chosen, unnamed, named = [], 0, set()
+    for row in rows:
+        name = row.optional("split")
+        named.add(name)
+        unnamed += name is None
+        if name is not None and name.lower() == split.lower():
+            chosen.append(row)
+    named.discard(None)
+    if not named and path.stem.lower() == split.lower():
+        return rows
+    if not chosen:
+        found = f"names {', '.join(sorted(map(str, named)))}" if named else "is empty or absent"
+        raise UsageError(
+            f"{path}: which rows are the split {split!r}? Its column split {found}; name the split "
+            f"there, call the file {split}{path.suffix}, or take every row with split: all"
+        )
+    if unnamed:
+        _logger.warning(
+            "%s: %d of %d rows have no split and are in none; split: all takes every row",
+            path, unnamed, len(rows),
+        )  # fmt: skip
+    return chosen
 
 
 def _sample(
-    row: Row, root: Path, labels: LabelSet | None, instruction: str | None, modality: Modality
+    row: Row, root: Path, label_set: str, instruction: str | None, modality: Modality | None
 ) -> Sample:
     name, word = row.text("path"), row.optional("label")
     start_s, end_s = row.seconds("start"), row.seconds("end")
     if (start_s or 0.0) < 0 or (end_s is not None and end_s <= (start_s or 0.0)):
         raise UsageError(f"{row.place}: the span {start_s} s to {end_s} s is empty or negative")
     sound = row.optional("audio")
-    label = class_of(word, labels, row.place) if word is not None else None
+    label = class_of(word, LABEL_SETS[label_set], row.place) if word is not None else None
     span = "" if start_s is None and end_s is None else f"@{start_s or 0:g}-{end_s or 'end'}"
+    path = confined(root, name, row.place)
     return Sample(
-        sample_id=f"own/{name}{span}",
+        sample_id=f"own/{PurePosixPath(name)}{span}",
         clip=Clip(
-            confined(root, name, row.place),
+            path,
             audio_path=confined(root, sound, row.place) if sound else None,
             start_s=start_s,
             end_s=end_s,
         ),
         instruction=R1OMNI_INSTRUCTION if instruction is None else instruction,
-        modality=modality,
+        modality=modality_of(path, modality, row.place),
         label=label,
         target=_target(row, label),
         dataset="own",
         group=row.optional("group"),
+        label_set=label_set,
     )
 
 

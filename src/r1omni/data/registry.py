@@ -5,15 +5,18 @@ from __future__ import annotations
 import importlib
 import inspect
 import math
+import os
 import random
 import re
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+from r1omni.data.labels_io import modality_of
 from r1omni.options import SEED, Ranges, check_numbers
-from r1omni.text.emotions import ANSWER_WORDS
+from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.types import MODALITIES, Clip, Modality, Sample, UsageError
 
@@ -23,6 +26,8 @@ AnyLoader = TypeVar("AnyLoader", bound=Loader)
 _LOADERS: dict[str, Loader] = {}
 # What every loader takes; its other parameters are options.
 _SHARED = {"root", "split", "instruction", "modality"}
+# Data sets whose rows are conversations: one clip may be asked about many times.
+_CONVERSATIONS: set[str] = set()
 _MODULES = ("dfew", "emer", "humanomni", "mafw", "own", "ravdess")
 
 
@@ -35,8 +40,11 @@ class DatasetSpec:
         root: folder of the dataset (for humanomni and own also the label file itself).
         split: split of the publisher: train or test; "all" where a dataset has none.
         instruction: what is asked; None means R1-Omni's instruction, and for humanomni the file's.
-        modality: which media the prompts carry; humanomni follows the tags of its file.
-        sampling: all, first:N, end:N, random:N, N (the same as random:N), or N% in place of N.
+        modality: which media the prompts carry; None is what the files hold by their names, sound
+            alone or picture and sound. humanomni follows the tags of its file.
+        sampling: all, first:N, end:N, random:N, N (the same as random:N), or N% in place of N;
+            with `not` before it all the others. Training on `not random:2%` and validating on
+            `random:2%` of the same split and seed holds 2% out.
         seed: of the random sampling.
         options: arguments of the loader: fold, actors, protocol, labels_csv, ...
 
@@ -48,7 +56,7 @@ class DatasetSpec:
     root: str
     split: str = "train"
     instruction: str | None = None
-    modality: Modality = "video_audio"
+    modality: Modality | None = None
     sampling: str = "all"
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
@@ -59,17 +67,24 @@ class DatasetSpec:
         check_numbers(self, f"dataset {self.name}: ")
 
 
-def register(name: str) -> Callable[[AnyLoader], AnyLoader]:
+def register(name: str, conversations: bool = False) -> Callable[[AnyLoader], AnyLoader]:
     """Enter a loader into the registry.
 
     A loader takes `root: Path` and the keywords `split`, `instruction`, `modality` and its own
-    options, and returns samples in a fixed order.
+    options, and returns samples in a fixed order, all with the same `label_set`.
+
+    Args:
+        name: of the data set.
+        conversations: its rows are conversations, of which a clip may have many; otherwise a clip
+            that is listed twice is refused.
     """
 
     def enter(loader: AnyLoader) -> AnyLoader:
         if name in _LOADERS:
             raise ValueError(f"two loaders are called {name!r}")
         _LOADERS[name] = loader
+        if conversations:
+            _CONVERSATIONS.add(name)
         return loader
 
     return enter
@@ -87,12 +102,13 @@ def load_dataset(spec: DatasetSpec) -> list[Sample]:
 
     Raises:
         UsageError: unknown dataset, modality or option; missing folder or label file; a
-            malformed row, a label outside the taxonomy, a path outside the root; no samples.
+            malformed row, a label outside the label set, a path outside the root; a clip that is
+            listed twice, or lacks the modality asked for; no samples.
     """
     names = dataset_names()
     if spec.name not in names:
         raise UsageError(f"dataset {spec.name!r} is unknown; use one of {', '.join(names)}")
-    if spec.modality not in MODALITIES:
+    if spec.modality is not None and spec.modality not in MODALITIES:
         raise UsageError(
             f"modality {spec.modality!r} is unknown; use one of {', '.join(MODALITIES)}"
         )
@@ -114,17 +130,8 @@ def load_dataset(spec: DatasetSpec) -> list[Sample]:
     if not samples:
         raise UsageError(f"{root}: split {spec.split!r} of {spec.name} holds no samples")
     _check_unique(spec, samples)
-    label_set = label_set_name(spec)
-    chosen = select(samples, spec.sampling, spec.seed)
-    return [replace(sample, label_set=label_set) for sample in chosen]
-
-
-def label_set_name(spec: DatasetSpec) -> str:
-    """The label set (a key of `LABEL_SETS`) that a dataset's labels are classes of."""
-    if spec.name == "ravdess":
-        protocol = spec.options.get("protocol", "8way")
-        return "ravdess" if protocol == "8way" else f"ravdess_{protocol}"
-    return {"dfew": "dfew", "mafw": "mafw", "emer": "mer"}.get(spec.name, "all")
+    _check_labels(spec, samples)
+    return select(samples, spec.sampling, spec.seed)
 
 
 def options_in_force(spec: DatasetSpec) -> dict[str, Any]:
@@ -145,13 +152,56 @@ def _check_options(spec: DatasetSpec, loader: Loader) -> None:
 
 
 def _check_unique(spec: DatasetSpec, samples: list[Sample]) -> None:
-    seen: set[str] = set()
+    where = f"{spec.root}: split {spec.split!r} of {spec.name}"
+    names: set[str] = set()
+    clips: dict[tuple[object, ...], str] = {}
     for sample in samples:
-        if sample.sample_id in seen:
+        name = sample.sample_id
+        if name in names:
+            raise UsageError(f"{where} lists {name} twice; keep one of the rows")
+        names.add(name)
+        if spec.name in _CONVERSATIONS:
+            continue
+        first = clips.setdefault(_identity(sample.clip), name)
+        if first != name:
             raise UsageError(
-                f"{spec.root}: split {spec.split!r} of {spec.name} lists {sample.sample_id} twice"
+                f"{where} lists one clip twice, as {first} and as {name} "
+                f"({os.path.realpath(sample.clip.path)}); keep one of the rows"
             )
-        seen.add(sample.sample_id)
+
+
+def _identity(clip: Clip) -> tuple[object, ...]:
+    """Equal for two spellings of a clip."""
+    sound = None if clip.audio_path is None else os.path.realpath(clip.audio_path)
+    return os.path.realpath(clip.path), sound, clip.start_s or 0.0, clip.end_s
+
+
+def _check_labels(spec: DatasetSpec, samples: list[Sample]) -> None:
+    label_sets = {sample.label_set for sample in samples}
+    if len(label_sets) != 1 or not label_sets <= LABEL_SETS.keys():
+        raise ValueError(f"the loader {spec.name} gives its samples the label sets {label_sets}")
+    [name] = label_sets
+    labels = Counter(sample.label for sample in samples if sample.label is not None)
+    refuse_outside(Path(spec.root), name, labels)
+
+
+def refuse_outside(place: Path, label_set: str | None, labels: Counter[str]) -> None:
+    """Raise UsageError where labels are outside a label set, with their counts.
+
+    Args:
+        place: the file that they come from.
+        label_set: a key of `LABEL_SETS`.
+        labels: label -> number of its clips.
+    """
+    known = LABEL_SETS[str(label_set)].labels
+    outside = {label: count for label, count in labels.most_common() if label not in known}
+    if outside:
+        listed = ", ".join(f"{label} {count}" for label, count in outside.items())
+        raise UsageError(
+            f"{place}: {sum(outside.values())} of {labels.total()} labels are outside the label "
+            f"set {label_set} ({listed}); correct them, or set the option label_set, to all for "
+            "any emotion"
+        )
 
 
 _SAMPLING = re.compile(r"(?:(first|end|random):)?(\d+(?:\.\d+)?)(%?)")
@@ -160,17 +210,25 @@ _SAMPLING = re.compile(r"(?:(first|end|random):)?(\d+(?:\.\d+)?)(%?)")
 def select(samples: list[Sample], sampling: str, seed: int) -> list[Sample]:
     """A part of the samples, in their order: all, first:N, end:N, random:N, N, or N% for N.
 
-    More than there are gives all of them; a percentage is rounded up.
+    More than there are gives all of them; a percentage is rounded up. `not` before a strategy
+    selects the samples that it leaves.
 
     Raises:
         UsageError: an unknown strategy, or one that selects nothing.
     """
     if sampling == "all":
         return samples
+    if sampling.startswith("not "):
+        taken = {sample.sample_id for sample in select(samples, sampling[4:].strip(), seed)}
+        left = [sample for sample in samples if sample.sample_id not in taken]
+        if not left:
+            raise UsageError(f"sampling {sampling!r} selects nothing")
+        return left
     match = _SAMPLING.fullmatch(sampling.replace(" ", ""))
     if match is None or (not match[3] and "." in match[2]):
         raise UsageError(
-            f"sampling {sampling!r} is unknown; use all, first:N, end:N, random:N, N or N%"
+            f"sampling {sampling!r} is unknown; use all, first:N, end:N, random:N, N or N%, "
+            "or one of these after `not`"
         )
     number = float(match[2])
     count = math.ceil(len(samples) * number / 100) if match[3] else int(number)
@@ -191,20 +249,27 @@ def labelled_sample(
     clip: Clip,
     label: str,
     *,
+    label_set: str,
     instruction: str | None,
-    modality: Modality,
+    modality: Modality | None,
+    place: str,
     group: str | None = None,
 ) -> Sample:
-    """A sample of a labelled set; its target is the bare answer word."""
+    """A sample of a labelled set; its target is the bare answer word.
+
+    Raises:
+        UsageError: naming `place`, where the clip lacks the modality asked for.
+    """
     return Sample(
         sample_id=f"{dataset}/{name}",
         clip=clip,
         instruction=R1OMNI_INSTRUCTION if instruction is None else instruction,
-        modality=modality,
+        modality=modality_of(clip.path, modality, place),
         label=label,
         target=ANSWER_WORDS[label],
         dataset=dataset,
         group=group,
+        label_set=label_set,
     )
 
 

@@ -53,6 +53,8 @@ def _is_one(title: str, root: Path) -> bool:
         options = [{"fold": fold} for fold in range(1, 6)]
     elif title == "EMER":
         options = [{"version": version} for version in published.EMER_ROWS]
+    elif title == "RAVDESS":
+        options = [{"vocal": "both"}]
     split = "test" if title == "RAVDESS" else "train"
     for option in options:
         try:
@@ -128,12 +130,20 @@ def _check_mafw(folder: Path, shelf: Shelf) -> Iterator[Finding]:
 
 
 def _check_ravdess(folder: Path, shelf: Shelf) -> Iterator[Finding]:
-    samples = load_dataset(DatasetSpec("ravdess", str(folder), split="all"))
+    spec = DatasetSpec("ravdess", str(folder), split="all", options={"vocal": "both"})
+    samples = load_dataset(spec)
+    # The second number of a name is the vocal channel.
+    speech = [sample for sample in samples if sample.sample_id.split("-")[1] == "01"]
+    spoken = f"{len(speech):,} of speech" if speech else ""
+    sung = f"{len(samples) - len(speech):,} of song" if len(speech) < len(samples) else ""
     actors = {sample.group for sample in samples}
-    counts = f"{len(samples):,} of speech by {len(actors)} of 24 actors"
-    wrong = class_differences(samples, published.RAVDESS_CLASSES)
+    counts = f"{' and '.join(filter(None, (spoken, sung)))} by {len(actors)} of 24 actors"
+    counts += {"audio": ", sound alone", "video": ", the picture alone"}.get(
+        samples[0].modality, ""
+    )
+    wrong = class_differences(speech, published.RAVDESS_CLASSES) if speech else ""
     total = sum(published.RAVDESS_CLASSES.values())
-    notes = f"published: {total:,}; {wrong}" if wrong else ""
+    notes = f"published: {total:,} of speech; {wrong}" if wrong else ""
     yield completeness("RAVDESS", counts, {"all": samples}, shelf, notes)
     yield from guarded("RAVDESS clip", check_first_clip, "RAVDESS", samples, shelf)
 
@@ -180,7 +190,7 @@ def _check_humanomni(folder: Path, shelf: Shelf) -> Iterator[Finding]:
 
 
 def _instruction_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix in (".json", ".jsonl"))
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in (".json", ".jsonl"))
 
 
 def _entries(file: Path, shelf: Shelf) -> tuple[list[Sample], Path]:

@@ -1,0 +1,172 @@
+"""Clips that are trained on are neither tested nor validated on."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import layouts
+import pytest
+
+from r1omni.data import DatasetSpec, EmotionDataModule, load_dataset
+from r1omni.data import overlap as overlap_module
+from r1omni.data.overlap import shared_clips
+from r1omni.data.registry import dataset_names
+from r1omni.types import Clip, Sample, UsageError
+
+STAGES = [("fit", "val"), ("fit", "test"), ("validate", "val"), ("test", "test")]
+
+
+def own(root: Path, *rows: str, split: str = "all") -> DatasetSpec:
+    """A list of own clips below `root`; a row is `path` or `path,start,end`."""
+    number = len(list(root.glob("*.csv")))
+    lines = [row if "," in row else f"{row},," for row in rows]
+    text = "path,start,end,label\n" + "".join(f"{line},happy\n" for line in lines)
+    layouts.write(root / f"list{number}.csv", text)
+    return DatasetSpec("own", str(root), split, options={"file": f"list{number}.csv"})
+
+
+def listed(root: Path, *rows: str) -> list[Sample]:
+    return load_dataset(own(root, *rows))
+
+
+def write(root: Path, **contents: bytes) -> None:
+    for name, content in contents.items():
+        (root / f"{name}.mp4").write_bytes(content)
+
+
+@pytest.mark.parametrize("name", dataset_names())
+@pytest.mark.parametrize(("stage", "held"), STAGES)
+def test_no_data_set_is_trained_and_judged_on(
+    name: str, stage: str, held: str, tmp_path: Path
+) -> None:
+    spec = layouts.EVERY[name](tmp_path)
+    module = EmotionDataModule(**{"train": [spec], held: [replace(spec, sampling="first:1")]})
+    with pytest.raises(UsageError, match=f"data.train and data.{held} share 1 clips: {name}/"):
+        module.setup(stage)
+    apart = replace(spec, sampling="not first:1")
+    module = EmotionDataModule(**{"train": [apart], held: [replace(spec, sampling="first:1")]})
+    module.setup(stage)
+
+
+def test_the_other_side_need_not_be_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path, a=b"a", b=b"b")
+    spec, elsewhere = own(tmp_path, "a.mp4"), DatasetSpec("dfew", str(tmp_path / "nowhere"))
+    for stage, module in (
+        ("test", EmotionDataModule(train=[elsewhere], test=[spec])),
+        ("fit", EmotionDataModule(train=[spec], test=[elsewhere])),
+    ):
+        caplog.clear()
+        module.setup(stage)
+        assert "could not be compared" in caplog.text and "nowhere" in caplog.text
+
+
+def test_validation_on_clips_of_the_test_is_warned_about(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, a=b"a", b=b"b", c=b"c")
+    train, held = own(tmp_path, "a.mp4"), own(tmp_path, "b.mp4", "c.mp4")
+    EmotionDataModule(train=[train], val=[held], test=[held]).setup("fit")
+    assert "data.val and data.test share 2 clips: own/b.mp4 is own/b.mp4" in caplog.text
+
+
+def linked(root: Path) -> None:
+    (root / "b.mp4").symlink_to("a.mp4")
+
+
+def hard_linked(root: Path) -> None:
+    os.link(root / "a.mp4", root / "b.mp4")
+
+
+def copied(root: Path) -> None:
+    shutil.copy(root / "a.mp4", root / "b.mp4")
+
+
+@pytest.mark.parametrize("again", [linked, hard_linked, copied])
+@pytest.mark.parametrize("size", [9, 65_536, 200_000])
+def test_another_name_of_a_clip(again: Callable[[Path], None], size: int, tmp_path: Path) -> None:
+    write(tmp_path, a=b"x" * size, c=b"x" * (size - 1) + b"y", d=b"z")
+    again(tmp_path)
+    [found] = shared_clips(listed(tmp_path, "a.mp4"), listed(tmp_path, "d.mp4", "b.mp4", "c.mp4"))
+    assert (found.first.sample_id, found.second.sample_id) == ("own/a.mp4", "own/b.mp4")
+    assert f"{tmp_path}/b.mp4 has the content of {tmp_path}/a.mp4" in str(found)
+
+
+def test_another_spelling_of_the_root(tmp_path: Path) -> None:
+    write(tmp_path, a=b"a")
+    (tmp_path / "link").symlink_to(tmp_path)
+    spec = own(tmp_path, "./a.mp4")
+    other = replace(spec, root=f"{tmp_path}/../{tmp_path.name}/link")
+    assert len(shared_clips(load_dataset(spec), load_dataset(other))) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("a.mp4,0,2", "a.mp4,2,4", False),
+        ("a.mp4,0,2", "a.mp4,1.9,4", True),
+        ("a.mp4,,2", "a.mp4,2,", False),
+        ("a.mp4,3,", "a.mp4,,3.5", True),
+        ("a.mp4", "a.mp4,7,8", True),
+    ],
+)
+def test_spans_of_one_recording(one: str, other: str, shared: bool, tmp_path: Path) -> None:
+    write(tmp_path, a=b"a")
+    for first, second in ((one, other), (other, one)):
+        assert len(shared_clips(listed(tmp_path, first), listed(tmp_path, second))) == shared
+
+
+def test_many_spans_are_each_compared(tmp_path: Path) -> None:
+    """Against the definition, span by span."""
+    chance = random.Random(0)
+
+    def spans(count: int) -> list[Sample]:
+        starts = [chance.uniform(0, 500) for _ in range(count)]
+        clips = (Clip(tmp_path / "a.mp4", None, s, s + chance.uniform(0.1, 4)) for s in starts)
+        return [Sample(str(number), clip, "") for number, clip in enumerate(clips)]
+
+    first, second = spans(40), spans(60)
+    wanted = {
+        two.sample_id for one in first for two in second
+        if one.clip.start_s < two.clip.end_s and two.clip.start_s < one.clip.end_s
+    }  # fmt: skip
+    found = shared_clips(first, second)
+    assert {entry.second.sample_id for entry in found} == wanted
+    assert 5 < len(wanted) < 55
+    assert all(
+        entry.first.clip.start_s < entry.second.clip.end_s
+        and entry.second.clip.start_s < entry.first.clip.end_s
+        for entry in found
+    )
+
+
+def test_a_shared_sound_file(tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.mp4", "s.wav"):
+        (tmp_path / name).write_bytes(name.encode())
+    one, other = (Sample(n, Clip(tmp_path / n, tmp_path / "s.wav"), "") for n in ("a.mp4", "b.mp4"))
+    assert [str(found.second_path) for found in shared_clips([one], [other])] == [
+        str(tmp_path / "s.wav")
+    ]
+
+
+def test_only_files_of_a_size_found_on_both_sides_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, a=b"1", b=b"22", c=b"333", d=b"4444", e=b"ee", empty=b"", blank=b"")
+    read: list[tuple[str, int | None]] = []
+    digest = overlap_module._digest
+
+    def counted(path: str, limit: int | None = None) -> str | None:
+        read.append((Path(path).name, limit))
+        return digest(path, limit)
+
+    monkeypatch.setattr(overlap_module, "_digest", counted)
+    train = listed(tmp_path, "a.mp4", "b.mp4", "empty.mp4", "lost.mp4")
+    assert shared_clips(train, listed(tmp_path, "c.mp4", "d.mp4", "e.mp4", "blank.mp4")) == []
+    assert sorted(read) == [("b.mp4", 65_536), ("e.mp4", 65_536)]
+    # A file that is not there is still known by its name.
+    assert len(shared_clips(train, listed(tmp_path, "./lost.mp4"))) == 1
