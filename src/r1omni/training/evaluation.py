@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from r1omni.data.datamodule import EvaluationSet
+from r1omni.media.prepare import warning_counts
 from r1omni.metrics.recognition import (
     Prediction,
     RecognitionResult,
@@ -26,6 +27,7 @@ class _Answer:
     sample: Sample
     text: str
     prediction: Prediction
+    warnings: tuple[str, ...]
 
 
 class Evaluation:
@@ -40,13 +42,21 @@ class Evaluation:
         self._answers: list[list[_Answer]] = [[] for _ in self.sets]
         self._results: dict[str, dict[str, RecognitionResult]] | None = None
 
-    def add(self, index: int, samples: Sequence[Sample], texts: Sequence[str]) -> None:
-        """Completions of a batch of the `index`-th set."""
+    def add(
+        self,
+        index: int,
+        samples: Sequence[Sample],
+        texts: Sequence[str],
+        warnings: Sequence[tuple[str, ...]] | None = None,
+    ) -> None:
+        """Completions of a batch of the `index`-th set, and what to know about the clips."""
         self._results = None
         label_set = LABEL_SETS[self.sets[index].label_set]
         self._answers[index] += [
-            _Answer(sample, text, read_prediction(text, label_set))
-            for sample, text in zip(samples, texts, strict=True)
+            _Answer(sample, text, read_prediction(text, label_set), told)
+            for sample, text, told in zip(
+                samples, texts, warnings or [()] * len(texts), strict=True
+            )
         ]
 
     def gather(self, sizes: Sequence[int]) -> None:
@@ -111,9 +121,18 @@ class Evaluation:
                 "reasoning": answer.prediction.reasoning,
                 "text": answer.text,
                 "group": answer.sample.group,
+                "warnings": list(answer.warnings),
             }
             for answer in self._answers[index]
         ]
+
+    def _warnings(self) -> dict[str, dict[str, dict[str, int]]]:
+        """How many samples have each kind of warning, by set name and condition."""
+        counts: dict[str, dict[str, dict[str, int]]] = {}
+        for entry, answers in zip(self.sets, self._answers, strict=True):
+            found = warning_counts(answer.warnings for answer in answers)
+            counts.setdefault(entry.name, {})[entry.condition] = found
+        return counts
 
     def write(self, folder: Path, broken: Mapping[Clip, str]) -> None:
         """Write `results.json` and `predictions/<set>.<condition>.jsonl`."""
@@ -129,6 +148,7 @@ class Evaluation:
                 for name, conditions in self.results().items()
             },
             "label_sets": {entry.name: entry.label_set for entry in self.sets},
+            "warnings": self._warnings(),
             "broken_clips": {str(clip.path): reason for clip, reason in broken.items()},
         }
         (folder / "results.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

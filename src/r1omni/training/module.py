@@ -10,6 +10,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from r1omni.data import EmotionDataModule
@@ -20,7 +21,7 @@ from r1omni.models.checkpoint import same_architecture
 from r1omni.models.generate import generate
 from r1omni.models.parallelize import gathered, own_share, parallelize, whole
 from r1omni.models.pipeline import R1Omni
-from r1omni.models.towers import fingerprint
+from r1omni.models.towers import features_fingerprint
 from r1omni.text.prompt import encode_prompt
 from r1omni.training.checkpoints import frozen_fingerprint, trained_state
 from r1omni.training.evaluation import Evaluation
@@ -93,7 +94,7 @@ class EmotionModule(L.LightningModule):
         return Path(self.trainer.default_root_dir)
 
     def setup(self, stage: str) -> None:
-        self.datamodule.prepare_clips(self.omni.processor, report_dir=self.run_dir)
+        self.datamodule.prepare_clips(self.omni.processor, self.run_dir, self._encode_clips)
 
     def configure_model(self) -> None:
         """Shard the model where the strategy asks for it; called before every stage."""
@@ -106,23 +107,21 @@ class EmotionModule(L.LightningModule):
     def _shard(self, strategy: FSDP2Strategy) -> None:
         parallelize(self.model, strategy.device_mesh, strategy.sharding)
 
-    def on_fit_start(self) -> None:
-        self._encode_clips()
-
-    def on_test_start(self) -> None:
-        self._encode_clips()
-
-    def on_predict_start(self) -> None:
-        self._encode_clips()
-
     def _encode_clips(self) -> None:
         towers = [getattr(self.model, name) for name in _CLIP_TOWERS]
         frozen = not any(p.requires_grad for tower in towers for p in tower.parameters())
         # Whatever is being evaluated is frozen for the time being.
-        if self.datamodule.loader.cache_features and (frozen or not self.trainer.training):
+        if self.datamodule.loader.cache_features and (frozen or not self._fits):
             weights = [{k: whole(w) for k, w in tower.state_dict().items()} for tower in towers]
             with gathered(self.model):
-                self.datamodule.encode_clips(self._encode, "-".join(map(fingerprint, weights)))
+                key = features_fingerprint(
+                    self.model.config, weights, self.device, self.model.dtype
+                )
+                self.datamodule.encode_clips(self._encode, key)
+
+    @property
+    def _fits(self) -> bool:
+        return self.trainer.state.fn == TrainerFn.FITTING
 
     @torch.no_grad()
     def _encode(self, media: Any) -> list:
@@ -154,7 +153,8 @@ class EmotionModule(L.LightningModule):
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> list[str]:
         assert self.evaluation is not None
         texts = self.answers(batch, self.max_new_tokens)
-        self.evaluation.add(dataloader_idx, batch.samples, texts)
+        warnings = [media.warnings for media in batch.media]
+        self.evaluation.add(dataloader_idx, batch.samples, texts, warnings=warnings)
         return texts
 
     def _end_evaluation(self, loaders: Any) -> Evaluation:
