@@ -102,11 +102,13 @@ class ClipMedia:
         frames: uint8 [T, 3, H, W], sampled and resized, before scaling; None without video.
         mel: float32 [M, F] Whisper log-mel spectrogram; None without audio.
         warnings: what a person should know ("no audio track: silence is used", ...).
+        sound_warnings: those of them that are about the sound; they come last.
     """
 
     frames: Tensor | None
     mel: Tensor | None
     warnings: tuple[str, ...] = ()
+    sound_warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,10 +118,13 @@ class ClipFeatures:
     Attributes:
         video: float [T, P, Dv] patch features, or None without video.
         audio: float [La, Da] pooled audio features, or None without audio.
+        warnings, sound_warnings: what a person should know about the clip, as in `ClipMedia`.
     """
 
     video: Tensor | None
     audio: Tensor | None
+    warnings: tuple[str, ...] = ()
+    sound_warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

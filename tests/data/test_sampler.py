@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from itertools import pairwise
 
@@ -10,6 +11,7 @@ import torch
 from torch.utils.data import Dataset
 
 from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader, dealt
+from r1omni.types import UsageError
 
 
 def lengths_of(count: int) -> list[int]:
@@ -117,6 +119,26 @@ def test_batches_are_of_similar_length() -> None:
     assert mean_spread(sampler.batches(0)) < 0.25 * mean_spread(mixed)
 
 
+@pytest.mark.parametrize(("drop_last", "num_replicas"), [(True, 1), (True, 2), (False, 3)])
+def test_what_is_left_out_does_not_depend_on_its_length(drop_last: bool, num_replicas: int) -> None:
+    count, num_epochs = 47, 2000
+    sampler = sampler_of(count, 8 // num_replicas, drop_last=drop_last, num_replicas=num_replicas)
+    sampler.lengths = [64 * index for index in range(count)]  # all are told apart when sorting
+    ranks = [copy.copy(sampler) for _ in range(num_replicas)]
+    for rank, share in enumerate(ranks):
+        share.rank = rank
+    left_out = [0] * count
+    for epoch in range(num_epochs):
+        served = {i for share in ranks for batch in share.batches(epoch) for i in batch}
+        for index in set(range(count)) - served:
+            left_out[index] += 1
+    share = sum(left_out) / count / num_epochs
+    assert 0 < share < 0.2
+    # The chance of any sample beyond five standard deviations is below 1e-4.
+    spread = 5 * (num_epochs * share * (1 - share)) ** 0.5
+    assert all(abs(times - share * num_epochs) < spread for times in left_out)
+
+
 def test_short_and_long_batches_come_in_a_mixed_order() -> None:
     sampler = sampler_of(640, 8)
     means = [sum(sampler.lengths[i] for i in batch) / len(batch) for batch in sampler.batches(0)]
@@ -161,14 +183,18 @@ def test_the_first_epochs_are_those_of_the_sampler() -> None:
 
 def test_the_state_counts_what_was_handed_out() -> None:
     loader = loader_of(20, 3)
-    assert loader.state_dict() == {"epoch": 0, "offset": 0, "seed": 5}
+
+    def place() -> dict:
+        return {name: loader.state_dict()[name] for name in ("epoch", "offset", "seed")}
+
+    assert place() == {"epoch": 0, "offset": 0, "seed": 5}
     iterator = iter(loader)
     next(iterator), next(iterator)
-    assert loader.state_dict() == {"epoch": 0, "offset": 2, "seed": 5}
+    assert place() == {"epoch": 0, "offset": 2, "seed": 5}
     list(iterator)
-    assert loader.state_dict() == {"epoch": 0, "offset": 7, "seed": 5}
+    assert place() == {"epoch": 0, "offset": 7, "seed": 5}
     next(iter(loader))
-    assert loader.state_dict() == {"epoch": 1, "offset": 1, "seed": 5}
+    assert place() == {"epoch": 1, "offset": 1, "seed": 5}
 
 
 def test_batches_read_ahead_by_workers_are_not_counted() -> None:
@@ -181,6 +207,62 @@ def test_batches_read_ahead_by_workers_are_not_counted() -> None:
     assert [next(iterator), next(iterator)] == wanted[:2]
     assert loader.state_dict()["offset"] == 2
     assert list(iterator) == wanted[2:]
+
+
+def names_of(count: int) -> list[str]:
+    return [f"own/{index}.mp4" for index in range(count)]
+
+
+RESUMED = {"names": names_of(100), "drop_last": True}
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_another_number_of_ranks_with_the_same_batch_shows_every_sample_once(rank: int) -> None:
+    first = loader_of(100, 4, **RESUMED)
+    iterator = iter(first)
+    seen = [index for _ in range(13) for index in next(iterator)]
+    second = loader_of(100, 2, num_replicas=2, rank=rank, **RESUMED)
+    second.load_state_dict(first.state_dict())
+    rest = [batch[rank::2] for batch in first._position.sampler.batches(0)[13:]]
+    assert list(second) == rest
+    assert not set(seen) & {index for batch in rest for index in batch}
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "changes", "message"),
+    [
+        (100, 8, {}, r"data\.loader\.batch_size is 8 on each of 1 .* trained with 4 samples"),
+        (100, 4, {"num_replicas": 2}, r"batch_size is 4 on each of 2 ranks.* with 4 samples"),
+        (99, 4, {"names": names_of(99)}, r"data\.train has other samples.*: 99, and 100 there"),
+        (100, 4, {"names": names_of(101)[1:]}, r"data\.train has other samples"),
+        (100, 4, {"names": names_of(100)[::-1]}, r"data\.train has other samples"),
+        (100, 4, {"seed": 6}, r"data\.loader\.seed is 6, .* trained with 5"),
+    ],
+)
+def test_a_place_in_other_batches_is_refused(
+    count: int, batch_size: int, changes: dict, message: str
+) -> None:
+    first = loader_of(100, 4, **RESUMED)
+    next(iter(first))
+    with pytest.raises(UsageError, match=message):
+        loader_of(count, batch_size, **{**RESUMED, **changes}).load_state_dict(first.state_dict())
+
+
+def test_texts_of_another_length_are_other_samples() -> None:
+    sampler = sampler_of(100, 4, **RESUMED)
+    other = sampler_of(100, 4, **RESUMED)
+    assert sampler.fingerprint() == other.fingerprint()
+    other.lengths[7] += 1  # the order of an epoch follows from the lengths
+    assert sampler.fingerprint() != other.fingerprint()
+
+
+def test_a_place_of_an_earlier_release_is_taken_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    loader = loader_of(100, 4, **RESUMED)
+    loader.load_state_dict({"epoch": 1, "offset": 3, "seed": 5})
+    assert list(loader) == loader._position.sampler.batches(1)[3:]
+    assert "does not say on which samples" in caplog.text
 
 
 def test_every_rank_resumes_its_own_share() -> None:

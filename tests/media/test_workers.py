@@ -150,7 +150,7 @@ def test_a_run_survives_its_worst_clips(tmp_path: Path) -> None:
     clips = [Clip(write_clip(tmp_path / f"{i}.mp4", num_frames=5 + i)) for i in range(6)]
     cache = ClipCache(tmp_path / "cache", CONFIG.fingerprint())
     prepared = prepare_media(
-        clips,
+        [(clip, "video_audio") for clip in clips],
         StumblingProcessor(CONFIG),
         cache,
         num_workers=2,
@@ -171,4 +171,4 @@ def test_one_missing_clip_is_decoded_in_a_process_too(tmp_path: Path) -> None:
     clip = Clip(write_clip(tmp_path / "1.mp4"))
     cache = ClipCache(tmp_path / "cache", CONFIG.fingerprint())
     with pytest.raises(R1OmniError, match=r"1 of 1 clips.*1\.mp4: the decoder's process ended"):
-        prepare_media([clip], StumblingProcessor(CONFIG), cache, 2, progress=False)
+        prepare_media([(clip, "video_audio")], StumblingProcessor(CONFIG), cache, 2, progress=False)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -38,7 +41,7 @@ class ClipCache:
         An entry that cannot be read (cut off by a full disk, say) counts as absent, and so does
         that of a clip whose file is gone.
         """
-        path = self._entry_path(clip)
+        path = self.path_of(clip)
         if path is None or not path.is_file():
             return None
         try:
@@ -57,7 +60,7 @@ class ClipCache:
             FileNotFoundError: the clip's file does not exist.
             OSError: the cache cannot be written (disk full, no permission).
         """
-        path = self._entry_path(clip)
+        path = self.path_of(clip)
         if path is None:
             raise FileNotFoundError(f"{clip.path}: cannot be cached, the file does not exist")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,22 +72,41 @@ class ClipCache:
         finally:
             temporary.unlink(missing_ok=True)
 
+    def add(self, clip: Clip, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+        """Store tensors and texts beside those that the clip has; errors as `put`."""
+        path = self.path_of(clip)
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Two runs may complete one entry, each by a medium of its own.
+            with locked(path.parent / "lock"):
+                present = self.get(clip) or ({}, {})
+                self.put(clip, {**present[0], **tensors}, {**present[1], **metadata})
+        else:
+            self.put(clip, tensors, metadata)
+
     def __contains__(self, clip: Clip) -> bool:
         """Whether a readable entry exists; opens its header only."""
-        return self.names(clip) is not None
+        return self.header(clip) is not None
 
     def names(self, clip: Clip) -> frozenset[str] | None:
         """Names of the tensors stored for the clip, or None without a readable entry."""
-        path = self._entry_path(clip)
+        header = self.header(clip)
+        return None if header is None else header[0]
+
+    def header(self, clip: Clip) -> tuple[frozenset[str], dict[str, str]] | None:
+        """Names of the clip's tensors, and its texts, or None without a readable entry."""
+        path = self.path_of(clip)
         if path is None or not path.is_file():
             return None
         try:
             with safe_open(path, framework="pt") as entry:
-                return frozenset(entry.keys())
+                texts = entry.metadata() or {}
+                names = frozenset(entry.keys())
         except (SafetensorError, OSError):
             return None
+        return names, {k: text for k, text in texts.items() if not k.startswith(_WIDTH)}
 
-    def _entry_path(self, clip: Clip) -> Path | None:
+    def path_of(self, clip: Clip) -> Path | None:
         """Where the clip's entry lies, or None when a file of the clip does not exist."""
         parts: list[str] = [repr(clip.start_s), repr(clip.end_s)]
         for path in (clip.path, clip.audio_path):
@@ -97,6 +119,14 @@ class ClipCache:
             parts += [os.path.abspath(path), str(status.st_mtime_ns), str(status.st_size)]
         key = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:40]
         return self.directory / key[:2] / f"{key}.safetensors"
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a file's lock, which ends with the process too; made if it is not there."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 # A 3 s clip in a 30 s spectrogram is nine tenths padding, all columns alike: one is stored, and

@@ -2,7 +2,7 @@
 
 It knows files and clips, not models: the module under training hands it the media processor
 (`prepare_clips`) and, when the towers are frozen, the function that encodes clips
-(`encode_clips`), so that every clip is decoded once and encoded once.
+(`encode_clips`), so that every clip is decoded once and encoded once (`ClipStore`).
 """
 
 from __future__ import annotations
@@ -12,31 +12,23 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
-from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from r1omni.data.batch import CONDITIONS, Batch, ClipDataset, collate
-from r1omni.data.clip_cache import ClipCache
+from r1omni.data.clip_store import ClipStore, Encoder
 from r1omni.data.overlap import refuse_shared_clips
 from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader, dealt
-from r1omni.media.packing import unpack_media
-from r1omni.media.prepare import prepare_media
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.workers import CLIP_LIMIT_S
-from r1omni.options import SECONDS, SEED, SHARE, WORKERS, Ranges, at_least, check_numbers
-from r1omni.types import Clip, ClipFeatures, ClipMedia, Sample, UsageError
+from r1omni.options import SECONDS, SEED, SHARE, WORKERS, Ranges, above, at_least, check_numbers
+from r1omni.types import Clip, Sample, UsageError
 
 _logger = logging.getLogger(__name__)
-
-Encoder = Callable[[Sequence[ClipMedia]], list[ClipFeatures]]
-_ENCODE_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -69,6 +61,9 @@ class LoaderConfig:
         max_broken_share: share of a split's clips that may fail to decode before the run stops.
         cache_features: keep the frozen towers' features on disk, so that a clip is encoded once.
         cache_dir: where decoded clips and features are kept.
+        cache_limit_gb: size of that folder in 10^9 bytes above which the clips that were used
+            longest ago are removed from it, those of running commands excepted, as soon as a
+            command has prepared its own; None for no limit.
 
     Raises:
         UsageError: a number out of its range.
@@ -83,6 +78,7 @@ class LoaderConfig:
     max_broken_share: float = 0.01
     cache_features: bool = True
     cache_dir: str = "outputs/cache"
+    cache_limit_gb: float | None = None
 
     RANGES: ClassVar[Ranges] = {
         "batch_size": at_least(1),
@@ -92,6 +88,7 @@ class LoaderConfig:
         "clip_limit_s": SECONDS,
         "seed": SEED,
         "max_broken_share": SHARE,
+        "cache_limit_gb": above(0),
     }
 
     def __post_init__(self) -> None:
@@ -141,9 +138,9 @@ class EmotionDataModule(L.LightningDataModule):
         self.samples: dict[str, list[list[Sample]]] = {}
         self._label_sets: dict[str, list[str]] = {}
         self.broken: dict[Clip, str] = {}
-        self._media_cache: ClipCache | None = None
-        self._feature_cache: ClipCache | None = None
-        self._neutral: ClipMedia | ClipFeatures | None = None
+        self._store: ClipStore | None = None
+        self._encode: Callable[[], None] | None = None
+        self._is_settled = False
 
     # Before the first batch -----------------------------------------------------------------
 
@@ -183,86 +180,57 @@ class EmotionDataModule(L.LightningDataModule):
     def _located(self, spec: DatasetSpec) -> DatasetSpec:
         return replace(spec, root=str(self.root / spec.root))
 
-    def prepare_clips(self, processor: MediaProcessor, report_dir: Path | None = None) -> None:
-        """Decode every clip of the stage once into the cache; leave broken ones out.
+    def prepare_clips(
+        self,
+        processor: MediaProcessor,
+        report_dir: Path | None = None,
+        encode: Callable[[], None] | None = None,
+    ) -> None:
+        """Decode what the samples of the stage ask for once into the cache; leave broken ones out.
 
         Args:
             processor: decodes and processes.
             report_dir: folder for `broken_clips_<split>.jsonl`, one line a broken clip.
+            encode: called once before the first loader is made; it calls `encode_clips` where
+                batches are to carry features.
 
         Raises:
             R1OmniError: more than `max_broken_share` of a split is broken.
         """
-        directory = Path(self.loader.cache_dir) / "media"
-        self._media_cache = ClipCache(directory, processor.config.fingerprint())
-        self._neutral = ClipMedia(processor.blank(), processor.silence())
-        for split, sets in self.samples.items():
-            clips = list(dict.fromkeys(s.clip for samples in sets for s in samples))
-            if not clips:
+        loader = self.loader
+        limit_gb = loader.cache_limit_gb
+        store = ClipStore(
+            Path(loader.cache_dir), processor, limit_gb, *self._rank(), self._wait_for_ranks
+        )
+        listed = {split: [s for one in sets for s in one] for split, sets in self.samples.items()}
+        store.claim(dict.fromkeys(s.clip for samples in listed.values() for s in samples))
+        limits = loader.decode_workers, loader.clip_limit_s, loader.max_broken_share
+        for split, samples in listed.items():
+            if not samples:
                 continue
-            prepare = partial(
-                prepare_media,
-                processor=processor,
-                cache=self._media_cache,
-                num_workers=self.loader.decode_workers,
-                description=f"decoding {split} clips",
-                clip_limit_s=self.loader.clip_limit_s,
-            )
-            rank, num_ranks = self._rank()
-            if num_ranks > 1:  # each decodes its part, and then finds that of the others
-                prepare(clips[rank::num_ranks], max_broken_share=1.0)
-                self._wait_for_ranks()
-            report = report_dir / f"broken_clips_{split}.jsonl" if report_dir else None
-            prepared = prepare(
-                clips,
-                max_broken_share=self.loader.max_broken_share,
-                report_path=report if rank == 0 else None,
-            )
+            prepared = store.decode(split, samples, *limits, report_dir)
             self.broken |= prepared.broken
             self.samples[split] = [
-                [s for s in samples if s.clip not in prepared.broken] for samples in sets
+                [s for s in one if (s.clip, s.modality) not in prepared.failed]
+                for one in self.samples[split]
             ]
+        self._store, self._encode, self._is_settled = store, encode, False
 
     def encode_clips(self, encode: Encoder, fingerprint: str) -> None:
         """Run the frozen towers over every clip once; batches then carry features.
 
         Args:
             encode: decoded clips to features.
-            fingerprint: of the towers' weights; other weights never read these features.
+            fingerprint: of what features depend on besides the decoded clips
+                (`r1omni.models.towers.features_fingerprint`).
         """
-        media = self._decoded
-        directory = Path(self.loader.cache_dir) / "features"
-        cache = ClipCache(directory, f"{media.fingerprint}-{fingerprint}")
-        clips = dict.fromkeys(
-            s.clip for sets in self.samples.values() for samples in sets for s in samples
-        )
-        rank, num_ranks = self._rank()
-        waiting = [clip for clip in list(clips)[rank::num_ranks] if clip not in cache]
-        for start in tqdm(
-            range(0, len(waiting), _ENCODE_BATCH),
-            desc="encoding clips",
-            unit="batch",
-            disable=not waiting,
-        ):
-            chunk = waiting[start : start + _ENCODE_BATCH]
-            for clip, features in zip(chunk, encode([self._read(c) for c in chunk]), strict=True):
-                cache.put(clip, _tensors(features), {})
-        self._wait_for_ranks()
-        if isinstance(self._neutral, ClipMedia):
-            self._neutral = _on_cpu(encode([self._neutral])[0])
-        self._feature_cache = cache
+        self._prepared.encode(encode, fingerprint)
 
     @property
-    def _decoded(self) -> ClipCache:
-        if self._media_cache is None:
+    def _prepared(self) -> ClipStore:
+        if self._store is None:
             raise RuntimeError("prepare_clips has not been called")
-        return self._media_cache
-
-    def _read(self, clip: Clip) -> ClipMedia:
-        cached = self._decoded.get(clip)
-        media = None if cached is None else unpack_media(cached)
-        assert media is not None, f"{clip.path} was decoded a moment ago"
-        return media
+        return self._store
 
     # Batches --------------------------------------------------------------------------------
 
@@ -293,6 +261,7 @@ class EmotionDataModule(L.LightningDataModule):
             seed=self.loader.seed,
             num_replicas=replicas,
             rank=rank if self.deals_batches else 0,
+            names=[s.sample_id for s in samples],
         )
         return ResumableLoader(
             self._dataset(samples),
@@ -345,14 +314,11 @@ class EmotionDataModule(L.LightningDataModule):
         ]
 
     def _dataset(self, samples: Sequence[Sample], condition: str = "full") -> ClipDataset:
-        cache = self._feature_cache or self._decoded
-        return ClipDataset(samples, cache, condition, self._neutral)
-
-
-def _tensors(features: ClipFeatures) -> dict[str, Tensor]:
-    named = {"video": features.video, "audio": features.audio}
-    return {name: tensor.cpu() for name, tensor in named.items() if tensor is not None}
-
-
-def _on_cpu(features: ClipFeatures) -> ClipFeatures:
-    return ClipFeatures(**{"video": None, "audio": None, **_tensors(features)})
+        store = self._prepared
+        if not self._is_settled:
+            self._is_settled = True
+            if self._encode is not None:
+                # Not earlier: only now the model is where it runs, with a checkpoint's weights.
+                self._encode()
+            store.shrink()
+        return store.dataset(samples, condition)

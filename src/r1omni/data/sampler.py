@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +12,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from r1omni.streams import permutation
 from r1omni.types import UsageError
+
+_logger = logging.getLogger(__name__)
 
 # Batches are formed inside pools of this many batches: long enough to find neighbours of similar
 # length, short enough to keep an epoch well mixed.
@@ -31,6 +36,7 @@ class LengthGroupedSampler(Sampler[list[int]]):
             not go round is left out.
         seed: the order depends on (seed, epoch) alone.
         num_replicas, rank: this process takes every `num_replicas`-th sample of a batch.
+        names: of the samples, by which a resumed run knows them again.
     """
 
     def __init__(
@@ -42,8 +48,10 @@ class LengthGroupedSampler(Sampler[list[int]]):
         seed: int,
         num_replicas: int = 1,
         rank: int = 0,
+        names: Sequence[str] = (),
     ) -> None:
         self.lengths = list(lengths)
+        self.names = list(names)
         self.batch_size = batch_size
         self.drop_last = drop_last
         self.seed = seed
@@ -52,18 +60,29 @@ class LengthGroupedSampler(Sampler[list[int]]):
 
     def batches(self, epoch: int) -> list[list[int]]:
         """All batches of an epoch for this rank."""
-        count, whole = len(self.lengths), self.batch_size * self.num_replicas
-        order = permutation(count, "samples", self.seed, epoch)
+        whole = self.global_batch_size
+        order = permutation(len(self.lengths), "samples", self.seed, epoch)
+        # What is left out is left out before sorting: afterwards it would be the longest texts.
+        order = order[: self._num_usable()]
         grouped: list[int] = []
-        for start in range(0, count, whole * _POOL_BATCHES):
+        for start in range(0, len(order), whole * _POOL_BATCHES):
             grouped += sorted(
                 order[start : start + whole * _POOL_BATCHES],
                 key=lambda i: self.lengths[i] // _LENGTH_STEP,
             )
-        usable = self._num_usable()
-        chunks = [grouped[start : min(start + whole, usable)] for start in range(0, usable, whole)]
+        chunks = [grouped[start : start + whole] for start in range(0, len(grouped), whole)]
         mixed = permutation(len(chunks), "batches", self.seed, epoch)
         return [chunks[i][self.rank :: self.num_replicas] for i in mixed]
+
+    @property
+    def global_batch_size(self) -> int:
+        """Samples in a batch of all ranks together."""
+        return self.batch_size * self.num_replicas
+
+    def fingerprint(self) -> str:
+        """Of the samples, in their order: equal for those that the same order is dealt from."""
+        rows = json.dumps([self.names, self.lengths])
+        return hashlib.sha256(rows.encode()).hexdigest()[:16]
 
     def _num_usable(self) -> int:
         """Samples of an epoch that are served, over all ranks."""
@@ -74,7 +93,7 @@ class LengthGroupedSampler(Sampler[list[int]]):
         return iter(self.batches(epoch=0))
 
     def __len__(self) -> int:
-        return -(-self._num_usable() // (self.batch_size * self.num_replicas))
+        return -(-self._num_usable() // self.global_batch_size)
 
 
 class _Remaining(Sampler[list[int]]):
@@ -112,21 +131,50 @@ class ResumableLoader(DataLoader[Any]):
             position.offset += 1
             yield batch
 
-    def state_dict(self) -> dict[str, int]:
-        """The epoch and the number of its batches handed out."""
-        position = self._position
-        return {"epoch": position.epoch, "offset": position.offset, "seed": position.sampler.seed}
+    def state_dict(self) -> dict[str, int | str]:
+        """The epoch, the number of its batches handed out, and what they are batches of."""
+        position, sampler = self._position, self._position.sampler
+        return {
+            "epoch": position.epoch,
+            "offset": position.offset,
+            "seed": sampler.seed,
+            "global_batch_size": sampler.global_batch_size,
+            "num_samples": len(sampler.lengths),
+            "samples": sampler.fingerprint(),
+        }
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue after the batches that `state` counts.
 
+        The number of ranks may differ, the batch of all of them together may not: an epoch in the
+        middle would show some samples twice and others never.
+
         Raises:
-            UsageError: the state belongs to another order of the samples.
+            UsageError: the state belongs to other batches or to another order of the samples.
         """
-        if state["seed"] != self._position.sampler.seed:
+        sampler = self._position.sampler
+        if state["seed"] != sampler.seed:
             raise UsageError(
-                f"data.loader.seed is {self._position.sampler.seed}, but the checkpoint was "
-                f"trained with {state['seed']}; resume with the same seed"
+                f"data.loader.seed is {sampler.seed}, but the checkpoint was trained with "
+                f"{state['seed']}; resume with the same seed"
+            )
+        if "global_batch_size" not in state:  # of an earlier release
+            _logger.warning(
+                "the checkpoint does not say on which samples and with which batch size it was "
+                "trained; its place in the data is right for those of its own run alone"
+            )
+        elif state["global_batch_size"] != sampler.global_batch_size:
+            raise UsageError(
+                f"data.loader.batch_size is {sampler.batch_size} on each of {sampler.num_replicas} "
+                f"ranks, but the checkpoint was trained with {state['global_batch_size']} samples "
+                f"in a batch of all ranks; resume with as many, or start a new run from the "
+                "exported checkpoint"
+            )
+        elif state["samples"] != sampler.fingerprint():
+            raise UsageError(
+                f"data.train has other samples than the checkpoint's run: {len(sampler.lengths)}, "
+                f"and {state['num_samples']} there; resume with the same data.train and the same "
+                "readable clips, or start a new run from the exported checkpoint"
             )
         self._position.epoch = state["epoch"]
         self._position.offset = state["offset"]

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
+import av
 import numpy as np
+import PIL
 import torch
+import torchaudio
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -35,6 +40,12 @@ class MediaProcessor:
         """The same processor with another way of fitting frames into the square."""
         return MediaProcessor(replace(self.config, frame_fit=frame_fit))
 
+    def fingerprint(self) -> str:
+        """Hash of the settings and of the libraries that decode, resize and resample."""
+        libraries = [av.__version__, av.library_versions, PIL.__version__, torchaudio.__version__]
+        text = json.dumps([self.config.fingerprint(), libraries], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def duration_s(self, path: Path) -> float:
         """Length of a recording in seconds; MediaError when it cannot be opened or measured."""
         return read_duration_s(path)
@@ -52,6 +63,7 @@ class MediaProcessor:
             )
         frames, mel = None, None
         warnings: tuple[str, ...] = ()
+        of_sound: tuple[str, ...] = ()
         if modality != "audio":
             decoded = read_frames(clip.path, self.config.num_frames, clip.start_s, clip.end_s)
             frames = self.fit_frames(decoded.frames)
@@ -64,8 +76,8 @@ class MediaProcessor:
                 self._last_audio_second(clip),
             )
             mel = self.mel(sound.waveform)
-            warnings += sound.warnings
-        return ClipMedia(frames=frames, mel=mel, warnings=warnings)
+            of_sound = sound.warnings
+        return ClipMedia(frames, mel, warnings=warnings + of_sound, sound_warnings=of_sound)
 
     def _last_audio_second(self, clip: Clip) -> float:
         # What the spectrogram cuts off need not be decoded; the resampler's tail is kept clear.

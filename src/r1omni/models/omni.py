@@ -113,7 +113,8 @@ class OmniModel(nn.Module):
             else:
                 video, audio = item.video, item.audio
             # A tower may be kept in another dtype than the rest.
-            encoded.append(ClipFeatures(self._to_model(video), self._to_model(audio)))
+            told = item.warnings, item.sound_warnings
+            encoded.append(ClipFeatures(self._to_model(video), self._to_model(audio), *told))
         return encoded
 
     def _to_model(self, tensor: Tensor | None) -> Tensor | None:

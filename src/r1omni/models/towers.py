@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from transformers import (
     WhisperForAudioClassification,
 )
 
-from r1omni.models.config import AUDIO_POOL
+from r1omni.models.config import AUDIO_POOL, OmniConfig
 
 
 class VisionTower(nn.Module):
@@ -88,6 +89,47 @@ class TextTower(nn.Module):
         """
         states = self.bert_model(input_ids=instruction_ids, attention_mask=mask.long())
         return states.last_hidden_state[:, 0]
+
+
+# Raise it whenever the code of the towers, or what `OmniModel.encode_media` does around them, gives
+# other features of the same clips: features that were kept on disk are then made anew.
+FEATURES_VERSION = 1
+# What a tower's configuration says of its files and of the library that wrote them.
+_NOT_SIZES = ("_name_or_path", "name_or_path", "transformers_version", "architectures", "dtype")
+
+
+def features_fingerprint(
+    config: OmniConfig,
+    weights: Sequence[Mapping[str, Tensor]],
+    device: torch.device,
+    dtype: torch.dtype,
+) -> str:
+    """A digest of all that the features of a decoded clip depend on.
+
+    Args:
+        config: of the model; `config.media` says how clips are decoded and normalised.
+        weights: of the vision and the audio tower, in the dtypes in which they are.
+        device: where the towers run; the precision in force there counts, the device does not.
+        dtype: of the features.
+    """
+    vision, audio = (
+        {k: v for k, v in tower.to_dict().items() if k not in _NOT_SIZES}
+        for tower in (config.vision, config.audio)
+    )
+    autocast = torch.is_autocast_enabled(device.type)
+    parts = [
+        FEATURES_VERSION,
+        config.media.fingerprint(),
+        config.vision_select_layer,
+        vision,
+        audio,
+        [fingerprint(tower) for tower in weights],
+        [str(tensor.dtype) for tower in weights for tensor in tower.values()],
+        str(dtype),
+        str(torch.get_autocast_dtype(device.type)) if autocast else "",
+        torch.get_float32_matmul_precision(),
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from r1omni.data.datamodule import EvaluationSet
+from r1omni.media.prepare import warning_counts
 from r1omni.metrics.recognition import (
     Prediction,
     RecognitionResult,
@@ -27,6 +28,7 @@ class _Answer:
     text: str
     ended: bool
     prediction: Prediction
+    warnings: tuple[str, ...]
 
 
 class Evaluation:
@@ -47,14 +49,20 @@ class Evaluation:
         samples: Sequence[Sample],
         texts: Sequence[str],
         ended: Sequence[bool] | None = None,
+        warnings: Sequence[tuple[str, ...]] | None = None,
     ) -> None:
-        """Completions of a batch of the `index`-th set; without `ended` all count as ended."""
+        """Completions of a batch of the `index`-th set, and what to know about the clips.
+
+        Without `ended` all count as ended.
+        """
         self._results = None
         label_set = LABEL_SETS[self.sets[index].label_set]
         known = [True] * len(texts) if ended is None else ended
         self._answers[index] += [
-            _Answer(sample, text, end, read_prediction(text, label_set, end))
-            for sample, text, end in zip(samples, texts, known, strict=True)
+            _Answer(sample, text, end, read_prediction(text, label_set, end), told)
+            for sample, text, end, told in zip(
+                samples, texts, known, warnings or [()] * len(texts), strict=True
+            )
         ]
 
     def gather(self, sizes: Sequence[int]) -> None:
@@ -120,9 +128,18 @@ class Evaluation:
                 "text": answer.text,
                 "ended": answer.ended,
                 "group": answer.sample.group,
+                "warnings": list(answer.warnings),
             }
             for answer in self._answers[index]
         ]
+
+    def _warnings(self) -> dict[str, dict[str, dict[str, int]]]:
+        """How many samples have each kind of warning, by set name and condition."""
+        counts: dict[str, dict[str, dict[str, int]]] = {}
+        for entry, answers in zip(self.sets, self._answers, strict=True):
+            found = warning_counts(answer.warnings for answer in answers)
+            counts.setdefault(entry.name, {})[entry.condition] = found
+        return counts
 
     def write(
         self,
@@ -149,6 +166,7 @@ class Evaluation:
                 for name, conditions in self.results().items()
             },
             "label_sets": {entry.name: entry.label_set for entry in self.sets},
+            "warnings": self._warnings(),
             "broken_clips": {str(clip.path): reason for clip, reason in broken.items()},
             "provenance": provenance,
         }

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from r1omni.data import EmotionDataModule
@@ -22,7 +23,7 @@ from r1omni.models.generate import generate
 from r1omni.models.omni import CLIP_TOWERS
 from r1omni.models.parallelize import gathered, own_share, parallelize, whole
 from r1omni.models.pipeline import R1Omni
-from r1omni.models.towers import fingerprint
+from r1omni.models.towers import features_fingerprint
 from r1omni.options import TOKENS, Ranges, check_number
 from r1omni.text.prompt import encode_prompt
 from r1omni.training.checkpoints import frozen_fingerprint, trained_state
@@ -133,7 +134,7 @@ class EmotionModule(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         self.configure_model()  # weights that cannot be read are refused before clips are decoded
-        self.datamodule.prepare_clips(self.omni.processor, report_dir=self.run_dir)
+        self.datamodule.prepare_clips(self.omni.processor, self.run_dir, self._encode_clips)
 
     def configure_model(self) -> None:
         """Put the model where it computes, in shares if the strategy asks for it.
@@ -152,23 +153,21 @@ class EmotionModule(L.LightningModule):
         if sharded:
             self._frozen_fingerprint()  # all ranks together
 
-    def on_fit_start(self) -> None:
-        self._encode_clips()
-
-    def on_test_start(self) -> None:
-        self._encode_clips()
-
-    def on_predict_start(self) -> None:
-        self._encode_clips()
-
     def _encode_clips(self) -> None:
         towers = [getattr(self.model, name) for name in CLIP_TOWERS]
         frozen = not any(p.requires_grad for tower in towers for p in tower.parameters())
         # Whatever is being evaluated is frozen for the time being.
-        if self.datamodule.loader.cache_features and (frozen or not self.trainer.training):
+        if self.datamodule.loader.cache_features and (frozen or not self._fits):
             weights = [{k: whole(w) for k, w in tower.state_dict().items()} for tower in towers]
             with gathered(self.model):
-                self.datamodule.encode_clips(self._encode, "-".join(map(fingerprint, weights)))
+                key = features_fingerprint(
+                    self.model.config, weights, self.device, self.model.dtype
+                )
+                self.datamodule.encode_clips(self._encode, key)
+
+    @property
+    def _fits(self) -> bool:
+        return self.trainer.state.fn == TrainerFn.FITTING
 
     @torch.no_grad()
     def _encode(self, media: Any) -> list:
@@ -203,7 +202,8 @@ class EmotionModule(L.LightningModule):
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> list[str]:
         assert self.evaluation is not None
         texts, ended = self.answers(batch, self.max_new_tokens)
-        self.evaluation.add(dataloader_idx, batch.samples, texts, ended)
+        warnings = [media.warnings for media in batch.media]
+        self.evaluation.add(dataloader_idx, batch.samples, texts, ended, warnings)
         return texts
 
     def _end_evaluation(self, loaders: Any) -> Evaluation:

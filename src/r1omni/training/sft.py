@@ -32,7 +32,6 @@ class SFTModule(EmotionModule):
     """
 
     def on_fit_start(self) -> None:
-        super().on_fit_start()
         # Of each batch since the last optimizer step: target tokens, a rank's on average, and loss.
         self._accumulated: list[tuple[float, Tensor]] = []
         samples = [s for samples in self.datamodule.samples["train"] for s in samples]
