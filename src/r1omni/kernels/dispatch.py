@@ -20,6 +20,10 @@ VARIABLE = "R1OMNI_KERNELS"
 _chosen: list[str] = []
 
 
+class ArgumentError(ValueError):
+    """A caller's mistake, as the docstrings say; every other ValueError is torch's."""
+
+
 @contextmanager
 def use(implementation: str) -> Iterator[None]:
     """Compute with "torch" or "triton", or choose by the device with "auto", within a block.
@@ -44,7 +48,7 @@ def uses_triton(tensor: Tensor) -> bool:
     choice = _chosen[-1] if _chosen else os.environ.get(VARIABLE, "auto")
     _check(choice)
     if choice == "triton" and not tensor.is_cuda:
-        raise ValueError(
+        raise ArgumentError(
             f"the kernels were set to triton, but a tensor is on {tensor.device}; use auto or torch"
         )
     return choice != "torch" and tensor.is_cuda and _has_triton()
@@ -52,11 +56,11 @@ def uses_triton(tensor: Tensor) -> bool:
 
 def _check(implementation: str) -> None:
     if implementation not in IMPLEMENTATIONS:
-        raise ValueError(
+        raise ArgumentError(
             f"kernels {implementation!r} are unknown; use one of {', '.join(IMPLEMENTATIONS)}"
         )
     if implementation == "triton" and not _has_triton():
-        raise ValueError("triton is not installed; use the kernels auto or torch")
+        raise ArgumentError("triton is not installed; use the kernels auto or torch")
 
 
 @cache
