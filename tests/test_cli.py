@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch.utils.data import DataLoader, Dataset
 
+from r1omni import commands
 from r1omni.cli import main
 from r1omni.training.lightning_cli import R1OmniCLI
 from r1omni.training.module import EmotionModule
+from r1omni.types import R1OmniError, UsageError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 # Complete files; a file of model sizes is no run.
@@ -124,6 +128,67 @@ def test_no_command_and_unknown_command(capfd: pytest.CaptureFixture[str]) -> No
     assert main([]) == 2
     assert "train" in refused(capfd, ["train"], 2)
     assert main(["--help"]) == 0
+
+
+def _handles_another_error() -> None:
+    try:
+        raise UsageError("handled")
+    except UsageError:
+        {}["real"]
+
+
+def _drops_another_error() -> None:
+    try:
+        raise UsageError("handled")
+    except UsageError:
+        raise KeyError("real") from None
+
+
+def _wraps_an_error() -> None:
+    try:
+        raise UsageError("real")
+    except UsageError as error:
+        raise ValueError("handled") from error
+
+
+def _fails_while_it_handles_an_error() -> None:
+    try:
+        {}["handled"]
+    except KeyError:
+        raise R1OmniError("real") from None
+
+
+class _Refusing(Dataset):
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> None:
+        raise UsageError("real")
+
+
+def _fails_in_a_worker() -> None:
+    next(iter(DataLoader(_Refusing(), num_workers=1)))
+
+
+@pytest.mark.parametrize(
+    ("fails", "status"),
+    [
+        (_handles_another_error, 1),
+        (_drops_another_error, 1),
+        (_wraps_an_error, 2),
+        (_fails_while_it_handles_an_error, 1),
+        (_fails_in_a_worker, 2),
+    ],
+)
+def test_the_error_that_ended_the_command_is_the_one_that_is_told(
+    fails: Callable[[], None],
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(commands.COMMANDS, "report", lambda args: fails())
+    line = refused(capfd, ["report"], status)
+    assert "real" in line and "handled" not in line and "Traceback" not in line
 
 
 def test_missing_config(capfd: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ def main(args: list[str] | None = None) -> int:
         # The outermost line of defence: whatever it is, a person gets one line and a status.
         own = _own_error(error)
         if own is not None:
-            return _fail(str(own), 2 if isinstance(own, UsageError) else 1, debug)
+            return _fail(_own_line(own), 2 if isinstance(own, UsageError) else 1, debug)
         if isinstance(error, ArgumentError):
             help_hint = f"(see `python -m r1omni {args[0]} --help`)"
             return _fail(f"{_one_line(str(error))} {help_hint}", 2, debug)
@@ -59,12 +59,21 @@ def _show_warnings() -> None:
 
 
 def _own_error(error: BaseException | None) -> R1OmniError | None:
-    """The error of ours behind an error: the parser wraps what a configuration class raises."""
+    """The error of ours that an error was raised from: the parser wraps what a class refuses.
+
+    An error that was merely being handled at the time (`__context__`) is not what went wrong.
+    """
     while error is not None:
         if isinstance(error, R1OmniError):
             return error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
     return None
+
+
+def _own_line(error: R1OmniError) -> str:
+    """What an error says, without the traceback that torch adds in a worker of a loader."""
+    line = str(error).strip().splitlines()[-1]
+    return line.removeprefix(f"{type(error).__module__}.{type(error).__qualname__}: ")
 
 
 def _dispatch(args: list[str]) -> int:

@@ -139,7 +139,9 @@ def analyze(args: list[str]) -> None:
     """Say which emotion recordings show, and why, as JSON lines."""
     parser = _parser("analyze", analyze)
     parser.add_argument("paths", type=Path, nargs="+", help="recordings")
-    parser.add_argument("--model", required=True, help="model folder, or its id on the hub")
+    parser.add_argument(
+        "--model", required=True, help="model folder, or owner/name[@revision] on the hub"
+    )
     parser.add_argument("--modality", choices=MODALITIES, default="video_audio")
     seconds = Number(SECONDS, float)
     parser.add_argument("--window-s", type=seconds, help="seconds of a window; the whole recording")
@@ -228,7 +230,7 @@ def doctor(args: list[str]) -> None:
     """Check this machine, a model and data, and say what to do about each problem."""
     parser = _parser("doctor", doctor)
     parser.add_argument("--data", type=Path, help="folder that holds DFEW, MAFW, RAVDESS, ...")
-    parser.add_argument("--model", help="model folder, or its id on the hub")
+    parser.add_argument("--model", help="model folder, or owner/name[@revision] on the hub")
     for tower, kind in (
         ("--vision-tower", "SigLIP tower"),
         ("--audio-tower", "Whisper tower"),

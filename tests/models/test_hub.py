@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from r1omni import R1Omni
 from r1omni.models.folders import find_model_folder
 from r1omni.models.hub import is_hub_id
+from r1omni.training import SFTModule
 from r1omni.types import R1OmniError
 
 RELEASE = "StarJiaxing/R1-Omni-0.5B"
@@ -40,14 +42,20 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def store(cache: Path, hub_id: str, source: Path, leave_out: tuple[str, ...] = ()) -> Path:
+def commit_of(hub_id: str, ref: str = "main") -> str:
+    return hashlib.sha1(f"{hub_id} {ref}".encode()).hexdigest()
+
+
+def store(
+    cache: Path, hub_id: str, source: Path, leave_out: tuple[str, ...] = (), ref: str = "main"
+) -> Path:
     """Put a folder into the cache as the hub's client does; returns the snapshot."""
     repository = cache / f"models--{hub_id.replace('/', '--')}"
-    revision = hashlib.sha1(hub_id.encode()).hexdigest()
+    revision = commit_of(hub_id, ref)
     snapshot = repository / "snapshots" / revision
     for folder in (repository / "blobs", repository / "refs", snapshot):
-        folder.mkdir(parents=True)
-    (repository / "refs" / "main").write_text(revision, encoding="utf-8")
+        folder.mkdir(parents=True, exist_ok=True)
+    (repository / "refs" / ref).write_text(revision, encoding="utf-8")
     for file in source.iterdir():
         if file.name in leave_out:
             continue
@@ -68,7 +76,7 @@ def released(cache: Path, copied: Path, edit_config: Edit) -> Path:
     store(cache, RELEASE, copied)
     for name, hub_id in PUBLIC.items():
         store(cache, hub_id, copied.parent / name)
-        shutil.rmtree(copied.parent / name)
+        (copied.parent / name).rename(cache.parent / f"stored-{name}")
     return copied
 
 
@@ -96,6 +104,77 @@ def test_a_release_is_saved_with_the_names_of_its_towers(released: Path, tmp_pat
     found = R1Omni.from_pretrained(tmp_path / "saved").folder
     assert found.hub_ids == {}
     assert found.text_tower == tmp_path / "saved" / "bert-base-uncased"
+
+
+def with_bias(copied: Path, value: float) -> Path:
+    """The model folder with another bias in its gate."""
+    tensors = load_file(copied / "model.safetensors")
+    tensors["model.bert_gate.2.bias"] = torch.full((3,), value)
+    save_file(tensors, copied / "model.safetensors", metadata={"format": "pt"})
+    return copied
+
+
+def test_a_revision_is_the_one_that_is_loaded(released: Path, cache: Path) -> None:
+    store(cache, RELEASE, with_bias(released, 1.0), ref="v1")
+    store(
+        cache,
+        "google/siglip-base-patch16-224",
+        cache.parent / "stored-siglip-tiny-patch16-64",
+        ref="v2",
+    )
+    by_name = {
+        RELEASE: ("main", 0.0),
+        f"{RELEASE}@main": ("main", 0.0),
+        f"{RELEASE}@v1": ("v1", 1.0),
+        f"{RELEASE}@{commit_of(RELEASE, 'v1')}": ("v1", 1.0),
+    }
+    for name, (ref, bias) in by_name.items():
+        omni = R1Omni.from_pretrained(name)
+        assert omni.folder.hub_ids["main"] == RELEASE
+        assert omni.origin["main"] == f"{RELEASE}@{commit_of(RELEASE, ref)}"
+        assert omni.model.gate[2].bias.tolist() == [bias] * 3
+    tower = "google/siglip-base-patch16-224"
+    omni = R1Omni.from_pretrained(f"{RELEASE}@v1", vision_tower=f"{tower}@v2")
+    assert omni.origin == {
+        "main": f"{RELEASE}@{commit_of(RELEASE, 'v1')}",
+        "vision_tower": f"{tower}@{commit_of(tower, 'v2')}",
+        "audio_tower": f"openai/whisper-large-v3@{commit_of('openai/whisper-large-v3')}",
+        "text_tower": f"google-bert/bert-base-uncased@{commit_of('google-bert/bert-base-uncased')}",
+    }
+
+
+def test_settings_and_weights_are_of_one_commit(released: Path, cache: Path) -> None:
+    folder = find_model_folder(RELEASE)
+    # The repository moves on between the two.
+    store(cache, RELEASE, with_bias(released, 1.0), ref="main2")
+    refs = cache / f"models--{RELEASE.replace('/', '--')}" / "refs"
+    (refs / "main").write_text(commit_of(RELEASE, "main2"), encoding="utf-8")
+    assert find_model_folder(RELEASE).commits["main"] == commit_of(RELEASE, "main2")
+    assert folder.with_weights("main").name == commit_of(RELEASE)
+
+
+def test_a_revision_that_is_not_there(released: Path) -> None:
+    message = refusal(f"{RELEASE}@v9")
+    assert f"{RELEASE}@v9" in message and "not in the cache" in message
+
+
+def test_a_folder_keeps_where_its_model_came_from(
+    released: Path, tmp_path: Path, cache: Path
+) -> None:
+    omni = R1Omni.from_pretrained(RELEASE)
+    omni.save_pretrained(tmp_path / "first")
+    again = R1Omni.from_pretrained(tmp_path / "first")
+    again.save_pretrained(tmp_path / "second")
+    config = json.loads((tmp_path / "second" / "config.json").read_text(encoding="utf-8"))
+    assert config["origin"] == omni.origin == again.origin and len(omni.origin) == 4
+    # Training records the commit, not a name that moves on.
+    assert SFTModule(RELEASE).init_from == f"{RELEASE}@{commit_of(RELEASE)}"
+
+
+def test_a_model_that_was_never_on_the_hub(tiny: R1Omni, tmp_path: Path) -> None:
+    tiny.save_pretrained(tmp_path / "saved")
+    assert tiny.origin == {}
+    assert "origin" not in json.loads((tmp_path / "saved" / "config.json").read_text())
 
 
 def test_a_local_folder_with_towers_of_the_hub(released: Path) -> None:
@@ -170,7 +249,20 @@ def test_a_release_whose_weights_are_not_cached(cache: Path, copied: Path) -> No
     assert str(snapshot) in message and "weights" in message
 
 
-@pytest.mark.parametrize("path", ["nowhere", "a/b/c", "/absolute/nowhere", "../nowhere", "a//b"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "nowhere",
+        "a/b/c",
+        "/absolute/nowhere",
+        "../nowhere",
+        "a//b",
+        "a/b@",
+        "a@b",
+        "a/b@c@d",
+        "a/b@-c",
+    ],
+)
 def test_what_is_neither_a_folder_nor_an_id(cache: Path, path: str) -> None:
     message = refusal(path)
     assert path in message and "owner/name" in message

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from r1omni.kernels.dispatch import operator, uses_triton
+from r1omni.kernels.dispatch import ArgumentError, operator, uses_triton
 
 Scale = Literal["group", "batch", "none"]
 Aggregation = Literal["sum_then_normalize", "normalize_then_sum"]
@@ -74,26 +74,26 @@ def check_rewards(
         ("baseline", baseline, get_args(Baseline)),
     ):
         if value not in known:
-            raise ValueError(f"{name} {value!r} is unknown; use {', '.join(known)}")
+            raise ArgumentError(f"{name} {value!r} is unknown; use {', '.join(known)}")
     if aggregation == "normalize_then_sum" and baseline != "mean":
-        raise ValueError("normalize_then_sum has no leave_one_out baseline; use baseline mean")
+        raise ArgumentError("normalize_then_sum has no leave_one_out baseline; use baseline mean")
     if group_size < 2:
-        raise ValueError(
+        raise ArgumentError(
             f"group_size is {group_size}; a completion is compared with its siblings, "
             "so a group needs at least 2"
         )
     if rewards.dim() != 2 or rewards.shape[0] == 0 or rewards.shape[1] == 0:
-        raise ValueError(f"rewards have shape {list(rewards.shape)}; expected [N, K]")
+        raise ArgumentError(f"rewards have shape {list(rewards.shape)}; expected [N, K]")
     if rewards.shape[0] % group_size:
-        raise ValueError(
+        raise ArgumentError(
             f"{rewards.shape[0]} rewards do not divide into groups of {group_size} completions"
         )
     if rewards.isinf().any():
-        raise ValueError("rewards hold an infinite value; NaN means no reward")
+        raise ArgumentError("rewards hold an infinite value; NaN means no reward")
     if weights is None:
         weights = rewards.new_ones(rewards.shape[1])
     if weights.shape != rewards.shape[1:] or not weights.isfinite().all():
-        raise ValueError(
+        raise ArgumentError(
             f"weights {weights.tolist()} do not fit {rewards.shape[1]} reward functions; "
             "expected one finite number each"
         )

@@ -24,6 +24,10 @@ TRITON_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 _chosen: list[str] = []
 
 
+class ArgumentError(ValueError):
+    """A caller's mistake, as the docstrings say; every other ValueError is torch's."""
+
+
 @contextmanager
 def use(implementation: str) -> Iterator[None]:
     """Compute with "torch" or "triton", or choose by the device with "auto", within a block.
@@ -48,7 +52,7 @@ def uses_triton(tensor: Tensor) -> bool:
     choice = _chosen[-1] if _chosen else os.environ.get(VARIABLE, "auto")
     _check(choice)
     if choice == "triton" and not tensor.is_cuda:
-        raise ValueError(
+        raise ArgumentError(
             f"the kernels were set to triton, but a tensor is on {tensor.device}; use auto or torch"
         )
     if choice == "triton" and tensor.dtype not in TRITON_DTYPES:
@@ -80,11 +84,11 @@ def operator(name: str, mutates_args: Sequence[str] = ()) -> Callable[[Callable[
 
 def _check(implementation: str) -> None:
     if implementation not in IMPLEMENTATIONS:
-        raise ValueError(
+        raise ArgumentError(
             f"kernels {implementation!r} are unknown; use one of {', '.join(IMPLEMENTATIONS)}"
         )
     if implementation == "triton" and not _has_triton():
-        raise ValueError("triton is not installed; use the kernels auto or torch")
+        raise ArgumentError("triton is not installed; use the kernels auto or torch")
 
 
 @cache

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from r1omni.kernels import rows
-from r1omni.kernels.dispatch import operator
+from r1omni.kernels.dispatch import ArgumentError, operator
 from r1omni.kernels.loss import check_settings, check_tokens, loss_rows
 from r1omni.kernels.selective import backward_rows, check_temperature, forward_rows
 
@@ -111,18 +111,20 @@ def _as_autocast_has_it(hidden: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]
 def _flat(hidden: Tensor, weight: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
     fits = weight.dim() == 2 and hidden.dim() >= 1 and hidden.shape[-1] == weight.shape[1]
     if not fits or hidden.shape[:-1] != token_ids.shape:
-        raise ValueError(
+        raise ArgumentError(
             f"hidden {list(hidden.shape)}, weight {list(weight.shape)} and token_ids "
             f"{list(token_ids.shape)} do not fit; expected [..., D], [V, D] and [...]"
         )
     if hidden.dtype != weight.dtype:
-        raise ValueError(f"hidden is {hidden.dtype} and weight {weight.dtype}; expected one dtype")
+        raise ArgumentError(
+            f"hidden is {hidden.dtype} and weight {weight.dtype}; expected one dtype"
+        )
     return hidden.reshape(-1, hidden.shape[-1]), token_ids.reshape(-1)
 
 
 def _chunk_rows(given: int | None, hidden: Tensor, weight: Tensor) -> int:
     if given is not None and given < 1:
-        raise ValueError(f"chunk_rows is {given}; it must be at least 1")
+        raise ArgumentError(f"chunk_rows is {given}; it must be at least 1")
     if given is None:
         given = _CUDA_ROWS if hidden.is_cuda else _CPU_ELEMENTS // max(1, weight.shape[0])
     return max(1, given)

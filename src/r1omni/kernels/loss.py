@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from r1omni.kernels import rows
-from r1omni.kernels.dispatch import operator, uses_triton
+from r1omni.kernels.dispatch import ArgumentError, operator, uses_triton
 from r1omni.kernels.scaling import scale_
 from r1omni.kernels.selective import check_temperature
 
@@ -57,7 +57,7 @@ def grpo_loss(
         ValueError: shapes that do not fit, a number out of range, or a missing reference.
     """
     if logits.dim() != 2:
-        raise ValueError(f"logits have shape {list(logits.shape)}; expected [T, V]")
+        raise ArgumentError(f"logits have shape {list(logits.shape)}; expected [T, V]")
     high = check_settings(temperature, epsilon, epsilon_high, beta, ref_logps)
     check_tokens(
         logits.shape[0], token_ids=token_ids, advantages=advantages, weights=weights,
@@ -86,11 +86,13 @@ def check_settings(
     check_temperature(temperature)
     high = epsilon if epsilon_high is None else epsilon_high
     if not (0 <= epsilon <= 1 and 0 <= high < float("inf")):
-        raise ValueError(f"epsilon is {epsilon} below and {high} above; expected 0 to 1, and 0 on")
+        raise ArgumentError(
+            f"epsilon is {epsilon} below and {high} above; expected 0 to 1, and 0 on"
+        )
     if not 0 <= beta < float("inf"):
-        raise ValueError(f"beta is {beta}; it must be 0 or more")
+        raise ArgumentError(f"beta is {beta}; it must be 0 or more")
     if beta != 0 and ref_logps is None:
-        raise ValueError(f"beta is {beta} but ref_logps is missing; pass it or set beta 0")
+        raise ArgumentError(f"beta is {beta} but ref_logps is missing; pass it or set beta 0")
     return float(high)
 
 
@@ -102,7 +104,7 @@ def check_tokens(num_tokens: int, **tensors: Tensor | None) -> None:
     """
     for name, tensor in tensors.items():
         if tensor is not None and tensor.shape != (num_tokens,):
-            raise ValueError(f"{name} has shape {list(tensor.shape)}; expected [{num_tokens}]")
+            raise ArgumentError(f"{name} has shape {list(tensor.shape)}; expected [{num_tokens}]")
 
 
 @operator("r1omni::grpo_loss")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from r1omni.kernels.dispatch import ArgumentError
 from r1omni.kernels.reference import grpo_slopes, grpo_terms
 
 # Elements of a chunk: 4 MiB in float32, so that what a step writes the next finds in the cache.
@@ -40,7 +41,7 @@ def check_ids(token_ids: Tensor, num_columns: int) -> None:
     low, high = (int(bound) for bound in token_ids.aminmax())
     if low < 0 or high >= num_columns:
         wrong = low if low < 0 else high
-        raise ValueError(f"token id {wrong} is outside the vocabulary of {num_columns}")
+        raise ArgumentError(f"token id {wrong} is outside the vocabulary of {num_columns}")
 
 
 def forward(

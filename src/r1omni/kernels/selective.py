@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from r1omni.kernels import rows
-from r1omni.kernels.dispatch import operator, uses_triton
+from r1omni.kernels.dispatch import ArgumentError, operator, uses_triton
 
 
 def selective_logprob(
@@ -61,13 +61,13 @@ def check_temperature(temperature: float) -> None:
         ValueError: so it is.
     """
     if not 0 < temperature < float("inf"):
-        raise ValueError(f"temperature is {temperature}; it must be above 0")
+        raise ArgumentError(f"temperature is {temperature}; it must be above 0")
 
 
 def _rows(logits: Tensor, token_ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     check_temperature(temperature)
     if logits.dim() < 1 or logits.shape[:-1] != token_ids.shape:
-        raise ValueError(
+        raise ArgumentError(
             f"logits {list(logits.shape)} and token_ids {list(token_ids.shape)} do not fit; "
             "expected [..., V] and [...]"
         )

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from r1omni.models.config import read_json
-from r1omni.models.hub import PUBLIC_IDS, fetch_settings, fetch_weights, is_hub_id
+from r1omni.models.hub import PUBLIC_IDS, fetch_settings, fetch_weights, is_hub_id, split_id
 from r1omni.types import R1OmniError
 
 # A model that is being written lies in a folder of this name until it is whole.
 WRITING = ".r1omni_writing"
+# The key of config.json under which a model folder keeps where it came from.
+ORIGIN = "origin"
 # Where config.json names each tower.
 TOWER_KEYS = {
     "vision_tower": "mm_vision_tower",
@@ -32,6 +35,7 @@ class ModelFolder:
             main folder holds them.
         hub_ids: by attribute name, the repository a folder came from; its weights are fetched
             when they are needed.
+        commits: by attribute name, the commit of that repository.
     """
 
     main: Path
@@ -39,13 +43,31 @@ class ModelFolder:
     audio_tower: Path
     text_tower: Path
     hub_ids: Mapping[str, str] = field(default_factory=dict)
+    commits: Mapping[str, str] = field(default_factory=dict)
 
     def with_weights(self, part: str) -> Path:
         """The folder of a part, its weights fetched."""
         if part in self.hub_ids:
-            return fetch_weights(self.hub_ids[part])
+            return fetch_weights(self.pinned(part))
         folder: Path = getattr(self, part)
         return folder
+
+    def pinned(self, part: str) -> str:
+        """What finds the same files again: `owner/name@commit`, or the folder's whole path."""
+        if part in self.hub_ids:
+            return f"{self.hub_ids[part]}@{self.commits[part]}"
+        folder: Path = getattr(self, part)
+        return str(folder.resolve())
+
+    def origin(self, released: Mapping[str, Any]) -> dict[str, str]:
+        """`owner/name@commit` of each part that came from the hub, now or at an earlier stage.
+
+        Args:
+            released: the main config.json, in which a folder that was written keeps it.
+        """
+        earlier = released.get(ORIGIN)
+        kept = earlier if isinstance(earlier, dict) else {}
+        return {**kept, **{part: self.pinned(part) for part in self.hub_ids}}
 
 
 def find_model_folder(
@@ -61,7 +83,8 @@ def find_model_folder(
     base name. Settings from the hub are fetched here, weights when they are loaded.
 
     Args:
-        path: a folder, or a repository id of the hub.
+        path: a folder, or a repository of the hub: `owner/name`, or `owner/name@revision` for one
+            commit, tag or branch of it. Towers are given likewise.
         vision_tower: folder or repository of the SigLIP tower.
         audio_tower: folder or repository of the Whisper tower.
         text_encoder: folder or repository of the BERT encoder.
@@ -85,7 +108,8 @@ def find_model_folder(
         )
         if hub_id:
             ids[part] = hub_id
-    return ModelFolder(**found, hub_ids=ids)
+    commits = {part: found[part].name for part in ids}
+    return ModelFolder(**found, hub_ids=ids, commits=commits)
 
 
 def _locate(path: str | Path) -> tuple[Path, str | None]:
@@ -95,12 +119,12 @@ def _locate(path: str | Path) -> tuple[Path, str | None]:
         return folder, None
     if not folder.exists() and is_hub_id(str(path)):
         try:
-            return fetch_settings(str(path)), str(path)
+            return fetch_settings(str(path)), split_id(str(path))[0]
         except R1OmniError as error:
             raise R1OmniError(f"{path} is not a folder, and {error}") from None
     raise R1OmniError(
         f"{path} is not a folder; give the folder of a model (with config.json) or its id on the "
-        "hub (owner/name)"
+        "hub (owner/name or owner/name@revision)"
     )
 
 
@@ -127,7 +151,7 @@ def _find_tower(main: Path, config: dict, part: str) -> tuple[Path, str | None]:
         if hub_id is None:
             continue
         try:
-            return fetch_settings(hub_id), hub_id
+            return fetch_settings(hub_id), split_id(hub_id)[0]
         except R1OmniError as error:
             tried.append(str(error))
     argument = "text_encoder" if part == "text_tower" else part

@@ -12,6 +12,7 @@ from huggingface_hub.errors import (
     IncompleteSnapshotError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
+    RevisionNotFoundError,
 )
 
 from r1omni.types import R1OmniError
@@ -28,16 +29,25 @@ _WEIGHTS = (
     ("model.safetensors", "model-*.safetensors", "model.safetensors.index.json"),
     ("pytorch_model.bin", "pytorch_model-*.bin", "pytorch_model.bin.index.json"),
 )
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(\w[\w./-]*))?")
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether a text has the form `owner/name`."""
+    """Whether a text has the form `owner/name` or `owner/name@revision`."""
     return _HUB_ID.fullmatch(text) is not None
+
+
+def split_id(hub_id: str) -> tuple[str, str | None]:
+    """`owner/name`, and the revision (a commit, tag or branch) or None."""
+    found = _HUB_ID.fullmatch(hub_id)
+    assert found is not None, hub_id
+    return found[1], found[2]
 
 
 def fetch_settings(hub_id: str) -> Path:
     """Configuration and tokenizer of a repository; returns the folder they lie in.
+
+    The folder has the name of the commit: what belongs together is fetched by it.
 
     Raises:
         R1OmniError: the repository is not there, not open, or not to be reached and not cached.
@@ -59,10 +69,14 @@ def fetch_weights(hub_id: str) -> Path:
 
 
 def _fetch(hub_id: str, patterns: Sequence[str]) -> Path:
+    repository, revision = split_id(hub_id)
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(patterns)))
+        found = snapshot_download(repository, revision=revision, allow_patterns=list(patterns))
+        return Path(found)
     except GatedRepoError:
         remedy = "accept its terms on its page and log in with `hf auth login`"
+    except RevisionNotFoundError:
+        remedy = f"it has no revision {revision!r}; name a commit, tag or branch of it"
     except RepositoryNotFoundError:
         remedy = "there is none of that name; a private one needs `hf auth login`"
     except IncompleteSnapshotError:

@@ -56,7 +56,8 @@ class R1Omni:
         """Load a model in the released layout.
 
         Args:
-            path: the model folder, or a repository of the hub ("StarJiaxing/R1-Omni-0.5B").
+            path: the model folder, or a repository of the hub ("StarJiaxing/R1-Omni-0.5B", or with
+                "@" and a commit, tag or branch behind it).
             vision_tower: folder or repository of the SigLIP tower, where it is not found by
                 itself (`r1omni.models.folders` says where it is looked for).
             audio_tower: of the Whisper tower, likewise.
@@ -99,6 +100,14 @@ class R1Omni:
         if format != "humanomni":
             raise UsageError(f"format {format!r} is unknown; use 'humanomni'")
         save_model(self.model, self.folder, Path(path))
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """`owner/name@commit` of each part (main, vision_tower, ...) that is from the hub.
+
+        A model folder keeps it, so it names the first download of a chain of stages.
+        """
+        return self.folder.origin(self.model.config.released)
 
     def use_frame_fit(self, frame_fit: FrameFit) -> None:
         """Make frames square in this way from now on; a folder that is saved says so, too."""

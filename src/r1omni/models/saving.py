@@ -11,7 +11,7 @@ from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
 
 from r1omni.models.config import MODEL_TYPE, read_json
-from r1omni.models.folders import TOWER_KEYS, WRITING, ModelFolder, find_model_folder
+from r1omni.models.folders import ORIGIN, TOWER_KEYS, WRITING, ModelFolder, find_model_folder
 from r1omni.models.omni import OmniModel
 from r1omni.models.released import released_state
 from r1omni.types import R1OmniError
@@ -72,6 +72,9 @@ def _write(model: OmniModel, source: ModelFolder, out: Path) -> None:
         (out / name).mkdir()
         _copy_settings(getattr(source, part), out / name)
         config[key] = name
+    origin = source.origin(config)
+    if origin:
+        config[ORIGIN] = origin
     config["torch_dtype"] = str(model.dtype).removeprefix("torch.")
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     save_torch_state_dict(released_state(model), out, max_shard_size=_MAX_SHARD_SIZE)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from r1omni.kernels.dispatch import ArgumentError
 from r1omni.types import UsageError
 
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """Raise UsageError where a block raises ValueError."""
+    """Raise UsageError where the kernels refuse an argument; other errors are not the user's."""
     try:
         yield
-    except ValueError as error:
+    except ArgumentError as error:
         raise UsageError(str(error)) from error

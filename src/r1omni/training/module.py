@@ -60,8 +60,8 @@ class EmotionModule(L.LightningModule):
     """The shared model under a trainer; `SFTModule` and `GRPOModule` add their loss.
 
     Args:
-        init_from: model folder, or repository of the hub, to start from; it also fixes
-            architecture and tokenizer.
+        init_from: model folder, or repository of the hub (`owner/name` or `owner/name@revision`),
+            to start from; it also fixes architecture and tokenizer.
         trainable: parts of the model that are trained, any of vision_tower, audio_tower,
             text_tower, projectors, language_model; the others stay bit-identical. None is
             projectors and language_model, and with `lora` nothing beside the adapters.
@@ -86,10 +86,10 @@ class EmotionModule(L.LightningModule):
     ) -> None:
         super().__init__()
         check_number("model.max_new_tokens", max_new_tokens, TOKENS, int)
-        # A folder is recorded in full: a checkpoint may be exported from elsewhere.
-        self.init_from = str(Path(init_from).resolve()) if Path(init_from).exists() else init_from
         self._lacks_weights = _READ_LATER.get()
         self.omni = R1Omni.from_pretrained(init_from, with_weights=not self._lacks_weights)
+        # In full, or by its commit: a checkpoint may be exported from elsewhere, or later.
+        self.init_from = self.omni.folder.pinned("main")
         if frame_fit is not None:
             self.omni.use_frame_fit(frame_fit)
         self.model = self.omni.model
