@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -17,6 +18,35 @@ RUN_ID_FILE = "mlflow_run_id.txt"
 
 
 @dataclass(frozen=True)
+class KeepBest:
+    """Which validation has the best model.
+
+    Attributes:
+        metric: a figure of validation as it is logged, such as `val/dfew/uar`.
+        mode: "max" or "min", which value is the best.
+
+    Raises:
+        UsageError: an unknown mode.
+    """
+
+    metric: str
+    mode: Literal["max", "min"] = "max"
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("max", "min"):
+            raise UsageError(f"run.keep_best.mode is {self.mode!r}; use max or min")
+
+    def is_better(self, value: float, best: float) -> bool:
+        """Whether a value beats the best one; the earlier of two equal ones stays."""
+        return value > best if self.mode == "max" else value < best
+
+    def unknown(self, figures: Sequence[str]) -> UsageError:
+        """What to say where validation logs `figures`, and the metric is not among them."""
+        known = f"use one of {', '.join(sorted(figures))}" if figures else "set data.val"
+        return UsageError(f"run.keep_best.metric {self.metric} is never logged; {known}")
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """Tracking and checkpoints of a run; its folder is `trainer.default_root_dir`.
 
@@ -26,6 +56,8 @@ class RunConfig:
         tracking_uri: MLflow store.
         checkpoint_every: optimizer steps between checkpoints.
         keep_checkpoints: how many of the newest checkpoints stay on disk.
+        keep_best: the figure of validation whose best step keeps its checkpoint beside them;
+            `--ckpt_path best` means that one.
         max_logged_steps: most steps that a run logs figures of; in a longer run than
             `trainer.log_every_n_steps` allows for, they lie further apart.
     """
@@ -35,6 +67,7 @@ class RunConfig:
     tracking_uri: str = "sqlite:///mlflow.db"
     checkpoint_every: int = 100
     keep_checkpoints: int = 1
+    keep_best: KeepBest | None = None
     max_logged_steps: int = 10_000
 
     def __post_init__(self) -> None:
@@ -71,7 +104,7 @@ class TrackingLogger(MLFlowLogger):
     def start(self) -> None:
         """Open or take up the run and note its id."""
         if self._continued:
-            self.experiment.update_run(self.run_id, status="RUNNING")
+            self.experiment.update_run(self.run_id, status="RUNNING", name=self._run_name)
         self._run_id_file.parent.mkdir(parents=True, exist_ok=True)
         self._run_id_file.write_text(f"{self.run_id}\n", encoding="utf-8")
 
