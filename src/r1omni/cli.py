@@ -1,14 +1,13 @@
 """The command line: LightningCLI's fit, validate, test and predict, and the plain commands.
 
-Exit status: 0 on success, 2 on wrong use, 1 on failure, 143 when told to terminate. An error is
-one line; `--debug` adds the traceback.
+Exit status: 0 on success, 2 on wrong use, 1 on failure, 143 when told to terminate, 130 when
+interrupted. An error is one line; `--debug` adds the traceback.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import traceback
 from argparse import ArgumentError
@@ -35,8 +34,13 @@ def main(args: list[str] | None = None) -> int:
         return _dispatch(args)
     except KeyboardInterrupt:
         return _fail("interrupted", 130, debug)
+    except SystemExit as end:
+        # What Lightning makes of Ctrl-C while our own answer to it is not yet in place.
+        if isinstance(end.__context__, KeyboardInterrupt):
+            return _fail("interrupted", 130, debug)
+        raise
     except Terminated as stop:
-        return _fail(str(stop), 128 + signal.SIGTERM, debug)
+        return _fail(str(stop), 128 + stop.signum, debug)
     except Exception as error:
         # The outermost line of defence: whatever it is, a person gets one line and a status.
         own = _own_error(error)

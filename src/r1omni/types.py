@@ -21,6 +21,7 @@ Masks are 1 (or True) where the value counts.
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -42,10 +43,17 @@ class UsageError(R1OmniError):
 
 
 class Terminated(BaseException):
-    """The process was told to end, and its state is saved. Exit status 143.
+    """The process was told to end, and its state is saved. Exit status 128 + the signal.
 
     No `Exception`: code that guards against failing parts must not catch it.
+
+    Attributes:
+        signum: what told it, SIGTERM (status 143) or SIGINT (130).
     """
+
+    def __init__(self, message: str, signum: int = signal.SIGTERM) -> None:
+        super().__init__(message)
+        self.signum = int(signum)
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,21 @@ def short_grpo(mini_world: Path, run_dir: Path, reward: str) -> tuple[object, ..
     )  # fmt: skip
 
 
+def short_sft(mini_world: Path, run_dir: Path, *more: object) -> list[str]:
+    """Options that make a run of a second of `configs/mini/emer_sft.yaml`; `more` may overrule."""
+    words = [
+        "--config", Path(__file__).parents[2] / "configs" / "mini" / "emer_sft.yaml",
+        "--trainer.default_root_dir", run_dir, "--trainer.enable_progress_bar", "false",
+        "--trainer.max_steps", 1, "--trainer.log_every_n_steps", 1,
+        "--model.init_args.init_from", mini_world / "init", "--model.init_args.max_new_tokens", 4,
+        "--data.root", mini_world / "world", "--data.loader.cache_dir", mini_world / "cache",
+        "--data.train", "[{name: mafw, root: MAFW, sampling: 'first:8', options: {fold: 1}}]",
+        "--data.loader.batch_size", 2, "--data.loader.decode_workers", 0,
+        "--run.tracking_uri", f"sqlite:///{run_dir.parent / 'mlflow.db'}", *more,
+    ]  # fmt: skip
+    return [str(word) for word in words]
+
+
 def terminated_once(mark: Path, line: list[str], **process: Any) -> tuple[int, str]:
     """Status and errors of a command that gets SIGTERM when it has made the file `mark`."""
     started = subprocess.Popen(line, text=True, stderr=subprocess.PIPE, **process)

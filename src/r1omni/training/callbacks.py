@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,17 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from r1omni.models.saving import save_model
-from r1omni.training.checkpoints import CHECKPOINTS, MODEL, export_checkpoint
+from r1omni.training.checkpoints import (
+    CHECKPOINTS,
+    MODEL,
+    RUN,
+    export_checkpoint,
+    newest_checkpoint,
+    saved_checkpoints,
+)
+from r1omni.training.evaluation import FIGURES
 from r1omni.training.grpo import GRPOModule
-from r1omni.training.logger import TrackingLogger
+from r1omni.training.logger import KeepBest, TrackingLogger
 from r1omni.training.module import EmotionModule
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.types import R1OmniError
@@ -49,18 +59,61 @@ class RunCheckpoint(Checkpoint):
     Args:
         every: optimizer steps between checkpoints.
         keep: how many of the newest stay.
+        keep_best: the figure of validation whose best step has a checkpoint that stays too.
+        settings: the run's configuration (`resume.flat_settings`), recorded in each checkpoint.
     """
 
-    def __init__(self, every: int, keep: int) -> None:
+    def __init__(
+        self,
+        every: int,
+        keep: int,
+        keep_best: KeepBest | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
         self.every = every
         self.keep = keep
-        self._last_step = 0
+        self._keep_best = keep_best
+        self._settings = dict(settings or {})
+        self._last_step = self._last_seen = 0
+        self._best: dict[str, Any] | None = None
+        # Lightning would leave out a validation that was due when a run was stopped.
+        self._lacks_validation = False
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self._keep_best is not None:
+            assert isinstance(pl_module, EmotionModule)
+            sets = pl_module.datamodule.evaluation_sets("val") if trainer.limit_val_batches else ()
+            known = [f"val/{entry.name}/{figure}" for entry in sets for figure in FIGURES]
+            # Figures of other names may be logged by callbacks.
+            metric = self._keep_best.metric
+            if metric not in known and (metric.startswith("val/") or not known):
+                raise self._keep_best.unknown(known)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._last_step = trainer.global_step
+        self._last_step = self._last_seen = trainer.global_step
+        if self._lacks_validation:
+            validation = trainer.fit_loop.epoch_loop.val_loop
+            validation.restarting = False
+            trainer.validating = True
+            validation.run()
+            trainer.training = True
 
     def on_train_batch_end(self, trainer: L.Trainer, *args: Any, **kwargs: Any) -> None:
-        if trainer.global_step >= self._last_step + self.every:
+        if trainer.global_step == self._last_seen:
+            return
+        self._last_seen = trainer.global_step
+        self._lacks_validation = validation_follows(trainer)
+        # The last step is validated first: a run that has no steps left does no more.
+        is_last = self._lacks_validation and trainer.global_step >= trainer.max_steps
+        if trainer.global_step >= self._last_step + self.every and not is_last:
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
+        self._lacks_validation = False
+        # Weights of step 0 are those of the start, which is there already.
+        if self._keep_best is not None and trainer.global_step and self._improves(trainer):
             self._save(trainer)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -71,8 +124,48 @@ class RunCheckpoint(Checkpoint):
         if trainer.global_step > self._last_step:
             self._save(trainer)
 
+    def _improves(self, trainer: L.Trainer) -> bool:
+        """Look at the figure, and note it with its step where it is the best so far."""
+        wanted = self._keep_best
+        assert wanted is not None
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        # Rank 0 alone is sure to have it.
+        value = trainer.strategy.broadcast(figures.get(wanted.metric))
+        if value is None:
+            self.save_newer(trainer)
+            raise wanted.unknown([name for name in figures if name.startswith("val/")])
+        best = None if self._best is None else self._best["value"]
+        if math.isnan(value) or (best is not None and not wanted.is_better(value, best)):
+            return False
+        self._best = {
+            "metric": wanted.metric, "mode": wanted.mode, "value": value,
+            "step": trainer.global_step,
+        }  # fmt: skip
+        return True
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[RUN] = {
+            "settings": self._settings,
+            "best": self._best,
+            "lacks_validation": self._lacks_validation,
+        }
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        recorded = checkpoint.get(RUN, {})
+        self._lacks_validation = recorded.get("lacks_validation", False)
+        best = recorded.get("best")
+        wanted = self._keep_best
+        # Values of another figure cannot be compared.
+        if best and wanted and (best["metric"], best["mode"]) == (wanted.metric, wanted.mode):
+            self._best = best
+
     def _save(self, trainer: L.Trainer) -> None:
-        folder = Path(trainer.default_root_dir) / CHECKPOINTS
+        run_dir = Path(trainer.default_root_dir)
+        folder = run_dir / CHECKPOINTS
         path = folder / f"step_{trainer.global_step:06d}.ckpt"
         partial = path.with_suffix(".partial")
         if trainer.is_global_zero:
@@ -88,18 +181,29 @@ class RunCheckpoint(Checkpoint):
                 sync_to_disk(folder)
         except (OSError, RuntimeError) as error:  # torch has no type of its own for a full disk
             remove(partial)
-            raise R1OmniError(_unwritten(path, folder, error)) from error
+            raise R1OmniError(_unwritten(path, run_dir, error)) from error
         self._last_step = trainer.global_step
         if trainer.is_global_zero:
-            for old in sorted(folder.glob("step_*.ckpt"))[: -self.keep]:
-                remove(old)
+            best = None if self._best is None else self._best["step"]
+            saved = saved_checkpoints(run_dir)
+            for step, old in list(saved.items())[: -self.keep]:
+                if step != best:
+                    remove(old)
 
 
-def _unwritten(path: Path, folder: Path, error: Exception) -> str:
+def validation_follows(trainer: L.Trainer) -> bool:
+    """Whether Lightning validates after the training batch that has just been done."""
+    loop = trainer.fit_loop
+    samples = trainer.datamodule.samples  # type: ignore[attr-defined]
+    assert loop._data_fetcher is not None
+    return any(samples.get("val", ())) and loop.epoch_loop._should_check_val_fx(loop._data_fetcher)
+
+
+def _unwritten(path: Path, run_dir: Path, error: Exception) -> str:
     reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-    if shutil.disk_usage(folder if folder.exists() else folder.parent).free < _LITTLE_SPACE:
+    if shutil.disk_usage(run_dir).free < _LITTLE_SPACE:
         reason = "the disk is full"
-    kept = max(folder.glob("step_*.ckpt"), default=None)
+    kept = newest_checkpoint(run_dir)
     left = f"{kept.name} is whole" if kept else "there is no earlier one"
     return f"{path} cannot be written ({reason}); {left}. Free space and use --ckpt_path last"
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.checkpoint import DTYPES, cast_weights, same_architecture
 from r1omni.models.omni import OmniModel
+from r1omni.models.parallelize import whole
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.saving import check_replaceable, save_model
 from r1omni.models.towers import fingerprint
@@ -23,32 +24,61 @@ from r1omni.types import R1OmniError, UsageError
 CHECKPOINTS = "checkpoints"
 MODEL = "model"
 FIT_CONFIG = "config_fit.yaml"
+# Key in a checkpoint: the settings of its run, its best step, and what was still to do.
+RUN = "run"
 # A LightningModule holds the model under this name.
 _PREFIX = "model."
 
 
+def saved_checkpoints(run_dir: Path) -> dict[int, Path]:
+    """The checkpoints in a run's folder by their optimizer steps, in rising order."""
+    by_step = {}
+    for path in (run_dir / CHECKPOINTS).glob("step_*.ckpt"):
+        step = path.stem.removeprefix("step_")
+        if step.isdigit():  # names have six digits or more: as texts they would not be in order
+            by_step[int(step)] = path
+    return dict(sorted(by_step.items()))
+
+
 def newest_checkpoint(run_dir: Path) -> Path | None:
     """The checkpoint of the highest step in a run's folder."""
-    return max((run_dir / CHECKPOINTS).glob("step_*.ckpt"), default=None)
+    return next(reversed(saved_checkpoints(run_dir).values()), None)
 
 
 def resolve_checkpoint(ckpt_path: str, run_dir: Path) -> Path:
-    """The file, or folder of shares, that `--ckpt_path` means; "last" is the newest of the run.
+    """The file, or folder of shares, that `--ckpt_path` means.
+
+    Args:
+        ckpt_path: a path; "last" is the newest of the run, "best" the one of `run.keep_best`.
+        run_dir: folder of the run.
 
     Raises:
         UsageError: there is no such checkpoint, or nothing to resume.
     """
-    if ckpt_path == "last":
+    if ckpt_path in ("last", "best"):
         newest = newest_checkpoint(run_dir)
         if newest is None:
             raise UsageError(
-                f"--ckpt_path last: {run_dir / CHECKPOINTS} holds no checkpoint; "
+                f"--ckpt_path {ckpt_path}: {run_dir / CHECKPOINTS} holds no checkpoint; "
                 "leave --ckpt_path out to start from the beginning"
             )
-        return newest
+        return newest if ckpt_path == "last" else _best_checkpoint(run_dir, newest)
     path = Path(ckpt_path)
     if not (path.is_file() or is_sharded(path)):
         raise UsageError(f"--ckpt_path {path}: there is no such checkpoint")
+    return path
+
+
+def _best_checkpoint(run_dir: Path, newest: Path) -> Path:
+    best = read_values(newest).get(RUN, {}).get("best")
+    if best is None:
+        raise UsageError(
+            f"--ckpt_path best: {newest} names no best step; runs with run.keep_best and a "
+            "validation set have one"
+        )
+    path = saved_checkpoints(run_dir).get(best["step"])
+    if path is None:
+        raise UsageError(f"--ckpt_path best: the checkpoint of step {best['step']} is gone")
     return path
 
 
@@ -73,6 +103,17 @@ def frozen_fingerprint(model: OmniModel) -> str:
         if frozen:
             digests.append(f"{part}={fingerprint(frozen)}")
     return ",".join(digests)
+
+
+def start_fingerprint(model: OmniModel) -> str:
+    """A digest of some values of each weight that training will change, adapters left out.
+
+    Every weight differs after the first optimizer steps, so some values tell models apart. Weights
+    in shares are gathered one at a time; all ranks call this together.
+    """
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n}
+    # A copy: a view would keep the whole of a weight that was gathered from its shares.
+    return fingerprint({n: whole(p.detach()).flatten()[:1024].clone() for n, p in trained.items()})
 
 
 def export_checkpoint(

@@ -21,6 +21,9 @@ from r1omni.text.emotions import LABEL_SETS
 from r1omni.training.ranks import gathered_objects
 from r1omni.types import Clip, Sample
 
+# The main figures, attributes of `RecognitionResult`.
+FIGURES = ("war", "uar", "format_ok", "parse_rate")
+
 
 @dataclass(frozen=True)
 class _Answer:
@@ -109,10 +112,8 @@ class Evaluation:
         for name, conditions in self.results().items():
             for condition, result in conditions.items():
                 where = name if condition == "full" else f"{name}_{condition}"
-                flat[f"{prefix}/{where}/war"] = result.war
-                flat[f"{prefix}/{where}/uar"] = result.uar
-                flat[f"{prefix}/{where}/format_ok"] = result.format_ok
-                flat[f"{prefix}/{where}/parse_rate"] = result.parse_rate
+                for figure in FIGURES:
+                    flat[f"{prefix}/{where}/{figure}"] = getattr(result, figure)
         return flat
 
     def records(self, index: int) -> list[dict[str, Any]]:

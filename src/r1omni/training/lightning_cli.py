@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 import warnings
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import yaml
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers.logger import DummyLogger, Logger
@@ -14,20 +17,25 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from r1omni.data import EmotionDataModule
 from r1omni.training.callbacks import DirectIO, ExportModel, LogConfig, RunCheckpoint
-from r1omni.training.checkpoints import (
-    CHECKPOINTS,
-    is_sharded,
-    newest_checkpoint,
-    read_values,
-    resolve_checkpoint,
-)
-from r1omni.training.logger import RunConfig, TrackingLogger
+from r1omni.training.checkpoints import RUN, is_sharded, read_values, resolve_checkpoint
+from r1omni.training.logger import KeepBest, RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule, weights_read_in_place
 from r1omni.training.optimization import check_precision
 from r1omni.training.progress import StepProgressBar
+from r1omni.training.resume import changed_settings, check_steps_left, flat_settings
+from r1omni.training.run_folder import (
+    FolderLock,
+    check_beginning,
+    check_newest,
+    check_start,
+    check_writable,
+)
 from r1omni.training.sharded import FSDP2Strategy
-from r1omni.training.termination import Termination
+from r1omni.training.termination import SIGNALS, Termination
+from r1omni.training.trainer_options import check_trainer_options
 from r1omni.types import UsageError
+
+_logger = logging.getLogger(__name__)
 
 # What Lightning warns of and we mean: reading a cache needs no workers, the words of the command
 # line are in `args` too, a run may have no validation set, the model stays in evaluation mode so
@@ -56,6 +64,17 @@ class R1OmniCLI(LightningCLI):
     def __init__(self, args: list[str], run: bool = True) -> None:
         for message in _EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
+        self._lock: FolderLock | None = None
+        handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
+        try:
+            self._parse_and_run(args, run)
+        finally:
+            for signum, handler in handlers.items():
+                signal.signal(signum, handler)
+            if self._lock is not None:
+                self._lock.release()
+
+    def _parse_and_run(self, args: list[str], run: bool) -> None:
         super().__init__(
             model_class=EmotionModule,
             datamodule_class=EmotionDataModule,
@@ -82,66 +101,118 @@ class R1OmniCLI(LightningCLI):
             return
         config = self.config[self.subcommand]
         _run_config(config)  # what it refuses, before the model is loaded
-        run_dir = config.trainer.default_root_dir
-        if run_dir is None:
+        if config.trainer.default_root_dir is None:
             raise UsageError("trainer.default_root_dir is not set; it names the run's folder")
+        run_dir = Path(config.trainer.default_root_dir)
         check_precision(config.trainer.precision)
-        if self.subcommand == "fit" and config.trainer.max_epochs not in (None, -1):
-            # Lightning counts epochs wrong after several resumes at the end of one.
-            raise UsageError(
-                f"trainer.max_epochs is {config.trainer.max_epochs}, but a run ends by "
-                "trainer.max_steps, where its schedule does; leave max_epochs out"
-            )
+        check_trainer_options(config.trainer, self.subcommand)
+        check_writable(run_dir)
         if config.ckpt_path is not None:
-            checkpoint = resolve_checkpoint(config.ckpt_path, Path(run_dir))
-            read_values(checkpoint)  # what cannot be used is refused before clips are decoded
-            if is_sharded(checkpoint) and FSDP2Strategy.__name__ not in str(
-                config.trainer.strategy
-            ):
-                raise UsageError(
-                    f"{checkpoint} is in shares; add --config configs/overlay/fsdp.yaml to go on "
-                    "with it, or make a model folder of it by `export`"
-                )
-            config.ckpt_path = str(checkpoint)
-        elif self.subcommand == "fit" and newest_checkpoint(Path(run_dir)) is not None:
-            raise UsageError(
-                f"{Path(run_dir) / CHECKPOINTS} holds checkpoints of an earlier run; add "
-                "--ckpt_path last to go on with it, or give another --trainer.default_root_dir"
-            )
+            self._use_checkpoint(config, run_dir)
+        elif self.subcommand != "fit":
+            check_start(run_dir, config.model.init_args.init_from, self.subcommand)
+        elif not config.trainer.fast_dev_run:
+            check_beginning(run_dir)
         if "weights_only" in config:
             config.weights_only = True
+        # Of the ranks of a run, the first one holds the lock. A run that writes nothing has none.
+        if self.subcommand == "fit" and _is_first_rank() and not config.trainer.fast_dev_run:
+            self._lock = FolderLock(run_dir)
+
+    def _use_checkpoint(self, config: Any, run_dir: Path) -> None:
+        """What cannot be used is refused before clips are decoded."""
+        checkpoint = resolve_checkpoint(config.ckpt_path, run_dir)
+        values = read_values(checkpoint)
+        if is_sharded(checkpoint) and FSDP2Strategy.__name__ not in str(config.trainer.strategy):
+            raise UsageError(
+                f"{checkpoint} is in shares; add --config configs/overlay/fsdp.yaml to go on "
+                "with it, or make a model folder of it by `export`"
+            )
+        config.ckpt_path = str(checkpoint)
+        if self.subcommand != "fit":
+            return
+        if config.trainer.fast_dev_run:
+            raise UsageError(
+                "trainer.fast_dev_run tries a run from its start; leave --ckpt_path out"
+            )
+        check_newest(run_dir, checkpoint)
+        done = values["global_step"]
+        check_steps_left(checkpoint, done, config.trainer.max_steps, run_dir)
+        recorded = values.get(RUN, {}).get("settings")
+        changes = (
+            ["its settings are not recorded"]
+            if not recorded
+            else changed_settings(recorded, self._settings(), checkpoint)
+        )
+        if changes and _is_first_rank():
+            _logger.warning("from step %d on other settings: %s", done, "; ".join(changes))
+
+    def _settings(self) -> dict[str, Any]:
+        """The configuration of this command as its checkpoints record it."""
+        parser = self._parser(self.subcommand)
+        text = parser.dump(self._config, skip_none=False)
+        return flat_settings(yaml.safe_load(text))
+
+    @property
+    def _config(self) -> Any:
+        return self.config if self.subcommand is None else self.config[self.subcommand]
 
     def instantiate_classes(self) -> None:
         with weights_read_in_place():
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        config = self.config if self.subcommand is None else self.config[self.subcommand]
+        config = self._config
         run = _run_config(config)
-        resumes = config.get("ckpt_path") is not None or self.subcommand != "fit"
-        run_dir = Path(config.trainer.default_root_dir or ".")
+        options = config.trainer
         # One rank alone opens the store: two that create it at once would break it.
-        logger: Logger = DummyLogger()
-        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            logger = TrackingLogger(run, run_dir, continue_run=resumes)
+        logger: Logger | bool = DummyLogger()
+        if options.logger is False:
+            logger = False
+        elif _is_first_rank() and not options.fast_dev_run:
+            resumes = config.get("ckpt_path") is not None or self.subcommand != "fit"
+            logger = TrackingLogger(run, Path(options.default_root_dir or "."), resumes)
         # Off: Lightning would add a ModelCheckpoint of its own beside ours.
         trainer = super().instantiate_trainer(logger=logger, enable_checkpointing=False, **kwargs)
         trainer.strategy.checkpoint_io = DirectIO()
-        spacing = -(-trainer.max_steps // run.max_logged_steps)
-        trainer.log_every_n_steps = max(trainer.log_every_n_steps, spacing)  # type: ignore[attr-defined]
+        space_out_logging(trainer, run.max_logged_steps)
         bar = trainer.progress_bar_callback
-        if bar is not None:
+        if bar is not None and bar not in (self._get(self.config_init, "trainer").callbacks or []):
             trainer.callbacks[trainer.callbacks.index(bar)] = StepProgressBar()  # type: ignore[attr-defined]
-        if self.subcommand == "fit":
-            checkpoint = RunCheckpoint(run.checkpoint_every, run.keep_checkpoints)
-            trainer.callbacks += [  # type: ignore[attr-defined]
-                LearningRateMonitor(logging_interval="step"),
-                Termination(checkpoint),
-                checkpoint,
-                ExportModel(),
-            ]
+        checkpoint = None
+        if self.subcommand == "fit" and not options.fast_dev_run:
+            checkpoint = RunCheckpoint(
+                run.checkpoint_every, run.keep_checkpoints, run.keep_best, self._settings()
+            )
+        # Those that write come last.
+        callbacks: list[L.Callback] = [Termination(checkpoint)]
+        if checkpoint is not None:
+            callbacks += [checkpoint, ExportModel()]
+            if trainer.loggers:
+                callbacks.insert(0, LearningRateMonitor(logging_interval="step"))
+        trainer.callbacks += callbacks  # type: ignore[attr-defined]
         return trainer
 
 
 def _run_config(config: Any) -> RunConfig:
-    return RunConfig(**config.run.as_dict() if hasattr(config.run, "as_dict") else config.run)
+    run = config.run.as_dict() if hasattr(config.run, "as_dict") else config.run
+    best = run["keep_best"]
+    return RunConfig(**{**run, "keep_best": best and KeepBest(**best)})
+
+
+def _is_first_rank() -> bool:
+    return rank_zero_only.rank == 0  # type: ignore[attr-defined]
+
+
+def space_out_logging(trainer: L.Trainer, max_logged_steps: int) -> None:
+    """Log no more steps than a run may, and say so where that is fewer than was asked for."""
+    spacing = -(-trainer.max_steps // max_logged_steps)
+    asked: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
+    if not trainer.loggers or spacing <= asked:
+        return
+    trainer.log_every_n_steps = spacing  # type: ignore[attr-defined]
+    if _is_first_rank():
+        _logger.warning(
+            "figures are logged every %d steps, not every %d (trainer.log_every_n_steps): "
+            "run.max_logged_steps is %d", spacing, asked, max_logged_steps,
+        )  # fmt: skip

@@ -8,21 +8,51 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from lightning.pytorch.loggers import Logger
 
 from r1omni.options import SECONDS, Range, Ranges, at_least, check_numbers
 from r1omni.training.tracking import Figures, StoreAway, TrackingStore
+from r1omni.types import UsageError
 
 RUN_ID_FILE = "mlflow_run_id.txt"
 METRICS_FILE = "metrics.jsonl"
 # Texts that MLflow does not have yet.
 _UNSENT = "mlflow_unsent"
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KeepBest:
+    """Which validation has the best model.
+
+    Attributes:
+        metric: a figure of validation as it is logged, such as `val/dfew/uar`.
+        mode: "max" or "min", which value is the best.
+
+    Raises:
+        UsageError: an unknown mode.
+    """
+
+    metric: str
+    mode: Literal["max", "min"] = "max"
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("max", "min"):
+            raise UsageError(f"run.keep_best.mode is {self.mode!r}; use max or min")
+
+    def is_better(self, value: float, best: float) -> bool:
+        """Whether a value beats the best one; the earlier of two equal ones stays."""
+        return value > best if self.mode == "max" else value < best
+
+    def unknown(self, figures: Sequence[str]) -> UsageError:
+        """What to say where validation logs `figures`, and the metric is not among them."""
+        known = f"use one of {', '.join(sorted(figures))}" if figures else "set data.val"
+        return UsageError(f"run.keep_best.metric {self.metric} is never logged; {known}")
 
 
 @dataclass(frozen=True)
@@ -35,6 +65,8 @@ class RunConfig:
         tracking_uri: MLflow store.
         checkpoint_every: optimizer steps between checkpoints.
         keep_checkpoints: how many of the newest checkpoints stay on disk.
+        keep_best: the figure of validation whose best step keeps its checkpoint beside them;
+            `--ckpt_path best` means that one.
         max_logged_steps: most steps that a run logs figures of; in a longer run than
             `trainer.log_every_n_steps` allows for, they lie further apart.
         tracking_wait_s: seconds that a locked store is waited for.
@@ -50,6 +82,7 @@ class RunConfig:
     tracking_uri: str = "sqlite:///mlflow.db"
     checkpoint_every: int = 100
     keep_checkpoints: int = 1
+    keep_best: KeepBest | None = None
     max_logged_steps: int = 10_000
     tracking_wait_s: float = 5.0
     tracking_retry_s: float = 60.0

@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
 
 from r1omni.data import EmotionDataModule
 from r1omni.data.batch import Batch
@@ -26,12 +27,13 @@ from r1omni.models.pipeline import R1Omni
 from r1omni.models.towers import features_fingerprint
 from r1omni.options import TOKENS, Ranges, check_number
 from r1omni.text.prompt import encode_prompt
-from r1omni.training.checkpoints import frozen_fingerprint, trained_state
+from r1omni.training.checkpoints import frozen_fingerprint, start_fingerprint, trained_state
 from r1omni.training.evaluation import Evaluation
 from r1omni.training.nonfinite import keep_batch
 from r1omni.training.optimization import (
     DEFAULT_PARTS,
     OptimizerConfig,
+    apply_settings,
     build_optimizer,
     check_precision,
     choose_trained,
@@ -103,6 +105,7 @@ class EmotionModule(L.LightningModule):
         # puts its own here, which gives the work up when the run is told to stop.
         self.stoppable: Callable[[Callable[[], Any]], Any] = _do
         self._frozen: str | None = None
+        self._start: str | None = None
         self._is_sharded = False
         self._chosen = {"trainable": trainable, "lora": lora and asdict(lora)}
         choose_trained(self.model, trainable, lora)
@@ -132,9 +135,14 @@ class EmotionModule(L.LightningModule):
         parts = [*named] if named is not None else [] if lora else [*DEFAULT_PARTS]
         return ", ".join([*parts, *([f"adapters of rank {lora['rank']}"] if lora else [])])
 
+    @property
+    def _writes_nothing(self) -> bool:
+        return bool(self.trainer.fast_dev_run)  # type: ignore[attr-defined]
+
     def setup(self, stage: str) -> None:
         self.configure_model()  # weights that cannot be read are refused before clips are decoded
-        self.datamodule.prepare_clips(self.omni.processor, self.run_dir, self._encode_clips)
+        report_dir = None if self._writes_nothing else self.run_dir
+        self.datamodule.prepare_clips(self.omni.processor, report_dir, self._encode_clips)
 
     def configure_model(self) -> None:
         """Put the model where it computes, in shares if the strategy asks for it.
@@ -150,6 +158,8 @@ class EmotionModule(L.LightningModule):
         if self._lacks_weights:
             self.omni.read_weights()
             self._lacks_weights = False
+        if self._start is None:  # before a checkpoint's weights are in its place
+            self._start = start_fingerprint(self.model)
         if sharded:
             self._frozen_fingerprint()  # all ranks together
 
@@ -213,7 +223,7 @@ class EmotionModule(L.LightningModule):
         return self.evaluation
 
     def _write(self, evaluation: Evaluation, folder: str) -> None:
-        if self.trainer.is_global_zero:
+        if self.trainer.is_global_zero and not self._writes_nothing:
             evaluation.write(self.run_dir / folder, self.datamodule.broken, self._provenance)
 
     @torch.no_grad()
@@ -273,6 +283,11 @@ class EmotionModule(L.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},
         }
+
+    def on_train_start(self) -> None:
+        optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        assert isinstance(optimizer, torch.optim.AdamW) and isinstance(schedule, LambdaLR)
+        apply_settings(optimizer, schedule, self.model, self.optimizer_config)
 
     def encoded_prompts(self, batch: Batch) -> PromptInputs:
         """The batch's prompts with their clips encoded, without gradient."""
@@ -337,6 +352,7 @@ class EmotionModule(L.LightningModule):
             "architecture": self.model.config.architecture(),
             "frozen": self._frozen_fingerprint(),
             "init_from": self.init_from,
+            "start": self._start,
             **self._chosen,
         }
 
@@ -344,7 +360,7 @@ class EmotionModule(L.LightningModule):
         """Check that a checkpoint belongs to this model and to these frozen towers.
 
         Raises:
-            R1OmniError: another architecture, other frozen weights, or weights missing.
+            R1OmniError: another architecture, start or frozen weights, or weights missing.
         """
         recorded = checkpoint.get("r1omni")
         if recorded is None:
@@ -356,6 +372,11 @@ class EmotionModule(L.LightningModule):
             raise R1OmniError(
                 "the checkpoint was trained on other frozen weights or with another "
                 "model.trainable or model.lora; start from the same init_from and configuration"
+            )
+        if self.trainer.training and recorded.get("start", self._start) != self._start:
+            raise R1OmniError(
+                f"the run started from {recorded['init_from']}, and {self.init_from} has other "
+                "weights; give the run's own start as model.init_args.init_from"
             )
 
     def _frozen_fingerprint(self) -> str:

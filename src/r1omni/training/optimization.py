@@ -180,6 +180,25 @@ def build_optimizer(
     return optimizer, LambdaLR(optimizer, rate_factor(config, total_steps))
 
 
+def apply_settings(
+    optimizer: torch.optim.AdamW, schedule: LambdaLR, model: nn.Module, config: OptimizerConfig
+) -> None:
+    """Put a configuration's rates, decay and betas in place of those that a checkpoint brought.
+
+    The moments and the place in the schedule stay.
+    """
+    wanted = parameter_groups(model, config)
+    for group, new in zip(optimizer.param_groups, wanted, strict=True):
+        group |= {"weight_decay": new["weight_decay"], "betas": config.adam_betas}
+        group["initial_lr"] = new["lr"]
+    schedule.base_lrs = [new["lr"] for new in wanted]
+    factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
+    rates = [base * factor for base, factor in zip(schedule.base_lrs, factors, strict=True)]
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
+    schedule._last_lr = rates
+
+
 def rate_factor(config: OptimizerConfig, total_steps: int) -> Callable[[int], float]:
     """The factor on the peak rate at each step (the first step is 0)."""
     warmup = max(1, round(config.warmup_share * total_steps))

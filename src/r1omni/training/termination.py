@@ -1,9 +1,10 @@
-"""SIGTERM: save what was learned and leave with status 143, also in the middle of a rollout.
+"""SIGTERM and Ctrl-C: save what was learned and leave, also in the middle of a rollout.
 
 Weights and optimizer change in optimizer steps alone. Whatever was begun since the last one can be
 thrown away: a checkpoint of the present weights, with the place in the data of the last boundary,
 goes on as if the run had been stopped there. So a signal stops a training step at once, unless its
-optimizer step has begun; then the step is finished first.
+optimizer step has begun; then the step is finished first. Before a training, and in an evaluation,
+nothing has to be saved.
 
 Several ranks must agree where to stop: after sampling and scoring, which a rank that has seen the
 signal gives up, and before the next batch.
@@ -12,6 +13,7 @@ signal gives up, and before the next batch.
 from __future__ import annotations
 
 import copy
+import os
 import signal
 from collections.abc import Callable
 from functools import partial
@@ -24,49 +26,90 @@ from r1omni.training.callbacks import RunCheckpoint
 from r1omni.training.module import EmotionModule
 from r1omni.types import Terminated
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_FINISHING = b"r1omni: stopping after this optimizer step; Ctrl-C again ends at once, unsaved\n"
+_AT_ONCE = b"\nr1omni: error: interrupted twice; nothing was saved\n"
+
 
 class Termination(L.Callback):
-    """Ends a training on SIGTERM by `Terminated`, its last state saved.
+    """Ends a command on SIGTERM or Ctrl-C by `Terminated`, the last state of a training saved.
+
+    A second Ctrl-C ends the process at once.
 
     Args:
-        checkpoint: writes the state.
+        checkpoint: writes the state; None where there is nothing to save.
     """
 
-    def __init__(self, checkpoint: RunCheckpoint) -> None:
+    def __init__(self, checkpoint: RunCheckpoint | None) -> None:
         self._checkpoint = checkpoint
-        self._requested = False
-        self._may_stop = False
+        self._signum: int | None = None
+        self._num_interrupts = 0
+        self._may_stop = True
         self._boundary_step = 0
         self._boundary: dict[str, Any] | None = None
 
     # The signal -----------------------------------------------------------------------------
 
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._listen(trainer)
+
+    def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._listen(trainer)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._listen(trainer)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._listen(trainer)
+
+    def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._listen(trainer)
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._may_stop = False
         self._boundary_step = trainer.global_step
-        launcher = trainer.strategy.launcher
         if trainer.world_size > 1:
             assert isinstance(pl_module, EmotionModule)
             pl_module.stoppable = partial(self._give_up_together, trainer)
+        self._listen(trainer)
 
-        def terminate(signum: int, frame: FrameType | None) -> None:
-            # Processes that this one has started do not see its signal.
-            if launcher is not None and not self._requested:
-                launcher.kill(signum)
-            self._requested = True
+    def _listen(self, trainer: L.Trainer) -> None:
+        launcher = trainer.strategy.launcher
+
+        def stop(signum: int, frame: FrameType | None) -> None:
+            self._num_interrupts += signum == signal.SIGINT
+            if self._num_interrupts > 1:
+                os.write(2, _AT_ONCE)
+                os._exit(128 + signum)
+            is_first = self._signum is None
+            if is_first:
+                self._signum = signum
+                # Processes that this one has started do not see its SIGTERM. A terminal's Ctrl-C
+                # they do see, and a second one would end them unsaved.
+                if launcher is not None:
+                    launcher.kill(signal.SIGTERM)
             if self._may_stop:
                 self._may_stop = False
                 raise self._reason(trainer)
+            if is_first and trainer.is_global_zero:
+                os.write(2, _FINISHING)
 
         # Over Lightning's, which stops at the end of an epoch only, and takes itself away at the
-        # end.
-        signal.signal(signal.SIGTERM, terminate)
+        # end; it comes back at several places.
+        for signum in SIGNALS:
+            signal.signal(signum, stop)
 
     def _reason(self, trainer: L.Trainer) -> Terminated:
-        return Terminated(
-            f"terminated at step {trainer.global_step}; go on with --ckpt_path last"
-            if trainer.global_step
-            else "terminated before the first step"
-        )
+        # Ranks may stop for a signal that another one has seen.
+        signum = self._signum or signal.SIGTERM
+        word = "interrupted" if signum == signal.SIGINT else "terminated"
+        if self._checkpoint is None:
+            place = ""
+        elif trainer.global_step:
+            place = f" at step {trainer.global_step}; go on with --ckpt_path last"
+        else:
+            place = " before the first step"
+        return Terminated(word + place, signum)
 
     # Where a step may be thrown away --------------------------------------------------------
 
@@ -91,7 +134,7 @@ class Termination(L.Callback):
 
     def _stop_if_requested(self, trainer: L.Trainer) -> None:
         # One rank may have seen the signal before another.
-        if trainer.strategy.reduce_boolean_decision(self._requested, all=False):
+        if trainer.strategy.reduce_boolean_decision(self._signum is not None, all=False):
             raise self._reason(trainer)
 
     def _give_up_together(self, trainer: L.Trainer, work: Callable[[], Any]) -> Any:
@@ -99,7 +142,7 @@ class Termination(L.Callback):
         result = None
         try:
             self._may_stop = True
-            if self._requested:
+            if self._signum is not None:
                 raise self._reason(trainer)
             result = work()
             self._may_stop = False
@@ -113,11 +156,17 @@ class Termination(L.Callback):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        if isinstance(exception, Terminated) and self._boundary is not None:
+        if isinstance(exception, Terminated) and self._checkpoint and self._boundary is not None:
             self._checkpoint.save_newer(trainer)
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self._requested and self._boundary is not None:
+        if self._boundary is not None:
             checkpoint["loops"]["fit_loop"] = self._boundary
+
+    def on_load_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.training:
+            self._boundary = copy.deepcopy(checkpoint["loops"]["fit_loop"])

@@ -94,7 +94,7 @@ class TrackingStore:
                 tags = resolve_tags(self._tags)
                 run = client.create_run(experiment_id, run_name=self._name, tags=tags)
             else:
-                client.update_run(run.info.run_id, status="RUNNING")
+                client.update_run(run.info.run_id, status="RUNNING", name=self._name)
                 for name in run.data.metrics:
                     history = client.get_metric_history(run.info.run_id, name)
                     self._known |= {(name, metric.step, metric.value) for metric in history}
