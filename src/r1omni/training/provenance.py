@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from r1omni import __version__
+import r1omni
 from r1omni.data.registry import DatasetSpec, options_in_force
 from r1omni.training.checkpoints import CHECKPOINTS, FIT_CONFIG, MODEL, newest_checkpoint
 from r1omni.types import R1OmniError, Sample
@@ -80,7 +80,7 @@ def provenance(module: EmotionModule, split: str) -> dict[str, Any]:
             "num_ranks": trainer.world_size,
         },
         "versions": {
-            "r1omni": __version__,
+            "r1omni": r1omni.__version__,
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in _PACKAGES},
         },
