@@ -84,8 +84,7 @@ def imported_modules(path: Path, tree: ast.Module) -> Iterator[tuple[int, str]]:
             module = ".".join([*parents, *([node.module] if node.module else [])])
             if module == "r1omni":  # from r1omni import commands
                 for alias in node.names:
-                    if alias.name != "__version__":  # a text, no part
-                        yield node.lineno, f"r1omni.{alias.name}"
+                    yield node.lineno, f"r1omni.{alias.name}"
             else:
                 yield node.lineno, module
 
