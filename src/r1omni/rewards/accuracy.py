@@ -11,7 +11,7 @@ from r1omni.text.tags import parse_completion
 from r1omni.types import UsageError
 
 
-@register("accuracy")
+@register("accuracy", needs_labels=True)
 def accuracy(
     completions: list[str],
     labels: list[str | None],

@@ -19,7 +19,7 @@ def _check(options: Mapping[str, Any], columns: Collection[str]) -> None:
         raise UsageError(f"length_power is {power!r}; expected a number from 0 on")
 
 
-@register("wheel_f1", check=_check)
+@register("wheel_f1", check=_check, needs_labels=True)
 def wheel_f1(
     completions: list[str],
     labels: list[str | None],

@@ -29,6 +29,7 @@ from r1omni.models.packed import completion_logps
 from r1omni.models.parallelize import gathered, parallelize, whole
 from r1omni.ops import GRPOLoss, grpo_loss
 from r1omni.ops.importance import importance_weights
+from r1omni.training.data_checks import check_labels
 from r1omni.training.dealing import Dealing
 from r1omni.training.experience import (
     Experience,
@@ -314,6 +315,8 @@ class GRPOModule(EmotionModule):
 
     def setup(self, stage: str) -> None:
         self.datamodule.deals_batches = not self.dealing.across_ranks
+        if stage == "fit":
+            check_labels(self.datamodule, self.grpo.rewards)
         super().setup(stage)
 
     def configure_callbacks(self) -> list[L.Callback]:
