@@ -11,7 +11,13 @@ from r1omni.rewards import (
     repetition,
     wheel_f1,
 )
-from r1omni.rewards.registry import RewardFunction, get_reward, register, reward_names
+from r1omni.rewards.registry import (
+    RewardFunction,
+    get_reward,
+    needs_labels,
+    register,
+    reward_names,
+)
 from r1omni.rewards.scoring import score
 from r1omni.rewards.spec import COLUMNS, RewardSpec, check_rewards
 
@@ -26,6 +32,7 @@ __all__ = [
     "format",
     "get_reward",
     "modality_use",
+    "needs_labels",
     "overlong",
     "register",
     "repetition",

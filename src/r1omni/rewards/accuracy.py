@@ -11,7 +11,7 @@ from r1omni.text.emotions import LABEL_SETS, canonical
 from r1omni.types import UsageError
 
 
-@register("accuracy")
+@register("accuracy", needs_labels=True)
 def accuracy(
     completions: list[str],
     labels: list[str | None],

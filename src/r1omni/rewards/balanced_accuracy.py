@@ -16,7 +16,7 @@ def _check(options: Mapping[str, Any], columns: Collection[str]) -> None:
         class_weights(options["class_counts"])
 
 
-@register("balanced_accuracy", check=_check)
+@register("balanced_accuracy", check=_check, needs_labels=True)
 def balanced_accuracy(
     completions: list[str],
     labels: list[str | None],

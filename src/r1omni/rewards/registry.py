@@ -41,16 +41,21 @@ OptionCheck = Callable[[Mapping[str, Any], Collection[str]], None]
 
 _REGISTRY: dict[str, RewardFunction] = {}
 _CHECKS: dict[str, OptionCheck] = {}
+_NEED_LABELS: set[str] = set()
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-def register(name: str, check: OptionCheck | None = None) -> Callable[[_Function], _Function]:
+def register(
+    name: str, check: OptionCheck | None = None, needs_labels: bool = False
+) -> Callable[[_Function], _Function]:
     """Make a reward function known as `name`.
 
     Args:
         name: what a configuration calls it.
         check: raises UsageError for values of options that the function would refuse, so that a
             run does not begin with them. Names of options are checked without it.
+        needs_labels: whether the function is silent about a clip without a label, so that a run
+            without any does not begin.
 
     Raises:
         UsageError: the name is taken, or holds a colon, which marks an import path.
@@ -63,6 +68,8 @@ def register(name: str, check: OptionCheck | None = None) -> Callable[[_Function
             raise UsageError(f"a reward function is already registered as {name!r}")
         if check is not None:
             _CHECKS[name] = check
+        if needs_labels:
+            _NEED_LABELS.add(name)
         return function
 
     return add
@@ -76,6 +83,11 @@ def reward_names() -> tuple[str, ...]:
 def option_check(name: str) -> OptionCheck | None:
     """The check that was registered with `name`, if any."""
     return _CHECKS.get(name)
+
+
+def needs_labels(name: str) -> bool:
+    """Whether a function is known to be silent about clips without a label."""
+    return name in _NEED_LABELS
 
 
 def get_reward(name: str) -> RewardFunction:

@@ -17,7 +17,7 @@ def _check(options: Mapping[str, Any], columns: Collection[str]) -> None:
     check_number("length_power", options.get("length_power", 1.0), at_least(0))
 
 
-@register("wheel_f1", check=_check)
+@register("wheel_f1", check=_check, needs_labels=True)
 def wheel_f1(
     completions: list[str],
     labels: list[str | None],

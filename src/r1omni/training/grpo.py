@@ -31,6 +31,7 @@ from r1omni.models.packed import completion_logps
 from r1omni.models.parallelize import gathered, whole
 from r1omni.ops import GRPOLoss, StepTotals, part_loss
 from r1omni.ops.importance import importance_weights
+from r1omni.training.data_checks import check_labels
 from r1omni.training.dealing import Dealing
 from r1omni.training.experience import (
     Experience,
@@ -310,6 +311,7 @@ class GRPOModule(EmotionModule):
         self.datamodule.deals_batches = not self.dealing.across_ranks
         if stage == "fit":
             check_batch_size(self.grpo, self.datamodule.loader.batch_size)
+            check_labels(self.datamodule, self.grpo.rewards)
         super().setup(stage)
 
     def configure_callbacks(self) -> list[L.Callback]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,8 @@ from r1omni.streams import stream_seed
 from r1omni.training.dealing import Dealing
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.types import PromptInputs, Rollout, Sample, ScoredGroup
+
+_logger = logging.getLogger(__name__)
 
 # The column of rewards that holds the divergence from the reference, where it is a reward.
 KL_PENALTY = "kl_penalty"
@@ -134,7 +137,17 @@ def score_rollout(rollout: Rollout, samples: Sequence[Sample], config: GRPOConfi
     """
     rows = [s for s in samples for _ in range(rollout.group_size)]
     columns = reward_columns(rows, rollout, config.max_new_tokens)
-    return score(config.rewards, rollout.texts, [s.label for s in rows], **columns)
+    rewards = score(config.rewards, rollout.texts, [s.label for s in rows], **columns)
+    counted = [index for index, spec in enumerate(config.rewards) if spec.weight]
+    if rewards[:, counted].isnan().all():
+        names = ", ".join(s.sample_id for s in samples[:3])
+        _logger.warning(
+            "no reward says anything of %d completions (of %s%s): nothing is learned from them",
+            len(rows),
+            names,
+            ", ..." if len(samples) > 3 else "",
+        )
+    return rewards
 
 
 def scored_group(

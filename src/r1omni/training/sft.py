@@ -15,9 +15,10 @@ from r1omni.data.batch import Batch, collate
 from r1omni.models.packed import completion_logps
 from r1omni.models.parallelize import whole
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_target
+from r1omni.training.data_checks import check_targets
 from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import sft_batch
-from r1omni.types import R1OmniError
+from r1omni.types import UsageError
 
 _logger = logging.getLogger(__name__)
 # Enough for "<think>" in any tokenizer.
@@ -30,6 +31,29 @@ class SFTModule(EmotionModule):
     The loss of an optimizer step is the mean over all its target tokens, however they are divided
     into ranks and accumulated batches.
     """
+
+    # Every argument of `EmotionModule`, and one more.
+    def __init__(self, init_from: str, *, max_target_tokens: int = 2048, **options: Any) -> None:
+        """`EmotionModule` with a limit of its targets.
+
+        Args:
+            init_from: as for `EmotionModule`.
+            max_target_tokens: longest target of a training sample in tokens, the end token
+                included; a longer one is refused before anything is decoded. Memory and time of
+                a step grow with its longest target.
+            **options: as for `EmotionModule`.
+        """
+        if max_target_tokens < 1:
+            raise UsageError(
+                f"model.max_target_tokens is {max_target_tokens}; it must be at least 1"
+            )
+        super().__init__(init_from, **options)
+        self.max_target_tokens = max_target_tokens
+
+    def setup(self, stage: str) -> None:
+        if stage == "fit":
+            check_targets(self.datamodule, self.omni, self.max_target_tokens)
+        super().setup(stage)
 
     def on_fit_start(self) -> None:
         # Of each batch since the last optimizer step: target tokens, a rank's on average, and loss.
@@ -85,18 +109,10 @@ class SFTModule(EmotionModule):
         return sft_batch(names, self.encoded_prompts(batch), target_ids, mask)
 
     def targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Target ids, long [B, C], and their mask, bool [B, C], end tokens included.
-
-        Raises:
-            R1OmniError: a sample has no target.
-        """
+        """Target ids, long [B, C], and their mask, bool [B, C], end tokens included."""
         rows = []
         for sample in batch.samples:
-            if sample.target is None:
-                raise R1OmniError(
-                    f"{sample.sample_id} has no target text; supervised training needs a label "
-                    "or a reasoning for every sample"
-                )
+            assert sample.target is not None  # refused at setup
             rows.append(encode_target(self.omni.tokenizer, sample.target))
         ids = pad_sequence(rows, batch_first=True, padding_value=self.omni.tokenizer.pad_token_id)
         lengths = torch.tensor([len(row) for row in rows])

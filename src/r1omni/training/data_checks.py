@@ -1,0 +1,100 @@
+"""Whether samples can be trained on: what would stop a run, or make it vain, is found at setup."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from functools import lru_cache, partial
+
+from lightning.pytorch.utilities import rank_zero_only
+
+from r1omni.data import EmotionDataModule
+from r1omni.models.pipeline import R1Omni
+from r1omni.rewards import RewardSpec, needs_labels
+from r1omni.text.prompt import encode_prompt, encode_target
+from r1omni.types import Modality, Sample, UsageError
+
+_logger = logging.getLogger(__name__)
+_NUM_EXAMPLES = 3
+
+
+def check_targets(data: EmotionDataModule, omni: R1Omni, max_target_tokens: int) -> None:
+    """Refuse training samples without a target, or with one that is too long.
+
+    Raises:
+        UsageError: naming the first of them with their data set, and how many there are.
+    """
+    bare = [(place, s) for place, s in _trained(data) if s.target is None]
+    if bare:
+        raise UsageError(
+            f"data.train: {_some(bare, data)} have no target text; supervised training needs a "
+            "label or a reasoning for every sample: complete these rows, or take them out"
+        )
+    context = omni.model.config.language.max_position_embeddings
+    num_prompt_tokens = lru_cache(partial(_num_prompt_tokens, omni))
+    long = []
+    for place, sample in _trained(data):
+        target = str(sample.target)
+        room = context - num_prompt_tokens(sample.instruction, sample.modality)
+        # No token is shorter than a byte, so that most texts need not be tokenized.
+        if len(target.encode()) < min(max_target_tokens, room):
+            continue
+        tokens = len(encode_target(omni.tokenizer, target))
+        if tokens > max_target_tokens:
+            long.append((f"{place}, {tokens:,} tokens", sample))
+        elif tokens > room:
+            raise UsageError(
+                f"data.train: prompt and target of {sample.sample_id} ({place}) take more than "
+                f"the {context:,} tokens that the model can read; shorten the text"
+            )
+    if long:
+        raise UsageError(
+            f"data.train: {_some(long, data)} have a target of more than {max_target_tokens:,} "
+            "tokens; shorten them, or raise model.init_args.max_target_tokens, which costs memory "
+            "and time"
+        )
+
+
+def _num_prompt_tokens(omni: R1Omni, instruction: str, modality: Modality) -> int:
+    config = omni.model.config
+    media = config.num_video_tokens * ("video" in modality)
+    media += config.num_audio_tokens * ("audio" in modality)
+    return len(encode_prompt(omni.tokenizer, instruction, modality)) + media
+
+
+def check_labels(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None:
+    """Refuse training samples of which none has a label, where a reward needs one.
+
+    Raises:
+        UsageError: naming the first of them with their data set, and the rewards.
+    """
+    needing = [spec.name for spec in rewards if spec.weight and needs_labels(spec.name)]
+    samples = list(_trained(data))
+    bare = [(place, s) for place, s in samples if s.label is None and not s.open_labels]
+    if not needing or not bare:
+        return
+    found = f"data.train: {_some(bare, data)} have no label, which {', '.join(needing)} needs"
+    if len(bare) == len(samples):
+        raise UsageError(f"{found}; give labels, or rewards that need none")
+    _warn(f"{found}: these say nothing of them")
+
+
+@rank_zero_only
+def _warn(message: str) -> None:
+    _logger.warning("%s", message)
+
+
+def _trained(data: EmotionDataModule) -> list[tuple[str, Sample]]:
+    """Each training sample and where it comes from."""
+    return [
+        (f"{spec.name} in {data.root / spec.root}", sample)
+        for spec, samples in zip(data.specs["train"], data.samples["train"], strict=True)
+        for sample in samples
+    ]
+
+
+def _some(found: Sequence[tuple[str, Sample]], data: EmotionDataModule) -> str:
+    """How many of the training samples these are, and the first of them."""
+    named = ", ".join(f"{s.sample_id} ({place})" for place, s in found[:_NUM_EXAMPLES])
+    more = ", ..." if len(found) > _NUM_EXAMPLES else ""
+    return f"{len(found)} of {len(_trained(data))} samples ({named}{more})"
