@@ -336,17 +336,11 @@ def test_the_root_is_that_of_the_module(recordings: Path, tmp_path: Path) -> Non
 
 
 def test_each_split_has_its_own_report(recordings: Path, tmp_path: Path) -> None:
-    rows = "3.mp4,fear\n"
-    (recordings / "last.csv").write_text(f"path,label\n{rows}", encoding="utf-8")
+    (recordings / "last.csv").write_text("path,label\n3.mp4,fear\n", encoding="utf-8")
     rows = "".join(f"{name}.mp4,sad\n" for name in (0, 1, 2, "broken"))
     (recordings / "rest.csv").write_text(f"path,label\n{rows}", encoding="utf-8")
-    module = module_of(
-        recordings,
-        tmp_path / "cache",
-        train=[spec("rest.csv")],
-        val=[spec("last.csv")],
-        loader={"max_broken_share": 0.25},
-    )
+    splits = {"train": [spec("rest.csv")], "val": [spec("last.csv")]}
+    module = module_of(recordings, tmp_path / "c", loader={"max_broken_share": 0.25}, **splits)
     module.setup("fit")
     module.prepare_clips(PROCESSOR, tmp_path / "run")
     lines = {p.name: len(p.read_text().splitlines()) for p in (tmp_path / "run").iterdir()}
