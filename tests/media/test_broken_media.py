@@ -22,7 +22,8 @@ from clean_media import clean_files  # noqa: E402
 from damaged_media import MUTATIONS, Case, make_corpus  # noqa: E402
 
 from r1omni.media.audio import read_waveform  # noqa: E402
-from r1omni.media.container import MediaError, read_duration_s  # noqa: E402
+from r1omni.media.container import MediaError  # noqa: E402
+from r1omni.media.timeline import read_duration_s  # noqa: E402
 from r1omni.media.video import read_frames  # noqa: E402
 from r1omni.media.workers import in_workers  # noqa: E402
 from r1omni.types import Clip  # noqa: E402

@@ -144,7 +144,12 @@ def _prepare_one(
         elif "mel" in present[0]:
             wanted = "video"
     try:
-        entry = pack_media(processor.load(clip, wanted))
+        if wanted == "audio" != modality:
+            # The picture is there already; beside it, missing sound is silence.
+            media = processor.load(clip, wanted, silence=True)
+        else:
+            media = processor.load(clip, wanted)
+        entry = pack_media(media)
     except MediaError as error:
         return str(error)
     except MemoryError as error:
