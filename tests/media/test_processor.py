@@ -12,8 +12,9 @@ from clips import write_clip
 from safetensors.torch import load_file
 from transformers import WhisperFeatureExtractor
 
-from r1omni.media.audio import LogMel, read_waveform
+from r1omni.media.audio import read_waveform
 from r1omni.media.config import MediaConfig
+from r1omni.media.log_mel import LogMel
 from r1omni.media.packing import merge_entries, pack_media, unpack_media
 from r1omni.media.processor import MediaProcessor
 from r1omni.types import Clip, UsageError

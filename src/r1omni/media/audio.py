@@ -1,4 +1,4 @@
-"""Reading the sound of a clip, and Whisper's log-mel spectrogram of it."""
+"""Reading the sound of a clip, or of one window of it after the other, in one channel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 import torchaudio
 from av.audio.frame import AudioFrame
 from av.container import InputContainer
-from torch import Tensor, nn
+from torch import Tensor
 
 from r1omni.media.container import (
     REMEDY,
@@ -43,6 +43,9 @@ _MIN_RATE_HZ, _MAX_RATE_HZ = 1_000, 768_000
 _PREROLLS_S = (1.0, 4.0, 10.0)
 # Below this distance reading on is as fast as a seek.
 _MIN_SECONDS_TO_SEEK = 1.0
+# Pauses that are not stored (Speex) or packets that were lost: silence keeps what follows in its
+# time. Shorter ones are rounded time stamps, longer ones a clock that was set.
+_MIN_GAP_S, _MAX_GAP_S = 0.015, 10.0
 # A mix this much quieter than its channels is what is left where they cancel each other.
 _CANCELLED_DB = 12.0
 _SILENT_POWER = 1e-8  # of full scale, mean over a span: -80 dB
@@ -78,7 +81,9 @@ def read_waveform(
             none although it is required.
     """
     check_span(path, start_s, end_s)
-    span = "" if start_s is None and end_s is None else _span(start_s or 0.0, end_s)
+    span = ""
+    if start_s is not None:
+        span = f" between {start_s:.2f} s and {'its end' if end_s is None else f'{end_s:.2f} s'}"
     with open_media(path) as container:
         remedy = "give a file with sound"
         if picture_streams(container):
@@ -110,8 +115,8 @@ def read_sound_windows(
         sampling_rate_hz: rate of the waveforms.
 
     Raises:
-        MediaError: the file cannot be opened any more, or the decoder fails for another reason
-            than damage.
+        MediaError: the file cannot be opened any more, its sound has no sampling rate or several,
+            or the decoder fails for another reason than damage.
     """
     with open_media(path) as container:
         if not container.streams.audio:
@@ -121,12 +126,12 @@ def read_sound_windows(
         for start_s, end_s in spans:
             try:
                 yield reader.read(start_s, end_s, sampling_rate_hz)
-            except MediaError as error:
+            except _DamagedError as error:
                 yield str(error)
 
 
-def _span(start_s: float, end_s: float | None) -> str:
-    return f" between {start_s:.2f} s and {'its end' if end_s is None else f'{end_s:.2f} s'}"
+class _DamagedError(MediaError):
+    """Every packet of a span is damaged; others need not be."""
 
 
 class _Piece(NamedTuple):
@@ -168,7 +173,7 @@ class _SoundReader:
         errors, self._errors = self._errors, 0
         if not pieces:
             if errors:
-                raise MediaError(f"{self._path}: its sound cannot be decoded; {REMEDY}")
+                raise _DamagedError(f"{self._path}: its sound cannot be decoded; {REMEDY}")
             return "no sound in the span"
         warnings = [f"{errors} damaged packets of the sound were skipped"] if errors else []
         warnings += _cancelled(pieces)
@@ -190,10 +195,15 @@ class _SoundReader:
         while (not self._pieces or self._pieces[-1].begin_s < end) and self._next_piece():
             if self._end_s(self._pieces[-1]) <= start_s:
                 self._pieces.pop()
-        found = []
+        found: list[Mixed] = []
         # Priming samples of AAC have negative times and fall away here.
         end = min(end, self._trimmed_s())
+        reached_s = math.inf
         for begin_s, mixed in self._pieces:
+            if found and _MIN_GAP_S < begin_s - reached_s < _MAX_GAP_S and begin_s < end:
+                pause = np.zeros(round((begin_s - reached_s) * self._rate_hz), np.float32)
+                found.append(Mixed(pause, 0.0, 0.0))
+            reached_s = begin_s + len(mixed.samples) / self._rate_hz
             first = max(round((start_s - begin_s) * self._rate_hz), 0)
             last = len(mixed.samples)
             if end < math.inf:
@@ -293,49 +303,3 @@ def _checked_rate_hz(path: Path, rate_hz: int) -> int:
             f"{_MAX_RATE_HZ}; {REMEDY}"
         )
     return rate_hz
-
-
-class LogMel(nn.Module):
-    """Whisper's log-mel spectrogram of exactly `length_s` seconds.
-
-    Mel filters on Slaney's scale with Slaney's norm, power spectrum of a centred Hann window,
-    last frame dropped, log10, at most 8 below the maximum, (x + 4) / 4.
-
-    Args:
-        num_mel_bins: M.
-        n_fft: width of the window in samples.
-        hop_length: step of the window in samples.
-        length_s: seconds to which a waveform is padded or cut.
-        sampling_rate_hz: rate of the waveforms given.
-    """
-
-    def __init__(
-        self,
-        num_mel_bins: int = 128,
-        n_fft: int = 400,
-        hop_length: int = 160,
-        length_s: float = 30.0,
-        sampling_rate_hz: int = 16_000,
-    ) -> None:
-        super().__init__()
-        self.num_samples = round(length_s * sampling_rate_hz)
-        self.num_mel_frames = self.num_samples // hop_length
-        self.spectrogram = torchaudio.transforms.MelSpectrogram(
-            sample_rate=sampling_rate_hz,
-            n_fft=n_fft,
-            hop_length=hop_length,
-            n_mels=num_mel_bins,
-            power=2.0,
-            norm="slaney",
-            mel_scale="slaney",
-        )
-
-    @torch.no_grad()
-    def forward(self, waveform: Tensor) -> Tensor:
-        """float [S] -> float32 [M, F] with F = length_s * sampling_rate_hz / hop_length."""
-        waveform = waveform.float()[: self.num_samples]
-        padded = nn.functional.pad(waveform, (0, self.num_samples - waveform.shape[0]))
-        power: Tensor = self.spectrogram(padded)[:, : self.num_mel_frames]
-        log = power.clamp(min=1e-10).log10()
-        log = log.maximum(log.max() - 8.0)
-        return (log + 4.0) / 4.0

@@ -16,11 +16,11 @@ from torch import Tensor
 from r1omni.media.audio import (
     SILENCE_USED,
     DecodedAudio,
-    LogMel,
     read_sound_windows,
     read_waveform,
 )
 from r1omni.media.config import FrameFit, MediaConfig, normalise_frames
+from r1omni.media.log_mel import LogMel
 from r1omni.media.timeline import scan_extent, scan_timeline
 from r1omni.media.video import DecodedFrames, read_frames, read_windows
 from r1omni.media.windows import windows
