@@ -15,13 +15,16 @@ from clips import brightness, seen_index
 
 from r1omni.media import audio, timeline, video
 from r1omni.media.audio import read_sound_windows, read_waveform
+from r1omni.media.config import MediaConfig
 from r1omni.media.container import FORMATS
+from r1omni.media.processor import MediaProcessor
 from r1omni.media.timeline import read_duration_s, scan_timeline
 from r1omni.media.video import DecodedFrames, read_frames, read_windows, sample_indices
 
 Find = Callable[[str, bool], Path]
 
 LENGTH_S, FPS = 12, 25
+SMALL = MediaConfig(num_frames=4, image_size=32, num_mel_bins=20, audio_length_s=4.0)
 # Blocks of lossy sound: what a stated length may leave out or add.
 BLOCKS_S = 0.12
 
@@ -176,6 +179,57 @@ def late(name: str) -> int:
     return 1 if name == "mpeg" else 0
 
 
+# Lengths that are stated wrongly ------------------------------------------------------------------
+
+
+def plain_sound(path: Path, codec: str, bit_rate: int, seconds: int) -> bytes:
+    """Noise as mp3 or raw AAC without a header that states its length."""
+    options = {"write_xing": "0", "id3v2_version": "0"} if codec == "mp3" else {}
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=16_000, layout="mono")
+        stream.codec_context.bit_rate = bit_rate
+        noise = np.random.default_rng(0).normal(0, 0.1, 16_000 * seconds).astype(np.float32)
+        for begin in range(0, len(noise), 1024):
+            piece = noise[None, begin : begin + 1024]
+            frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 16_000, begin
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("mp3", "mp3"), ("aac", "aac")])
+@pytest.mark.parametrize("rates", [(16_000, 96_000), (96_000, 16_000)])
+def test_a_length_guessed_from_the_first_bytes(
+    tmp_path: Path, suffix: str, codec: str, rates: tuple[int, int]
+) -> None:
+    path = tmp_path / f"whole.{suffix}"
+    parts = [plain_sound(tmp_path / f"part.{suffix}", codec, rate, 8) for rate in rates]
+    path.write_bytes(b"".join(parts))
+    with av.open(str(path)) as container:
+        assert not 12 < container.duration / 1e6 < 20  # what FFmpeg takes it for
+    assert read_duration_s(path) == pytest.approx(16.0, abs=2 * BLOCKS_S)
+    assert len(read_waveform(path).waveform) / 16_000 == pytest.approx(16.0, abs=2 * BLOCKS_S)
+    # A span behind the stated end, or before it, is the one that is asked for.
+    whole = read_waveform(path).waveform[10 * 16_000 : 11 * 16_000]
+    span = read_waveform(path, 16_000, 10.0, 11.0).waveform
+    assert float((whole - span).abs().mean()) < 0.01
+
+
+def test_a_picture_that_states_a_wrong_length(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.avi", "avi", True)
+    data = bytearray(path.read_bytes())
+    for mark, place in ((b"avih", 24), (b"strh", 40), (b"strh", 40)):  # counts of frames, samples
+        begin = data.index(mark) + place
+        data[begin : begin + 4] = (50).to_bytes(4, "little")
+        data = data.replace(mark, mark.upper(), 1)
+    path.write_bytes(data.replace(b"AVIH", b"avih").replace(b"STRH", b"strh"))
+    with av.open(str(path)) as container:
+        assert container.duration < 3e6
+    assert read_duration_s(path) == pytest.approx(LENGTH_S, abs=BLOCKS_S)
+    assert len(read_waveform(path).waveform) / 16_000 == pytest.approx(LENGTH_S, abs=BLOCKS_S)
+
+
 # Costs --------------------------------------------------------------------------------------------
 
 
@@ -260,3 +314,16 @@ def test_gaps_between_windows_are_not_decoded(recording: Find, spent: Counter[st
     list(read_sound_windows(path, spans, 16_000))
     assert spent["video decoded"] < 5 * FPS
     assert spent["audio decoded"] < 4 * 16_000 / 1024
+
+
+@pytest.mark.parametrize(("modality", "passes"), [("video_audio", 3), ("video", 2), ("audio", 2)])
+def test_a_recording_is_surveyed_once_for_all_windows(
+    recording: Find, spent: Counter[str], modality: str, passes: int
+) -> None:
+    path = recording("mp4", True)
+    scan_timeline(path)
+    scanned = spent["packets"]
+    spent.clear()
+    found = list(MediaProcessor(SMALL).load_windows(path, 0.5, None, modality))
+    assert [round(start_s, 6) for start_s, _, _ in found] == [0.5 * place for place in range(24)]
+    assert spent["packets"] <= passes * scanned + 5

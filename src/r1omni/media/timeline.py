@@ -226,7 +226,7 @@ def _read_times(
     try:
         for packet in read_packets(container, tracks):
             pts = packet.dts if packet.pts is None or timeline.by_order is not None else packet.pts
-            if pts is None or packet.time_base is None or not packet.size:
+            if pts is None or packet.time_base is None:
                 continue
             end = (pts + (packet.duration or 0)) * float(packet.time_base) - timeline.offset_s
             if stream is None or packet.stream_index != stream.index:

@@ -244,6 +244,8 @@ class _FrameReader:
             if place >= 0:
                 key_s = self._timeline.seconds(self._timeline.keyframes[place].pts)
                 if key_s - position_s > _MIN_SECONDS_TO_SEEK:
+                    if position_s == 0.0:  # the first frame may be the only one that states a turn
+                        next(frames, None)
                     frames, current = self.from_key_frame(target), None
             while current is None or current[0] < target:
                 current = next(frames, None)
@@ -254,7 +256,9 @@ class _FrameReader:
             # The file's header may have stated another size.
             check_frame_size(self._path, frame.width, frame.height, self._max_pixels)
             rgb = self._to_rgb(frame, turns)
-            yield target, _Picture(pts, self.fitted(rgb), rgb.shape)
+            picture = _Picture(pts, self.fitted(rgb), rgb.shape)
+            del rgb  # before the next one is made
+            yield target, picture
 
     def fitted(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What is kept of a frame uint8 [H, W, 3]."""

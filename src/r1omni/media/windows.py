@@ -41,7 +41,7 @@ def windows(
     start_s = 0.0
     while not spans or start_s < duration_s - rest_s:
         end_s = start_s + window_s
-        if end_s > duration_s - rest_s:
+        if end_s >= duration_s - rest_s - 1e-9:  # no rest is lost to rounding
             return [*spans, (start_s, duration_s)]
         spans.append((start_s, end_s))
         start_s = len(spans) * hop_s
