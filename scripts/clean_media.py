@@ -36,6 +36,7 @@ def encode(
     sound_codec: str | None,
     size: tuple[int, int] = (64, 48),
     times: Sequence[int] = range(_NUM_FRAMES),
+    sound_s: float = _SOUND_S,
 ) -> bytes:
     """A clip with a moving bar and a tone, the same bytes whenever it is made.
 
@@ -45,6 +46,7 @@ def encode(
         sound_codec: of the sound, or None for a silent film.
         size: width and height in pixels.
         times: of the frames, in tenths of a second.
+        sound_s: length of the tone in seconds.
     """
     with av.open(os.fspath(path), "w", options={"fflags": "+bitexact"}) as container:
         video = container.add_stream(codec, rate=_FPS) if codec else None
@@ -69,7 +71,7 @@ def encode(
             container.mux(video.encode())
         if sound is not None:
             rate_hz = sound.codec_context.sample_rate
-            tone = 0.5 * np.sin(2 * np.pi * 440 / rate_hz * np.arange(int(_SOUND_S * rate_hz)))
+            tone = 0.5 * np.sin(2 * np.pi * 440 / rate_hz * np.arange(int(sound_s * rate_hz)))
             values = (32_767 * tone).astype(np.int16)
             resampler = av.AudioResampler(sound.format, sound.layout, rate_hz, _SOUND_BLOCK)
             whole = av.AudioFrame.from_ndarray(values[None], format="s16", layout="mono")

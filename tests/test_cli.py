@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -344,3 +345,36 @@ def test_analyze_names_what_it_cannot_read(
     model = str(mini_world / "init")
     assert "gone.mp4" in refused(capfd, ["analyze", "gone.mp4", "--model", model], 2)
     assert "broken.mp4" in refused(capfd, ["analyze", str(broken), "--model", model], 1)
+
+
+def test_analyze_tries_its_output_first(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    clip = next((mini_world / "world").rglob("*.mp4"))
+    args = ["analyze", str(clip), "--model", "nowhere", "--out", str(tmp_path / "no" / "a.jsonl")]
+    assert "a.jsonl: cannot be written" in refused(capfd, args, 2)
+    args = ["analyze", str(clip), "--model", "nowhere", "--hop-s", "1"]
+    assert "window_s" in refused(capfd, args, 2)
+
+
+def test_analyze_a_folder_and_go_on_behind_what_fails(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "data", tmp_path / "out.jsonl"
+    (folder / "sub").mkdir(parents=True)
+    clip = next((mini_world / "world").rglob("*.mp4")).read_bytes()
+    for name, content in (("a.mp4", clip), ("b.mp4", clip[:500]), ("sub/c", clip), ("d.txt", b"?")):
+        (folder / name).write_bytes(content)
+    args = ["analyze", "gone.mp4", str(folder), "--model", str(mini_world / "init"),
+            "--max-new-tokens", "2", "--window-s", "1", "--out", str(out)]  # fmt: skip
+    assert main(args) == 1
+    printed = capfd.readouterr().err
+    assert f"{folder}: 3 recordings, 1 other files are left out" in printed
+    [error] = [line for line in printed.splitlines() if "error:" in line]
+    assert "2 of 4 recordings could not be analyzed: gone.mp4: there is no such" in error
+    assert "b.mp4: is no recording" in error
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    paths = [Path(row["path"]).name for row in rows]
+    assert list(dict.fromkeys(paths)) == ["gone.mp4", "a.mp4", "b.mp4", "c"]
+    assert {Path(row["path"]).name for row in rows if "error" in row} == {"gone.mp4", "b.mp4"}
+    assert paths.count("a.mp4") == paths.count("c") >= 2  # windows

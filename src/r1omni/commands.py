@@ -7,7 +7,6 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,7 +19,7 @@ from r1omni.options import (
     Range,
     at_least,
 )
-from r1omni.types import MODALITIES, R1OmniError, UsageError
+from r1omni.types import MODALITIES, UsageError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -138,7 +137,7 @@ def pretrain_towers(args: list[str]) -> None:
 def analyze(args: list[str]) -> None:
     """Say which emotion recordings show, and why, as JSON lines."""
     parser = _parser("analyze", analyze)
-    parser.add_argument("paths", type=Path, nargs="+", help="recordings")
+    parser.add_argument("paths", type=Path, nargs="+", help="recordings, or folders of them")
     parser.add_argument(
         "--model", required=True, help="model folder, or owner/name[@revision] on the hub"
     )
@@ -151,35 +150,29 @@ def analyze(args: list[str]) -> None:
     parser.add_argument("--max-new-tokens", type=Number(TOKENS), default=512)
     parser.add_argument("--out", type=Path, default=None, help="file to write; standard output")
     options = parser.parse_args(args)
-    for path in options.paths:
-        if not path.is_file():
-            raise UsageError(f"{path}: there is no such file")
-    from r1omni.models.pipeline import R1Omni
+    from r1omni.analysis.recordings import find_recordings, open_output, write_analyses
+    from r1omni.media.windows import windows
 
-    omni = R1Omni.from_pretrained(options.model, device=options.device, dtype=options.dtype)
-    lines, failures = [], []
-    for path in options.paths:
-        try:
-            found = omni.analyze(
-                path,
-                options.modality,
-                window_s=options.window_s,
-                hop_s=options.hop_s,
-                max_new_tokens=options.max_new_tokens,
-            )
-        except UsageError:
-            raise
-        except R1OmniError as error:
-            failures.append(str(error))
-            continue
-        lines += [json.dumps({"path": str(path), **asdict(analysis)}) for analysis in found]
-    text = "".join(f"{line}\n" for line in lines)
-    if options.out is None:
-        sys.stdout.write(text)
-    else:
-        options.out.write_text(text, encoding="utf-8")
-    if failures:
-        raise R1OmniError("; ".join(failures))
+    windows(0.0, options.window_s, options.hop_s)  # lengths that are none
+    recordings, missing, notes = find_recordings(options.paths)
+    for note in notes:
+        print(note, file=sys.stderr)
+    with open_output(options.out, recordings) as out:
+        from r1omni.models.pipeline import R1Omni
+
+        omni = R1Omni.from_pretrained(options.model, device=options.device, dtype=options.dtype)
+        if options.out is not None and options.out.is_file():
+            out.truncate(0)  # not before the model is there
+        write_analyses(
+            omni,
+            recordings,
+            missing,
+            out,
+            modality=options.modality,
+            window_s=options.window_s,
+            hop_s=options.hop_s,
+            max_new_tokens=options.max_new_tokens,
+        )
 
 
 def export(args: list[str]) -> None:

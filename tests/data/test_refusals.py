@@ -12,7 +12,8 @@ import pytest
 from r1omni.data import DatasetSpec, load_dataset
 from r1omni.data.registry import select
 from r1omni.media.audio import read_waveform
-from r1omni.media.container import MediaError, read_duration_s
+from r1omni.media.container import MediaError
+from r1omni.media.timeline import read_duration_s
 from r1omni.media.video import read_frames
 from r1omni.types import UsageError
 

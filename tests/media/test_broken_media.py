@@ -18,11 +18,14 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 import broken_media  # noqa: E402
 import damaged_media  # noqa: E402
-from clean_media import clean_files  # noqa: E402
+from clean_media import clean_files, encode  # noqa: E402
 from damaged_media import MUTATIONS, Case, make_corpus  # noqa: E402
 
 from r1omni.media.audio import read_waveform  # noqa: E402
-from r1omni.media.container import MediaError, read_duration_s  # noqa: E402
+from r1omni.media.config import MediaConfig  # noqa: E402
+from r1omni.media.container import MediaError  # noqa: E402
+from r1omni.media.processor import MediaProcessor  # noqa: E402
+from r1omni.media.timeline import read_duration_s  # noqa: E402
 from r1omni.media.video import read_frames  # noqa: E402
 from r1omni.media.workers import in_workers  # noqa: E402
 from r1omni.types import Clip  # noqa: E402
@@ -153,6 +156,23 @@ def test_frames_of_12000_px_take_no_memory(tmp_path: Path) -> None:
         assert reason.startswith(f"{clip.path}: ")
         if clip.path.name != "swollen.mkv":  # in which the decoder is the first to notice
             assert "12000" in reason and "scale it down" in reason
+
+
+def memory_to_load(clip: Clip) -> str:
+    """MiB by which the process has grown at its peak while it loaded 64 frames."""
+    processor = MediaProcessor(MediaConfig(num_frames=64))
+    processor.load(Clip(clip.path.with_name("small.mkv")), "video")  # loads libraries
+    before = broken_media.peak_mib()
+    assert processor.load(clip, "video").frames.shape == (64, 3, 224, 224)
+    return str(broken_media.peak_mib() - before)
+
+
+def test_frames_are_fitted_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.mkv"
+    encode(path, "mjpeg", None, size=(1280, 720), times=range(64))
+    (tmp_path / "small.mkv").write_bytes(clean_files()["resized.mkv"])
+    [(_, growth)] = in_workers([Clip(path)], memory_to_load, 1)
+    assert int(growth or "") < 100  # the frames together have 169 MiB
 
 
 def test_an_odd_sampling_rate_takes_no_memory(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from clips import rotate_clockwise, seen_index, truncate, write_clip
 
 from r1omni.media.audio import NO_TRACK_WARNING, read_waveform
-from r1omni.media.container import MediaError, read_duration_s
+from r1omni.media.container import MediaError
+from r1omni.media.timeline import read_duration_s
 from r1omni.media.video import read_frames, sample_indices
 from r1omni.media.workers import in_workers
 from r1omni.types import Clip

@@ -21,6 +21,13 @@ from r1omni.types import UsageError
         (4.5, 2.0, 1.0, [(0, 2), (1, 3), (2, 4), (3, 4.5)]),
         (5.0, 1.0, 2.0, [(0, 1), (2, 3), (4, 5)]),  # with gaps
         (5.5, 1.0, 3.0, [(0, 1), (3, 4)]),
+        (10.05, 5.0, None, [(0, 5), (5, 10.05)]),  # 50 ms are no window of their own
+        (10.1, 5.0, None, [(0, 5), (5, 10.1)]),
+        (10.2, 5.0, None, [(0, 5), (5, 10), (10, 10.2)]),
+        (4.05, 2.0, 1.0, [(0, 2), (1, 3), (2, 4.05)]),
+        (2.05, 1.0, 2.0, [(0, 1)]),  # nor one behind a gap
+        (0.05, 5.0, None, [(0, 0.05)]),
+        (0.28, 0.1, None, [(0, 0.1), (0.1, 0.2), (0.2, 0.28)]),  # half of a short window is one
     ],
 )
 def test_windows(
@@ -29,7 +36,7 @@ def test_windows(
     hop_s: float | None,
     wanted: list[tuple[float, float]],
 ) -> None:
-    assert windows(duration_s, window_s, hop_s) == wanted
+    assert windows(duration_s, window_s, hop_s) == [pytest.approx(span) for span in wanted]
 
 
 def test_starts_do_not_drift() -> None:

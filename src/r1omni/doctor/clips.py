@@ -122,7 +122,7 @@ def _open(sample: Sample) -> str:
     Raises:
         MediaError: it cannot be read.
     """
-    from r1omni.media.container import read_duration_s
+    from r1omni.media.timeline import read_duration_s
     from r1omni.media.video import read_frames
 
     path = sample.clip.path

@@ -16,7 +16,7 @@ from r1omni.types import UsageError
 FrameFit = Literal["pad", "squash"]
 
 # Raise it whenever the same settings give other numbers, so that old cache entries are not used.
-PROCESSING_VERSION = 1
+PROCESSING_VERSION = 2
 
 
 @dataclass(frozen=True)

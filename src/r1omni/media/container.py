@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
+from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream
 
 from r1omni.types import R1OmniError
 
 # FFmpeg guesses formats by content: a file named x.mp4 that holds ffconcat or playlist text
 # would open its neighbours. Only containers that hold media themselves are accepted.
-_FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,ogg,wav,mp3,flac,aac,asf,mpeg"
-_OPTIONS = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,flv,ogg,wav,mp3,flac,aac,asf,mpeg,"
+    "amr,aiff,caf,w64"
+)
+_OPTIONS = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+# How texts begin that name other files: ffconcat, HLS, SDP, DASH.
+_PLAYLISTS = {b"ffconcat": "ffconcat", b"#EXTM3U": "HLS", b"v=0": "SDP", b"<MPD": "DASH"}
+_NOT_READ = "convert it to mp4 or wav"
 
 REMEDY = "copy it again, or convert it to mp4"
 # What PyAV raises on damaged files besides FFmpeg's own errors, which name no common parent.
@@ -62,14 +71,24 @@ def open_media(path: Path) -> Iterator[InputContainer]:
         # The prefix keeps a name such as "http:x.mp4" from being taken for an address.
         container = av.open(f"file:{path}", options=dict(_OPTIONS), metadata_errors="replace")
     except _FAILURES as error:
-        raise MediaError(
-            f"{path}: is no recording that can be opened, or is truncated {explained(error)}"
-        ) from error
+        raise MediaError(f"{path}: {_refusal(path, error)}") from error
     with container:
         try:
             yield container
         except _FAILURES as error:
             raise MediaError(f"{path}: cannot be decoded {explained(error)}") from error
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    """Why a file cannot be opened, and what to do."""
+    with path.open("rb") as file:
+        head = file.read(200)
+    for mark, name in _PLAYLISTS.items():
+        if head.startswith(mark) or (name == "DASH" and mark in head):
+            return f"is a playlist ({name}), which is not read; give the recordings it names"
+    if isinstance(error, av.error.ArgumentError):  # FFmpeg knows the format, and may not open it
+        return f"is a picture, a text or a recording of a kind that is not read; {_NOT_READ}"
+    return f"is no recording that can be opened, or is truncated {explained(error)}"
 
 
 def explained(error: Exception) -> str:
@@ -100,30 +119,54 @@ def check_span(path: Path, start_s: float | None, end_s: float | None) -> None:
         )
 
 
-def read_duration_s(path: Path) -> float:
-    """Length of a recording in seconds: as it credibly states it, or else up to its last packet.
+def picture_streams(container: InputContainer) -> list[VideoStream]:
+    """Picture tracks; a cover picture of an audio file is none."""
+    return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+
+
+def read_packets(
+    container: InputContainer, streams: Sequence[VideoStream | AudioStream]
+) -> Iterator[Packet]:
+    """Packets from where the container stands; of the empty ones only the last.
+
+    The last one asks a decoder for what it still holds. Any other says that a frame is shown once
+    more (Theora, AVI) or that nothing is said (Speex), and a decoder would take it for the end.
+    """
+    end = None
+    for packet in container.demux(*streams) if streams else ():
+        if packet.size:
+            yield packet
+        else:
+            end = packet
+    if end is not None:
+        yield end
+
+
+def seek(container: InputContainer, ticks: int, stream: VideoStream | None = None) -> bool:
+    """Go to a packet at or before a time, as near to it as the container can; False if it cannot.
+
+    Args:
+        container: where to seek.
+        ticks: the time, of the stream's time base, or in microseconds without a stream.
+        stream: the track that counts; the container's first picture, or sound, without.
+    """
+    try:
+        container.seek(ticks, stream=stream, backward=True)
+    except av.error.FFmpegError:
+        return False
+    return True
+
+
+def decode(path: Path, stream: VideoStream | AudioStream, packet: Packet) -> Sequence[Any] | None:
+    """Frames of the stream's kind that a packet completes, or None for a damaged packet.
 
     Raises:
-        MediaError: the recording cannot be opened, or holds neither picture nor sound.
+        MediaError: the decoder fails for another reason than damage.
     """
-    with open_media(path) as container:
-        stated_s = duration_s(container)
-        # More seconds than bytes: a damaged header, which would be taken for years of recording.
-        if stated_s is not None and 0 < stated_s <= container.size:
-            return stated_s
-        end_s = _last_packet_s(container)
-    if end_s <= 0:
-        raise MediaError(f"{path}: has neither picture nor sound; {REMEDY}")
-    return end_s
-
-
-def _last_packet_s(container: InputContainer) -> float:
-    """Where the last packet that can be read ends, in seconds; 0 without any."""
-    end_s = 0.0
-    tracks = [*container.streams.video[:1], *container.streams.audio[:1]]
-    # A file that breaks off is as long as what it holds; reading its picture warns of it.
-    with contextlib.suppress(av.error.FFmpegError):
-        for packet in container.demux(tracks) if tracks else ():
-            if packet.pts is not None and packet.time_base is not None:
-                end_s = max(end_s, (packet.pts + (packet.duration or 0)) * float(packet.time_base))
-    return end_s - start_offset_s(container)
+    try:
+        return stream.codec_context.decode(packet)
+    except av.error.InvalidDataError:
+        return None
+    except av.error.FFmpegError as error:
+        what = "picture" if stream.type == "video" else "sound"
+        raise MediaError(f"{path}: the {what} cannot be decoded {explained(error)}") from error

@@ -247,5 +247,4 @@ def _load(
     except MediaError:
         if modality != "audio" or not has_picture:
             raise
-    both = processor.load(clip)
-    return ClipMedia(None, both.mel, both.sound_warnings, both.sound_warnings)
+    return processor.load(clip, modality, silence=True)

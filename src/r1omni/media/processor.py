@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 
 import av
@@ -16,11 +18,31 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from r1omni.media.audio import LogMel, read_waveform
+from r1omni.media.audio import (
+    SILENCE_USED,
+    DecodedAudio,
+    read_sound_windows,
+    read_waveform,
+)
 from r1omni.media.config import FrameFit, MediaConfig, normalise_frames
-from r1omni.media.container import read_duration_s
-from r1omni.media.video import read_frames
+from r1omni.media.log_mel import LogMel
+from r1omni.media.timeline import scan_extent, scan_timeline
+from r1omni.media.video import DecodedFrames, read_frames, read_windows
+from r1omni.media.windows import windows
 from r1omni.types import MODALITIES, Clip, ClipMedia, Modality, UsageError
+
+BLACK_USED = ": black frames are used"
+
+
+def check_modality(modality: str) -> None:
+    """Raise UsageError for a modality that is none."""
+    if modality not in MODALITIES:
+        raise UsageError(f"modality {modality!r} is unknown; use one of {', '.join(MODALITIES)}")
+
+
+def _channels_first(frames: NDArray[np.uint8]) -> Tensor:
+    """uint8 [T, s, s, 3] -> uint8 [T, 3, s, s]."""
+    return torch.from_numpy(frames).permute(0, 3, 1, 2).contiguous()
 
 
 class MediaProcessor:
@@ -46,57 +68,130 @@ class MediaProcessor:
         text = json.dumps([self.config.fingerprint(), libraries], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def duration_s(self, path: Path) -> float:
-        """Length of a recording in seconds; MediaError when it cannot be opened or measured."""
-        return read_duration_s(path)
-
-    def load(self, clip: Clip, modality: Modality = "video_audio") -> ClipMedia:
+    def load(
+        self, clip: Clip, modality: Modality = "video_audio", *, silence: bool = False
+    ) -> ClipMedia:
         """Decode what `modality` needs, and no more.
+
+        Args:
+            clip: the recording, or a span of it.
+            modality: which media are given; with "video_audio" silence stands in for sound that is
+                not there.
+            silence: let it stand in with "audio" as well, for the sound half of both media.
 
         Raises:
             MediaError: the recording cannot be read (see `read_frames`, `read_waveform`).
             UsageError: unknown modality.
         """
-        if modality not in MODALITIES:
-            raise UsageError(
-                f"modality {modality!r} is unknown; use one of {', '.join(MODALITIES)}"
-            )
+        check_modality(modality)
         frames, mel = None, None
         warnings: tuple[str, ...] = ()
         of_sound: tuple[str, ...] = ()
         if modality != "audio":
-            decoded = read_frames(clip.path, self.config.num_frames, clip.start_s, clip.end_s)
-            frames = self.fit_frames(decoded.frames)
+            decoded = read_frames(
+                clip.path, self.config.num_frames, clip.start_s, clip.end_s, fit=self._fit
+            )
+            frames = _channels_first(decoded.frames)
             warnings += decoded.warnings
         if modality != "video":
             sound = read_waveform(
                 clip.audio_path or clip.path,
                 self.config.sampling_rate_hz,
                 clip.start_s,
-                self._last_audio_second(clip),
+                self._last_audio_second(clip.start_s, clip.end_s),
+                required=modality == "audio" and not silence,
             )
             mel = self.mel(sound.waveform)
             of_sound = sound.warnings
         return ClipMedia(frames, mel, warnings=warnings + of_sound, sound_warnings=of_sound)
 
-    def _last_audio_second(self, clip: Clip) -> float:
+    def load_windows(
+        self,
+        path: Path,
+        window_s: float | None = None,
+        hop_s: float | None = None,
+        modality: Modality = "video_audio",
+    ) -> Iterator[tuple[float, float, ClipMedia]]:
+        """(start, end in seconds, media) of a recording, or of one window of it after the other.
+
+        The recording is surveyed once, and decoded forward once at most. A window that lacks one
+        of two media has black frames or silence instead, one that lacks all of them neither frames
+        nor mel; its warnings say so.
+
+        Args:
+            path: the recording.
+            window_s: length of a window; None takes the recording as a whole.
+            hop_s: from the start of one window to the next; None is `window_s`.
+            modality: which of its media are given.
+
+        Raises:
+            MediaError: the recording cannot be read, or lacks a picture or sound altogether.
+            UsageError: unknown modality, or lengths that are not positive.
+        """
+        check_modality(modality)
+        windows(0.0, window_s, hop_s)  # wrong lengths are told before anything is read
+        if window_s is None:
+            media = self.load(Clip(path), modality)
+            yield 0.0, scan_extent(path).length_s, media
+            return
+        timeline = scan_extent(path) if modality == "audio" else scan_timeline(path)
+        if modality == "audio" and not timeline.sound_s:
+            self.load(Clip(path), modality)  # says what is missing, and what to do
+        spans = windows(timeline.length_s, window_s, hop_s)
+        pictures: Iterator[DecodedFrames | str | None] = repeat(None)
+        if modality != "audio":
+            pictures = read_windows(path, timeline, spans, self.config.num_frames, self._fit)
+        sounds: Iterator[DecodedAudio | str | None] = repeat(None)
+        if modality != "video":
+            audible = [
+                (start_s, self._last_audio_second(start_s, end_s)) for start_s, end_s in spans
+            ]
+            sounds = read_sound_windows(path, audible, self.config.sampling_rate_hz)
+        # Not strict: what is not asked for has no end.
+        for span, picture, sound in zip(spans, pictures, sounds):  # noqa: B905
+            yield *span, self._window(picture, sound)
+
+    def _window(
+        self, picture: DecodedFrames | str | None, sound: DecodedAudio | str | None
+    ) -> ClipMedia:
+        """Media of a window; None was not asked for, and a text says why there is none."""
+        frames, mel = None, None
+        warnings: list[str] = []
+        if isinstance(picture, DecodedFrames):
+            frames = _channels_first(picture.frames)
+            warnings += picture.warnings
+        if isinstance(sound, DecodedAudio):
+            mel = self.mel(sound.waveform)
+            warnings += sound.warnings
+        if isinstance(picture, str):
+            if mel is not None:
+                frames, picture = self.blank(), picture + BLACK_USED
+            warnings.append(picture)
+        if isinstance(sound, str):
+            if isinstance(picture, DecodedFrames):
+                mel, sound = self.silence(), sound + SILENCE_USED
+            warnings.append(sound)
+        return ClipMedia(frames=frames, mel=mel, warnings=tuple(warnings))
+
+    def _last_audio_second(self, start_s: float | None, end_s: float | None) -> float:
         # What the spectrogram cuts off need not be decoded; the resampler's tail is kept clear.
-        limit_s = (clip.start_s or 0.0) + self.config.audio_length_s + 0.1
-        return limit_s if clip.end_s is None else min(limit_s, clip.end_s)
+        limit_s = (start_s or 0.0) + self.config.audio_length_s + 0.1
+        return limit_s if end_s is None else min(limit_s, end_s)
 
     def fit_frames(self, frames: NDArray[np.uint8] | Tensor) -> Tensor:
         """uint8 [T, H, W, 3] -> uint8 [T, 3, s, s] with s = image_size, by PIL's bicubic resize.
 
         PIL's resize is the one the reference uses: other bicubic filters differ visibly.
         """
+        return _channels_first(np.stack([self._fit(frame) for frame in np.asarray(frames)]))
+
+    def _fit(self, frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """uint8 [H, W, 3] -> uint8 [s, s, 3]."""
         size = self.config.image_size
-        fitted = []
-        for frame in np.asarray(frames):
-            picture = Image.fromarray(frame)
-            if self.config.frame_fit == "pad":
-                picture = self._centred(picture)
-            fitted.append(np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC)))
-        return torch.from_numpy(np.stack(fitted)).permute(0, 3, 1, 2).contiguous()
+        picture = Image.fromarray(frame)
+        if self.config.frame_fit == "pad":
+            picture = self._centred(picture)
+        return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
 
     def _centred(self, picture: Image.Image) -> Image.Image:
         """The picture in the middle of a square whose background is the mean colour."""

@@ -8,6 +8,8 @@ from r1omni.types import UsageError
 
 # A damaged file may claim to last for years.
 MAX_WINDOWS = 1_000_000
+# A shorter rest says nothing: two frames of film, a part of a syllable.
+MIN_REST_S = 0.1
 
 
 def windows(
@@ -16,7 +18,8 @@ def windows(
     """Spans (start, end) in seconds that cover a recording; the last one ends with it.
 
     A window that would hold nothing new, since the one before it already reaches the end, is
-    left out.
+    left out. A rest shorter than `MIN_REST_S` (than half a window, where that is less) is no window
+    of its own: the one before it is so much longer, or it is left out where there is a gap.
 
     Raises:
         UsageError: a length that is not positive, a hop without a window, or too many windows.
@@ -33,8 +36,13 @@ def windows(
             f"a recording of {duration_s:g} s has more than {MAX_WINDOWS} windows at a hop of "
             f"{hop_s:g} s; raise hop_s, or mend the recording if it is not that long"
         )
-    spans = [(0.0, min(window_s, duration_s))]
-    while spans[-1][1] < duration_s and len(spans) * hop_s < duration_s:
+    rest_s = min(MIN_REST_S, window_s / 2)
+    spans: list[tuple[float, float]] = []
+    start_s = 0.0
+    while not spans or start_s < duration_s - rest_s:
+        end_s = start_s + window_s
+        if end_s >= duration_s - rest_s - 1e-9:  # no rest is lost to rounding
+            return [*spans, (start_s, duration_s)]
+        spans.append((start_s, end_s))
         start_s = len(spans) * hop_s
-        spans.append((start_s, min(start_s + window_s, duration_s)))
     return spans

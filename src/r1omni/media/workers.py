@@ -27,7 +27,7 @@ from r1omni.types import Clip, R1OmniError
 Work = Callable[[Clip], str | None]
 
 CLIP_LIMIT_S = 30.0
-# Eight frames of the largest accepted size need a little more than 2 GiB, libraries included.
+# A frame of the largest accepted size needs a little more than 1 GiB, libraries included.
 MEMORY_LIMIT_BYTES = 4 * 2**30
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
-from r1omni.media.windows import windows
 from r1omni.models.checkpoint import DTYPES, end_tokens, load_tokenizers, unfilled_model
 from r1omni.models.folders import ModelFolder, find_model_folder
 from r1omni.models.generate import Sampled, Sampling, generate
@@ -26,6 +25,8 @@ from r1omni.text.answers import read_answer
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, decode_completion, encode_prompt
 from r1omni.types import Analysis, Clip, ClipMedia, Modality, PromptInputs, UsageError
+
+NOT_ANSWERED = "not answered"
 
 
 class R1Omni:
@@ -170,8 +171,6 @@ class R1Omni:
         audio: str | Path | Tensor | None,
         modality: Modality,
         frame_fit: FrameFit | None,
-        start_s: float | None = None,
-        end_s: float | None = None,
     ) -> ClipMedia:
         processor = self.processor if frame_fit is None else self.processor.with_fit(frame_fit)
         frames, mel = None, None
@@ -182,7 +181,7 @@ class R1Omni:
             if isinstance(video, Tensor):
                 frames = video
             else:
-                loaded = processor.load(Clip(Path(video), None, start_s, end_s), "video")
+                loaded = processor.load(Clip(Path(video)), "video")
                 frames, warnings = loaded.frames, warnings + loaded.warnings
         if "audio" in modality:
             source = audio if audio is not None else video
@@ -191,7 +190,9 @@ class R1Omni:
             if isinstance(source, Tensor):
                 mel = processor.mel(source) if source.dim() == 1 else source.squeeze(0)
             else:
-                loaded = processor.load(Clip(Path(source), None, start_s, end_s), "audio")
+                # Beside a picture, sound that is not there is heard as silence.
+                beside = "video" in modality
+                loaded = processor.load(Clip(Path(source)), "audio", silence=beside)
                 mel, warnings = loaded.mel, warnings + loaded.warnings
         return ClipMedia(frames, mel, warnings)
 
@@ -268,9 +269,29 @@ class R1Omni:
         max_new_tokens: int = 512,
         label_set: str = "all",
     ) -> list[Analysis]:
+        """What the model says about a recording: the list of what `iter_analyses` gives."""
+        return list(
+            self.iter_analyses(
+                path, modality, window_s, hop_s, instruction, max_new_tokens, label_set
+            )
+        )
+
+    def iter_analyses(
+        self,
+        path: str | Path,
+        modality: Modality = "video_audio",
+        window_s: float | None = None,
+        hop_s: float | None = None,
+        instruction: str | None = None,
+        max_new_tokens: int = 512,
+        label_set: str = "all",
+    ) -> Iterator[Analysis]:
         """What the model says about a recording, or about one window of it after the other.
 
-        Only one window is in memory at a time, however long the recording is.
+        Each answer is given as soon as it is known, and only one window is in memory at a time,
+        however long the recording is. A window without picture or sound, where both are asked for,
+        is answered from the other medium; one that has nothing of what is asked for is not
+        answered (label None). Its warnings say so.
 
         Args:
             path: the recording.
@@ -282,21 +303,20 @@ class R1Omni:
             label_set: the emotions that are scored, a key of `LABEL_SETS`.
 
         Raises:
-            UsageError: a length that is not positive, or an unknown label set.
-            R1OmniError: the file cannot be decoded.
+            UsageError: a length that is not positive, or an unknown modality or label set.
+            R1OmniError: the file cannot be decoded, or has no picture or no sound at all, as the
+                modality needs it.
         """
         if label_set not in LABEL_SETS:
             raise UsageError(f"label_set {label_set!r} is unknown; use one of {sorted(LABEL_SETS)}")
         words = {label: ANSWER_WORDS[label] for label in LABEL_SETS[label_set].labels}
-        duration_s = self.processor.duration_s(Path(path))
-        found = []
-        for start_s, end_s in windows(duration_s, window_s, hop_s):
-            span = (None, None) if window_s is None else (start_s, end_s)
-            inputs = self._inputs(
-                self._media(path, path, modality, None, *span), instruction, modality
-            )
-            found.append(self._analyze_prompt(inputs, (start_s, end_s), max_new_tokens, words))
-        return found
+        windows = self.processor.load_windows(Path(path), window_s, hop_s, modality)
+        for start_s, end_s, media in windows:
+            if media.frames is None and media.mel is None:
+                yield Analysis(start_s, end_s, None, warnings=(*media.warnings, NOT_ANSWERED))
+                continue
+            inputs = self._inputs(media, instruction, modality)
+            yield self._analyze_prompt(inputs, (start_s, end_s), max_new_tokens, words)
 
     def _analyze_prompt(
         self,
