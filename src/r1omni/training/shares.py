@@ -22,7 +22,7 @@ from r1omni.types import R1OmniError
 PLAIN_VALUES = "values.pt"
 # Among the plain values: path of a tensor -> path under which it is stored.
 _SAME = "same"
-# Likewise: name of a file of tensors -> bytes. Nothing in the other files tells that one is missing.
+# Likewise: name of a file of tensors -> bytes. No other file tells that one is missing.
 _FILES = "files"
 
 
