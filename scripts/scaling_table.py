@@ -19,7 +19,8 @@ sys.path.insert(0, str(ROOT / "src"))
 import torch  # noqa: E402
 import yaml  # noqa: E402
 
-from r1omni.models.omni import TOWERS, OmniModel  # noqa: E402
+from r1omni.models.checkpoint import unfilled  # noqa: E402
+from r1omni.models.omni import TOWERS  # noqa: E402
 from r1omni.models.sizes import config_from_sizes  # noqa: E402
 
 GB = 1e9
@@ -52,6 +53,7 @@ class Counts:
         num_layers: of the language model.
         rest: embeddings, head, projectors and gate.
         towers: the three frozen towers.
+        text_tower: that of the gate, which the reference has for itself.
         width: D.
         inner: width of a decoder layer's MLP.
         key_width: of keys, or of values, of one token in one layer.
@@ -62,6 +64,7 @@ class Counts:
     num_layers: int
     rest: int
     towers: int
+    text_tower: int
     width: int
     inner: int
     key_width: int
@@ -81,7 +84,7 @@ def count(name: str) -> Counts:
         file.write_text(yaml.safe_dump(sizes))
         config = config_from_sizes(file)
     with torch.device("meta"):
-        model = OmniModel(config)
+        model = unfilled(config)
 
     def parameters(module: torch.nn.Module) -> int:
         return sum(p.numel() for p in module.parameters())
@@ -95,6 +98,7 @@ def count(name: str) -> Counts:
         num_layers=language.num_hidden_layers,
         rest=parameters(model) - layers - towers,
         towers=towers,
+        text_tower=parameters(model.text_tower),
         width=language.hidden_size,
         inner=language.intermediate_size,
         key_width=language.num_key_value_heads * head,
@@ -107,8 +111,8 @@ def memory(c: Counts, ranks: int) -> dict[str, float]:
     tokens, answers = PROMPT + GROUP * COMPLETION, GROUP * COMPLETION
     return {
         "weights, gradients, Adam": c.sharded * 4 * FP32 / ranks,
-        "reference": c.sharded * FP32 / ranks,
-        "towers": c.towers * FP32,
+        "reference": c.sharded * BF16 / ranks,
+        "towers": (c.towers + c.text_tower) * FP32,
         "gathered while updating": (2 * c.layer + c.rest) * BF16,
         "activations": tokens * c.width * c.num_layers * BF16
         + tokens * (8 * c.width + 3 * c.inner) * BF16
@@ -126,6 +130,15 @@ def peak(parts: dict[str, float]) -> float:
     return always + max(updating, sampling)
 
 
+def host(c: Counts, ranks: int) -> dict[str, float]:
+    """Bytes of host memory on a node of up to 8 ranks while weights are read."""
+    on_node = min(ranks, 8)
+    return {
+        "mapped of the model folder": (c.sharded * on_node / ranks + c.towers) * FP32,
+        "a tensor in each process": on_node * c.vocabulary * c.width * FP32 / ranks,
+    }
+
+
 def communication(c: Counts, ranks: int) -> dict[str, float]:
     """Bytes that one rank sends in a step of one pass, by ring algorithms."""
     share = (ranks - 1) / ranks
@@ -140,10 +153,11 @@ def communication(c: Counts, ranks: int) -> dict[str, float]:
 
 
 def table() -> str:
-    """Both tables in Markdown."""
+    """The tables in Markdown."""
     names = [(name, ranks) for name in LANGUAGES for ranks in RANKS[name]]
     counts = {name: count(name) for name in LANGUAGES}
     memories = [memory(counts[name], ranks) for name, ranks in names]
+    hosts = [host(counts[name], ranks) for name, ranks in names]
     sent = [communication(counts[name], ranks) for name, ranks in names]
     head = "".join(f" {name} on {ranks} |" for name, ranks in names)
     rule = "---|" * len(names)
@@ -154,6 +168,8 @@ def table() -> str:
     lines = [f"| memory of a rank, GB |{head}", f"|---|{rule}"]
     lines += [row(part, [m[part] / GB for m in memories]) for part in memories[0]]
     lines += [row("**peak**", [peak(m) / GB for m in memories])]
+    lines += ["", f"| host memory of a node, GB |{head}", f"|---|{rule}"]
+    lines += [row(part, [h[part] / GB for h in hosts]) for part in hosts[0]]
     lines += ["", f"| sent by a rank in a step, GB |{head}", f"|---|{rule}"]
     lines += [row(part, [s[part] / GB for s in sent]) for part in sent[0]]
     lines += [row("**sum**", [sum(s.values()) / GB for s in sent])]

@@ -23,6 +23,8 @@ from r1omni.models.parallelize import (
     parallelize,
     whole,
 )
+from r1omni.training import FSDP2Strategy
+from r1omni.training.reference import frozen_copy
 from r1omni.types import UsageError
 
 
@@ -162,6 +164,42 @@ def test_every_tensor_is_on_the_device_of_the_mesh(
         for part in trained:
             there.get_submodule(part).requires_grad_(True)
         parallelize(there, gpu_mesh, ShardingConfig(shard_frozen_towers=shard_towers))
+    _check_devices(there)
+
+
+@pytest.mark.parametrize(
+    "sharding",
+    [
+        ShardingConfig(),
+        ShardingConfig(shard_frozen_towers=True),
+        ShardingConfig(param_dtype="bfloat16"),
+        ShardingConfig(shard_reference=False),
+    ],
+)
+@pytest.mark.parametrize("moves", [True, False])
+def test_every_tensor_of_the_reference_is_there_too(
+    model: OmniModel, gpu_mesh: DeviceMesh, sharding: ShardingConfig, moves: bool
+) -> None:
+    strategy = FSDP2Strategy(sharding)
+    strategy._device_mesh = init_device_mesh(
+        "cuda", (2, 1), mesh_dim_names=("data_parallel", "tensor_parallel")
+    )
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        policy = OmniModel(model.config).requires_grad_(False)
+        policy.language_model.requires_grad_(True)
+        parallelize(policy, strategy.mesh, sharding)
+        reference = frozen_copy(policy, strategy, moves)
+    _check_devices(reference)
+    sharded = {isinstance(p, DTensor) for p in reference.language_model.parameters()}
+    assert sharded == {sharding.shard_reference}
+
+
+def _check_devices(there: OmniModel) -> None:
     tensors = [*there.named_parameters(remove_duplicate=False), *there.named_buffers()]
     elsewhere = [name for name, tensor in tensors if own_share(tensor).device.type != "cuda"]
-    assert len(tensors) > 100 and not elsewhere
+    assert len(tensors) > 50 and not elsewhere
+
+
+def test_a_mesh_of_two_dimensions_is_refused(model: OmniModel, gpu_mesh: DeviceMesh) -> None:
+    with pytest.raises(ValueError, match="2 dimensions"):
+        parallelize(model, init_device_mesh("cuda", (2, 1)), ShardingConfig())

@@ -96,13 +96,14 @@ def test_the_model_folder_is_the_last_checkpoint(runs: Path, tmp_path: Path) -> 
         assert _same_model(tmp_path / name, runs / "shares" / "model", 0.0)
 
 
-def test_shares_that_are_not_whole(runs: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("which", [0, -1])
+def test_shares_that_are_not_whole(runs: Path, tmp_path: Path, which: int) -> None:
     whole = _checkpoint(runs, "shares", CUT)
     lacking, torn = tmp_path / "lacking.ckpt", tmp_path / "torn.ckpt"
     for copy in (lacking, torn):
         shutil.copytree(whole, copy)
-    next(iter(sorted(lacking.glob("*.safetensors")))).unlink()
-    share = next(iter(sorted(torn.glob("*.safetensors"))))
+    sorted(lacking.glob("*.safetensors"))[which].unlink()
+    share = sorted(torn.glob("*.safetensors"))[which]
     share.write_bytes(share.read_bytes()[:1000])
     for copy in (lacking, torn):
         with pytest.raises(R1OmniError, match=rf"{copy.name}.* not whole") as caught:

@@ -47,10 +47,10 @@ def unfilled_model(folder: ModelFolder, dtype: torch.dtype = torch.float32) -> O
     return model
 
 
-def unfilled_like(model: OmniModel) -> OmniModel:
-    """A model of the same sizes without values: weights take memory as they are written."""
+def unfilled(config: OmniConfig) -> OmniModel:
+    """A model of some sizes without values: weights take memory as they are written."""
     with _WithoutInitialWeights():
-        return OmniModel(model.config)
+        return OmniModel(config)
 
 
 def build_model(config: OmniConfig, folder: ModelFolder) -> OmniModel:

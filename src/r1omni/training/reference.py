@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from r1omni.models.adapters import adapters_off, has_adapters
-from r1omni.models.checkpoint import unfilled_like
+from r1omni.models.checkpoint import unfilled
 from r1omni.models.omni import CLIP_TOWERS, TOWERS, OmniModel
 from r1omni.models.parallelize import (
     ShardingConfig,
@@ -129,7 +129,7 @@ def frozen_copy(policy: OmniModel, strategy: Strategy, moves: bool) -> OmniModel
     Returns:
         a model without towers for clips, which are encoded already.
     """
-    model = unfilled_like(policy)
+    model = unfilled(policy.config)
     for name in CLIP_TOWERS:
         setattr(model, name, nn.Module())
     model.requires_grad_(False).eval()

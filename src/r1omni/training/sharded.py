@@ -21,7 +21,7 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from r1omni.models.parallelize import ShardingConfig
 from r1omni.training.checkpoints import read_checkpoint, read_plain, trained_state
-from r1omni.training.shares import PLAIN_VALUES, fill_shares, write_shares
+from r1omni.training.shares import PLAIN_VALUES, check_shares, fill_shares, write_shares
 
 
 class FSDP2Strategy(ModelParallelStrategy):
@@ -107,6 +107,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         checkpoint = read_plain(path / PLAIN_VALUES) if in_shares else read_checkpoint(path)
         optimizers = [get_optimizer_state_dict(self.model, own) for own in self.optimizers]
         if in_shares:
+            check_shares(path, checkpoint)
             shares = {
                 "state_dict": self._trained(StateDictOptions(ignore_frozen_params=True)),
                 "optimizer_states": [_numbered(state) for state in optimizers],

@@ -22,6 +22,8 @@ from r1omni.types import R1OmniError
 PLAIN_VALUES = "values.pt"
 # Among the plain values: path of a tensor -> path under which it is stored.
 _SAME = "same"
+# Likewise: name of a file of tensors -> bytes. No other file tells that one is missing.
+_FILES = "files"
 
 
 def write_shares(checkpoint: dict[str, Any], folder: Path) -> None:
@@ -41,7 +43,23 @@ def write_shares(checkpoint: dict[str, Any], folder: Path) -> None:
     except CheckpointException as error:
         raise RuntimeError(_line(error)) from error
     if torch.distributed.get_rank() == 0:
-        torch.save({**values, _SAME: same}, folder / PLAIN_VALUES)
+        files = {file.name: file.stat().st_size for file in folder.glob("*.safetensors")}
+        torch.save({**values, _SAME: same, _FILES: files}, folder / PLAIN_VALUES)
+
+
+def check_shares(folder: Path, values: dict[str, Any]) -> None:
+    """Check that the files of a folder are there, as its plain values list them.
+
+    Raises:
+        R1OmniError: naming a file that is missing or cut off.
+    """
+    for name, size in values.get(_FILES, {}).items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != size:
+            raise R1OmniError(
+                f"{folder} is not whole: {name} is missing or cut off; copy it again, or use an "
+                "earlier checkpoint"
+            )
 
 
 def fill_shares(folder: Path, checkpoint: Any) -> None:
@@ -60,6 +78,8 @@ def join_shares(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
     Raises:
         R1OmniError: the folder is not whole.
     """
+    check_shares(folder, values)
+    values.pop(_FILES, None)
     tensors: dict[str, Tensor] = {}
     try:
         stored = HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
