@@ -20,6 +20,8 @@ resume=()
 if compgen -G "$run_dir/checkpoints/step_*.ckpt" > /dev/null; then
     resume=(--ckpt_path last)
 fi
+# SLURM has ended the earlier try of this job, on whatever node it was.
+[[ -z "${SLURM_RESTART_COUNT:-}" ]] || rm -f "$run_dir/run.lock"
 MASTER_ADDR="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
 export MASTER_ADDR NODES="$SLURM_JOB_NUM_NODES"
 

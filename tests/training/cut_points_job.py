@@ -44,7 +44,7 @@ class Cut(L.Callback):
         self._step, self._calls_left, self._by = step, nth, by
         setattr(self, hook, self._pass)
 
-    def _pass(self, trainer: L.Trainer, *arguments: Any) -> None:
+    def _pass(self, trainer: L.Trainer, *arguments: Any, **named: Any) -> None:
         if trainer.global_step == self._step:
             self._calls_left -= 1
             if self._calls_left == 0:
@@ -71,7 +71,7 @@ class CutRun:
 
 _START, _END, _TRAINED = "on_train_batch_start", "on_train_batch_end", "on_train_end"
 _BACKWARD, _UPDATE, _SAVE = "on_before_backward", "on_before_optimizer_step", "on_save_checkpoint"
-_KILL, _TERM = "SIGKILL", "SIGTERM"
+_KILL, _TERM, _CTRL_C = "SIGKILL", "SIGTERM", "SIGINT"
 
 _REUSE = (
     "--config", CONFIGS / "mini" / "r1omni.yaml",
@@ -106,7 +106,7 @@ RUNS = {
             (_SAVE, 5, 1, _KILL, 3),
             (_BACKWARD, 6, 1, _TERM, 6),
             (_UPDATE, 8, 1, _KILL, 8),
-            (_BACKWARD, 9, 2, _TERM, 9),  # between two batches, in the last epoch
+            (_BACKWARD, 9, 2, _CTRL_C, 9),  # between two batches, in the last epoch
             (_UPDATE, 11, 1, _KILL, 11),
         ),
     ),
@@ -120,9 +120,9 @@ RUNS = {
             (_BACKWARD, 7, 1, _KILL, 4),
             (_UPDATE, 6, 1, _KILL, 4),
             (_END, 8, 1, _KILL, 4),
-            (_UPDATE, 6, 1, _TERM, 8),  # the window is finished first
+            (_UPDATE, 6, 1, _CTRL_C, 8),  # the window is finished first
             (_UPDATE, 10, 1, _KILL, 8),
-            (_BACKWARD, 12, 1, _TERM, 12),
+            (_BACKWARD, 12, 1, _CTRL_C, 12),
             (_UPDATE, 15, 1, _KILL, 12),
             (_START, 16, 1, _TERM, 16),
             (_UPDATE, 17, 1, _KILL, 16),  # in the window that `max_steps` cuts short

@@ -39,6 +39,7 @@ def fit(
     ckpt_path: Path | None = None,
     seen: type[EmotionModule] | None = None,
     lora: LoRAConfig | None = None,
+    optimizer: OptimizerConfig = SGD_LIKE,
     **trainer: Any,
 ) -> Any:
     """Train for some optimizer steps, by SFT where `grpo` is None; `seen` is another class for it.
@@ -47,7 +48,7 @@ def fit(
         the module, its trainer attached.
     """
     torch.manual_seed(0)  # of fresh adapters; completions have seeds of their own
-    settings: dict[str, Any] = {"optimizer": SGD_LIKE, "lora": lora}
+    settings: dict[str, Any] = {"optimizer": optimizer, "lora": lora}
     if grpo is not None:
         settings["grpo"] = grpo
     kind = seen or (SFTModule if grpo is None else GRPOModule)

@@ -1,9 +1,10 @@
 """A run that is cut and resumed is the unbroken run, bit for bit.
 
-`cut_points_job.py` cuts three trainings at 27 places through the command line, by SIGKILL and by
-SIGTERM: between the batches of an accumulated step, inside a window of reuse, at the end of an
-epoch, before and while a checkpoint is written. Every checkpoint of the cut run is compared with
-that of the unbroken run at the same step, so a cut that changed anything is seen by itself.
+`cut_points_job.py` cuts three trainings at 27 places through the command line, by SIGKILL, by
+SIGTERM and by Ctrl-C: between the batches of an accumulated step, inside a window of reuse, at the
+end of an epoch, before and while a checkpoint is written. Every checkpoint of the cut run is
+compared with that of the unbroken run at the same step, so a cut that changed anything is seen by
+itself.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def test_there_are_enough_cuts() -> None:
 def test_every_cut_ended_a_process_at_its_place(out: Path, kind: str) -> None:
     found = json.loads((out / kind / "cuts.json").read_text(encoding="utf-8"))
     assert (found["whole"], found["last"]) == (0, 0)
-    ends = {"SIGKILL": -signal.SIGKILL, "SIGTERM": 128 + signal.SIGTERM}
+    ends = {"SIGKILL": -9, "SIGTERM": 128 + signal.SIGTERM, "SIGINT": 128 + signal.SIGINT}
     wanted = [{"status": ends[by], "goes_on_from": step} for *_, by, step in RUNS[kind].cuts]
     assert found["cuts"] == wanted
 

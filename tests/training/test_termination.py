@@ -1,7 +1,8 @@
-"""SIGTERM in the middle of a rollout, and a full disk, as real processes meet them."""
+"""SIGTERM in the middle of a rollout, Ctrl-C, and a full disk, as real processes meet them."""
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import signal
@@ -14,10 +15,12 @@ import pytest
 import torch
 from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
-from small_training import short_grpo, terminated_once
+from small_training import short_grpo, short_sft, terminated_once
 
+from r1omni.cli import main
 from r1omni.training.callbacks import RunCheckpoint
-from r1omni.types import R1OmniError
+from r1omni.training.termination import Termination
+from r1omni.types import R1OmniError, Terminated
 
 REPOSITORY = Path(__file__).parents[2]
 # The rollout in whose reward the process waits for the signal.
@@ -135,3 +138,84 @@ def test_a_folder_of_shares_is_written_whole_or_not_at_all(tmp_path: Path) -> No
         [written] = folder.iterdir()
         assert written.name == "step_000007.ckpt"
         assert [(f.name, f.read_text()) for f in written.iterdir()] == [("values.pt", times)]
+
+
+# Ctrl-C; `test_cut_points.py` has it in trainings too ----------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "hook"),
+    [
+        ("test", "on_test_batch_start"),
+        ("predict", "on_predict_batch_start"),
+        ("test", "setup"),  # before ours has a say, where Lightning would end with status 1
+        ("fit", "on_fit_start"),
+        ("fit", "on_train_batch_start"),
+    ],
+)
+def test_ctrl_c(
+    command: str,
+    hook: str,
+    mini_world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    is_trained = hook == "on_train_batch_start"
+    options = {"hook": hook, "step": int(is_trained), "nth": 1, "by": "SIGINT"}
+    cut = [{"class_path": "cut_points_job.Cut", "init_args": options}]
+    before = signal.getsignal(signal.SIGINT)
+    words = short_sft(
+        mini_world, tmp_path / "run", "--trainer.callbacks", json.dumps(cut), "--trainer.logger",
+        "false", "--trainer.max_steps", 3, "--data.conditions", "[full]", "--data.predict",
+        "[{name: mafw, root: MAFW, split: test, sampling: 'first:2', options: {fold: 1}}]",
+    )  # fmt: skip
+    assert main([command, *words]) == 128 + signal.SIGINT
+    assert signal.getsignal(signal.SIGINT) is before
+    line = capfd.readouterr().err.strip().splitlines()[-1]
+    assert line.startswith("r1omni: error: interrupted")
+    assert ("at step 1; go on with --ckpt_path last" in line) is is_trained
+    saved = [path.name for path in tmp_path.rglob("step_*")]
+    assert saved == (["step_000001.ckpt"] if is_trained else [])
+
+
+class _Alone:
+    """Stands for a trainer of one process."""
+
+    global_step, is_global_zero, world_size = 7, True, 1
+
+    class strategy:
+        launcher = None
+
+
+def test_a_second_ctrl_c_ends_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    trainer: Any = _Alone()
+    process = os.fork()
+    if process == 0:
+        termination = Termination(None)
+        termination._may_stop = False  # an optimizer step has begun
+        termination._listen(trainer)
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 130
+    said = capfd.readouterr().err
+    assert "Ctrl-C again ends at once" in said and "interrupted twice" in said
+
+
+def test_a_signal_after_another_kind_does_not_end_at_once() -> None:
+    """A launcher sends SIGTERM to ranks that have seen the terminal's Ctrl-C."""
+    trainer: Any = _Alone()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        termination = Termination(None)
+        termination._may_stop = False
+        termination._listen(trainer)
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    stopped = termination._reason(trainer)
+    assert isinstance(stopped, Terminated) and stopped.signum == signal.SIGTERM
