@@ -131,6 +131,17 @@ def test_no_command_and_unknown_command(capfd: pytest.CaptureFixture[str]) -> No
     assert main(["--help"]) == 0
 
 
+def test_a_refusal_among_several_types_is_wrong_use(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    strategy = (
+        "{class_path: r1omni.training.sharded.FSDP2Strategy,"
+        " init_args: {sharding: {param_dtype: float8}}}"
+    )
+    line = refused(capfd, fit(mini_world, tmp_path, "--trainer.strategy", strategy), 2)
+    assert "sharding.param_dtype: 'float8' is unknown" in line
+
+
 def _handles_another_error() -> None:
     try:
         raise UsageError("handled")

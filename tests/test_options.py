@@ -12,13 +12,15 @@ import inspect
 import math
 import typing
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from r1omni import commands
 from r1omni.cli import main
-from r1omni.data import EmotionDataModule
+from r1omni.data import DatasetSpec, EmotionDataModule, registry
+from r1omni.data.registry import dataset_names, load_dataset
 from r1omni.media.config import MediaConfig
 from r1omni.models.generate import Sampling
 from r1omni.options import Range, number_fields
@@ -165,6 +167,34 @@ def refused(spec: RewardSpec) -> str | None:
     except UsageError as error:
         return str(error)
     return None
+
+
+# Data sets ---------------------------------------------------------------------------------------
+
+
+def dataset_options() -> list[Any]:
+    shared = {"root", "split", "instruction", "modality"}
+    return [
+        pytest.param(name, option, hint, id=f"{name}.{option}")
+        for name in dataset_names()
+        for option, hint in typing.get_type_hints(registry._LOADERS[name]).items()
+        if option not in shared | {"return"}
+    ]
+
+
+@pytest.mark.parametrize(("dataset", "option", "hint"), dataset_options())
+def test_an_option_of_a_data_set_is_refused_by_name_or_tried(
+    dataset: str, option: str, hint: Any, tmp_path: Path
+) -> None:
+    # There is nothing in the folder, so an option that passes is followed by a missing file.
+    for bad in (*BAD, [True], ["1"], {"a": 1}):
+        with pytest.raises(UsageError) as caught:
+            load_dataset(DatasetSpec(dataset, str(tmp_path), options={option: bad}))
+        message = str(caught.value)
+        assert "\n" not in message
+        texts, lists = "str" in str(hint), "Sequence[int]" in str(hint)
+        if not (texts and isinstance(bad, str)) and not (lists and str(bad) == "[1]"):
+            assert option.removesuffix("s") in message and str(bad) in message
 
 
 # Commands ---------------------------------------------------------------------------------------

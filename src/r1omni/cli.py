@@ -46,7 +46,7 @@ def main(args: list[str] | None = None) -> int:
         own = _own_error(error)
         if own is not None:
             return _fail(_own_line(own), 2 if isinstance(own, UsageError) else 1, debug)
-        if isinstance(error, ArgumentError):
+        if isinstance(error, ArgumentError) or _is_of_parser(error):
             help_hint = f"(see `python -m r1omni {args[0]} --help`)"
             return _fail(f"{_one_line(str(error))} {help_hint}", 2, debug)
         text = f"{type(error).__name__}: {_one_line(str(error))}"
@@ -72,6 +72,12 @@ def _own_error(error: BaseException | None) -> R1OmniError | None:
             return error
         error = error.__cause__
     return None
+
+
+def _is_of_parser(error: BaseException) -> bool:
+    """Whether jsonargparse itself raised an error, which may hold several of ours as text."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__")).startswith("jsonargparse.")
 
 
 def _own_line(error: R1OmniError) -> str:

@@ -7,6 +7,7 @@ name before anything is loaded.
 
 from __future__ import annotations
 
+import inspect
 import math
 import numbers
 import typing
@@ -82,10 +83,7 @@ def check_number(name: str, value: Any, allowed: Range, kind: type = float) -> N
     Raises:
         UsageError: naming key, value and range.
     """
-    wanted = numbers.Integral if kind is int else numbers.Real
-    # bool is a kind of int in Python, and `true` is no number of anything.
-    is_one = isinstance(value, wanted) and not isinstance(value, bool)
-    if not is_one or value not in allowed:
+    if not _fits(value, kind) or value not in allowed:
         noun = "whole number" if kind is int else "number"
         raise UsageError(f"{name} is {value!r}; it must be a {noun} {allowed}")
 
@@ -116,6 +114,43 @@ def check_numbers(options: Any, prefix: str = "") -> None:
             raise UsageError(f"{key} is {value!r}; it must be {length} numbers")
         for index, entry in enumerate(value):
             check_number(f"{key}[{index}]", entry, allowed, kind)
+
+
+def check_type(name: str, value: Any, hint: Any) -> None:
+    """Refuse a value of another type than the one that is meant.
+
+    Args:
+        name: the key, as a person writes it.
+        value: what was given.
+        hint: a type, a union, a Literal, or a list or sequence of one of them.
+
+    Raises:
+        UsageError: naming key, value and type.
+    """
+    if not _fits(value, hint):
+        words = hint.__name__ if inspect.isclass(hint) else str(hint)
+        raise UsageError(
+            f"{name} is {value!r}; it must be: {words.replace('collections.abc.', '')}"
+        )
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, members = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Union or isinstance(hint, UnionType):
+        return any(_fits(value, member) for member in members)
+    if origin is typing.Literal:
+        return value in members
+    if hint is int or hint is float:
+        wanted = numbers.Integral if hint is int else numbers.Real
+        # bool is a kind of int in Python, and `true` is no number of anything.
+        return isinstance(value, wanted) and not isinstance(value, bool)
+    if hint is Any:
+        return True
+    if origin is None:
+        return isinstance(value, hint)
+    # A text is a sequence of texts in Python, and never meant as one.
+    is_list = isinstance(value, list | tuple)
+    return is_list and all(_fits(entry, members[0]) for entry in value)
 
 
 def number_fields(cls: type) -> Iterator[tuple[str, type, int | None, bool]]:

@@ -12,10 +12,10 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from r1omni.data.labels_io import modality_of
-from r1omni.options import SEED, Ranges, check_numbers
+from r1omni.options import SEED, Ranges, check_numbers, check_type
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.types import MODALITIES, Clip, Modality, Sample, UsageError
@@ -144,11 +144,13 @@ def options_in_force(spec: DatasetSpec) -> dict[str, Any]:
 
 def _check_options(spec: DatasetSpec, loader: Loader) -> None:
     known = sorted(inspect.signature(loader).parameters.keys() - _SHARED)
-    for option in spec.options:
+    hints = get_type_hints(loader)
+    for option, value in spec.options.items():
         if option not in known:
             raise UsageError(
                 f"dataset {spec.name}: option {option!r} is unknown; known are {', '.join(known)}"
             )
+        check_type(f"dataset {spec.name}: option {option}", value, hints[option])
 
 
 def _check_unique(spec: DatasetSpec, samples: list[Sample]) -> None:
