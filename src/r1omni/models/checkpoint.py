@@ -14,7 +14,7 @@ from r1omni.models.config import OmniConfig, read_config, read_json
 from r1omni.models.folders import ModelFolder
 from r1omni.models.omni import OmniModel
 from r1omni.models.released import fill
-from r1omni.types import R1OmniError
+from r1omni.types import R1OmniError, UsageError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -170,3 +170,12 @@ def same_architecture(config: OmniConfig, other: dict, source: str) -> None:
                 f"{source} is a checkpoint of another architecture: its {part} has sizes "
                 f"{other.get(part)}, this model {sizes}; use the model folder it was trained from"
             )
+
+
+def check_device(device: str) -> None:
+    """Raise UsageError where this machine has no such torch device."""
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch names no better type
+        reason = str(error).splitlines()[0]
+        raise UsageError(f"device {device!r} cannot be used ({reason}); use cpu") from None

@@ -140,3 +140,9 @@ def _choose(logits: Tensor, temperature: float, uniform: Tensor | None) -> tuple
     tokens = torch.searchsorted(cumulative, threshold, right=True).squeeze(1)
     tokens = tokens.clamp(max=logits.shape[-1] - 1)
     return tokens, logps.gather(1, tokens[:, None]).squeeze(1)
+
+
+def mask_after_end(completion_ids: Tensor, end_ids: Sequence[int]) -> Tensor:
+    """bool [N, C], True up to and including the first end token of each completion."""
+    ends = torch.isin(completion_ids, completion_ids.new_tensor(end_ids)).long()
+    return ends.cumsum(dim=1) - ends == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +11,15 @@ from torch import Tensor
 
 from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
-from r1omni.models.checkpoint import DTYPES, end_tokens, load_tokenizers, unfilled_model
+from r1omni.models.checkpoint import (
+    DTYPES,
+    check_device,
+    end_tokens,
+    load_tokenizers,
+    unfilled_model,
+)
 from r1omni.models.folders import ModelFolder, find_model_folder
-from r1omni.models.generate import Sampled, Sampling, generate
+from r1omni.models.generate import Sampled, Sampling, generate, mask_after_end
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import completion_logps
 from r1omni.models.released import fill
@@ -73,7 +79,7 @@ class R1Omni:
         """
         if dtype not in DTYPES:
             raise UsageError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
-        _check_device(device)
+        check_device(device)
         folder = find_model_folder(path, vision_tower, audio_tower, text_encoder)
         model = unfilled_model(folder, DTYPES[dtype]).to(device).eval()
         omni = cls(model, folder)
@@ -341,17 +347,3 @@ class R1Omni:
             format_ok=answer.format_ok,
             warnings=media.warnings if isinstance(media, ClipMedia) else (),
         )
-
-
-def _check_device(device: str) -> None:
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # torch names no better type
-        reason = str(error).splitlines()[0]
-        raise UsageError(f"device {device!r} cannot be used ({reason}); use cpu") from None
-
-
-def mask_after_end(completion_ids: Tensor, end_ids: Sequence[int]) -> Tensor:
-    """bool [N, C], True up to and including the first end token of each completion."""
-    ends = torch.isin(completion_ids, completion_ids.new_tensor(end_ids)).long()
-    return ends.cumsum(dim=1) - ends == 0

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, ClassVar
 
 import lightning as L
@@ -15,20 +14,17 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
-from r1omni.data import EmotionDataModule
 from r1omni.data.batch import Batch
 from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.checkpoint import same_architecture
-from r1omni.models.generate import generate
 from r1omni.models.omni import CLIP_TOWERS
 from r1omni.models.parallelize import gathered, own_share, parallelize, whole
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.towers import features_fingerprint
 from r1omni.options import TOKENS, Ranges, check_number
-from r1omni.text.prompt import encode_prompt
 from r1omni.training.checkpoints import frozen_fingerprint, start_fingerprint, trained_state
-from r1omni.training.evaluation import Evaluation
+from r1omni.training.evaluated import EvaluatedModule
 from r1omni.training.nonfinite import keep_batch
 from r1omni.training.optimization import (
     DEFAULT_PARTS,
@@ -38,7 +34,6 @@ from r1omni.training.optimization import (
     check_precision,
     choose_trained,
 )
-from r1omni.training.provenance import provenance
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.types import PromptInputs, R1OmniError, UsageError
 
@@ -58,7 +53,7 @@ def weights_read_in_place() -> Iterator[None]:
         _READ_LATER.reset(token)
 
 
-class EmotionModule(L.LightningModule):
+class EmotionModule(EvaluatedModule):
     """The shared model under a trainer; `SFTModule` and `GRPOModule` add their loss.
 
     Args:
@@ -97,10 +92,6 @@ class EmotionModule(L.LightningModule):
         self.model = self.omni.model
         self.optimizer_config = optimizer
         self.max_new_tokens = max_new_tokens
-        self.evaluation: Evaluation | None = None
-        # Optimizer steps of the checkpoint that was loaded, or None.
-        self.loaded_step: int | None = None
-        self._provenance: dict[str, Any] | None = None
         # Does what takes long and needs no other rank; all ranks call it together. `Termination`
         # puts its own here, which gives the work up when the run is told to stop.
         self.stoppable: Callable[[Callable[[], Any]], Any] = _do
@@ -111,15 +102,6 @@ class EmotionModule(L.LightningModule):
         choose_trained(self.model, trainable, lora)
 
     # Preparation ----------------------------------------------------------------------------
-
-    @property
-    def datamodule(self) -> EmotionDataModule:
-        return self.trainer.datamodule  # type: ignore[attr-defined]
-
-    @property
-    def run_dir(self) -> Path:
-        """Folder of everything this run writes."""
-        return Path(self.trainer.default_root_dir)
 
     def configure_callbacks(self) -> list[L.Callback]:
         # The first hook that knows the trainer.
@@ -135,10 +117,6 @@ class EmotionModule(L.LightningModule):
         parts = [*named] if named is not None else [] if lora else [*DEFAULT_PARTS]
         return ", ".join([*parts, *([f"adapters of rank {lora['rank']}"] if lora else [])])
 
-    @property
-    def _writes_nothing(self) -> bool:
-        return bool(self.trainer.fast_dev_run)  # type: ignore[attr-defined]
-
     def setup(self, stage: str) -> None:
         self.configure_model()  # weights that cannot be read are refused before clips are decoded
         report_dir = None if self._writes_nothing else self.run_dir
@@ -150,8 +128,7 @@ class EmotionModule(L.LightningModule):
         Called before every stage; what is done already is left alone.
         """
         strategy = self.trainer.strategy
-        sharded = isinstance(strategy, FSDP2Strategy)
-        if sharded and not self._is_sharded:
+        if isinstance(strategy, FSDP2Strategy) and not self._is_sharded:
             parallelize(self.model, strategy.mesh, strategy.sharding)
             self._is_sharded = True
         self.model.to(strategy.root_device)
@@ -160,7 +137,7 @@ class EmotionModule(L.LightningModule):
             self._lacks_weights = False
         if self._start is None:  # before a checkpoint's weights are in its place
             self._start = start_fingerprint(self.model)
-        if sharded:
+        if self._is_sharded:
             self._frozen_fingerprint()  # all ranks together
 
     def _encode_clips(self) -> None:
@@ -183,93 +160,11 @@ class EmotionModule(L.LightningModule):
     def _encode(self, media: Any) -> list:
         return self.model(lambda model: model.encode_media(media))
 
-    # Batches --------------------------------------------------------------------------------
-
-    def prompts(self, batch: Batch) -> PromptInputs:
-        """The batch's prompts, tokenized."""
-        return PromptInputs(
-            token_ids=tuple(
-                encode_prompt(self.omni.tokenizer, s.instruction, s.modality) for s in batch.samples
-            ),
-            instruction_ids=tuple(
-                self.omni.encode_instruction(s.instruction) for s in batch.samples
-            ),
-            media=batch.media,
-        )
-
-    def transfer_batch_to_device(self, batch: Batch, device: Any, index: int) -> Batch:
-        # The model moves what it reads; samples are plain Python.
-        return batch
-
-    # Evaluation -----------------------------------------------------------------------------
-
-    def _start_evaluation(self, split: str) -> None:
-        self.evaluation = Evaluation(self.datamodule.evaluation_sets(split))
-        if split != "val" and self.trainer.is_global_zero:
-            # Before the answers, which would be lost if it failed.
-            self._provenance = provenance(self, split)
-
-    def _evaluate(self, batch: Batch, dataloader_idx: int) -> list[str]:
-        assert self.evaluation is not None
-        texts, ended = self.answers(batch, self.max_new_tokens)
-        warnings = [media.warnings for media in batch.media]
-        self.evaluation.add(dataloader_idx, batch.samples, texts, ended, warnings)
-        return texts
-
-    def _end_evaluation(self, loaders: Any) -> Evaluation:
-        """The evaluation of all ranks."""
-        assert self.evaluation is not None
-        self.evaluation.gather([len(loader.dataset) for loader in loaders])
-        return self.evaluation
-
-    def _write(self, evaluation: Evaluation, folder: str) -> None:
-        if self.trainer.is_global_zero and not self._writes_nothing:
-            evaluation.write(self.run_dir / folder, self.datamodule.broken, self._provenance)
-
-    @torch.no_grad()
-    def answers(self, batch: Batch, max_new_tokens: int) -> tuple[list[str], list[bool]]:
-        """What the model says of each sample, taking the most probable token each time.
-
-        Returns:
-            B texts with their special tokens, and whether each has ended.
-        """
-        sampling = self.omni.sampling(max_new_tokens, temperature=0.0)
+    def encoded_prompts(self, batch: Batch) -> PromptInputs:
+        """The batch's prompts with their clips encoded, without gradient."""
         prompts = self.prompts(batch)
-        with gathered(self.model):
-            found = self.model(
-                lambda model: generate(model, model.embed_prompts(prompts), sampling)
-            )
-        return self.omni.completions(found)
-
-    def on_validation_epoch_start(self) -> None:
-        self._start_evaluation("val")
-
-    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate(batch, dataloader_idx)
-
-    def on_validation_epoch_end(self) -> None:
-        evaluation = self._end_evaluation(self.trainer.val_dataloaders)
-        self.log_dict(evaluation.metrics("val"), rank_zero_only=True)
-
-    def on_test_epoch_start(self) -> None:
-        self._start_evaluation("test")
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate(batch, dataloader_idx)
-
-    def on_test_epoch_end(self) -> None:
-        evaluation = self._end_evaluation(self.trainer.test_dataloaders)
-        self._write(evaluation, "test")
-        self.log_dict(evaluation.metrics("test"), rank_zero_only=True)
-
-    def on_predict_epoch_start(self) -> None:
-        self._start_evaluation("predict")
-
-    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> list[str]:
-        return self._evaluate(batch, dataloader_idx)
-
-    def on_predict_epoch_end(self) -> None:
-        self._write(self._end_evaluation(self.trainer.predict_dataloaders), "predict")
+        features = tuple(self._encode(prompts.media))
+        return PromptInputs(prompts.token_ids, prompts.instruction_ids, features)
 
     # Optimizer and checkpoints --------------------------------------------------------------
 
@@ -288,12 +183,6 @@ class EmotionModule(L.LightningModule):
         optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
         assert isinstance(optimizer, torch.optim.AdamW) and isinstance(schedule, LambdaLR)
         apply_settings(optimizer, schedule, self.model, self.optimizer_config)
-
-    def encoded_prompts(self, batch: Batch) -> PromptInputs:
-        """The batch's prompts with their clips encoded, without gradient."""
-        prompts = self.prompts(batch)
-        features = tuple(self._encode(prompts.media))
-        return PromptInputs(prompts.token_ids, prompts.instruction_ids, features)
 
     # Numbers gone wrong ---------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from r1omni.training.checkpoints import CHECKPOINTS, FIT_CONFIG, MODEL, newest_c
 from r1omni.types import R1OmniError, Sample
 
 if TYPE_CHECKING:
-    from r1omni.training.module import EmotionModule
+    from r1omni.training.evaluated import EvaluatedModule
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.pt", "*.pth")
 _PACKAGES = ("torch", "transformers", "lightning", "tokenizers", "av")
@@ -29,7 +29,7 @@ _PACKAGES = ("torch", "transformers", "lightning", "tokenizers", "av")
 _NUM_INSTRUCTIONS = 5
 
 
-def provenance(module: EmotionModule, split: str) -> dict[str, Any]:
+def provenance(module: EvaluatedModule, split: str) -> dict[str, Any]:
     """What is evaluated, on what and how; plain values, for JSON.
 
     Args:
@@ -39,8 +39,8 @@ def provenance(module: EmotionModule, split: str) -> dict[str, Any]:
     Returns:
         run: name of the run, or None.
         model: its class, number of parameters and sizes.
-        start: where its weights came from before a checkpoint's were put over them, and the
-            SHA-256 of their files.
+        start: where its weights came from before a checkpoint's were put over them, the commits
+            of what came from the hub, and the SHA-256 of their files.
         checkpoint: path, SHA-256, optimizer steps, and whether it is the newest of its run; None
             where the start itself was evaluated.
         training: the recorded stages of training, the last one first; see `stages`.
@@ -67,6 +67,7 @@ def provenance(module: EmotionModule, split: str) -> dict[str, Any]:
         },
         "start": {
             "init_from": module.init_from,
+            "hub": module.omni.origin,
             "sha256": _digest(_weight_files(module.omni.folder.main)),
         },
         "checkpoint": None if checkpoint is None else _checkpoint(checkpoint, module.loaded_step),

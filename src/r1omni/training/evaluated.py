@@ -1,0 +1,147 @@
+"""How a model under a trainer is evaluated: the hooks of validate, test and predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+
+from r1omni.data import EmotionDataModule
+from r1omni.data.batch import Batch
+from r1omni.models.generate import generate
+from r1omni.models.omni import OmniModel
+from r1omni.models.parallelize import gathered
+from r1omni.models.pipeline import R1Omni
+from r1omni.text.prompt import encode_prompt
+from r1omni.training.evaluation import Evaluation
+from r1omni.training.provenance import provenance
+from r1omni.types import PromptInputs
+
+
+class EvaluatedModule(L.LightningModule):
+    """Asks a model about every sample of a set, and has the answers judged and written.
+
+    A subclass makes the model.
+
+    Attributes:
+        omni: the model with its tokenizers and processor.
+        model: the model itself.
+        init_from: model folder or repository that the model was read from.
+        loaded_step: optimizer steps of the checkpoint that was loaded, or None.
+        max_new_tokens: longest answer in tokens.
+        evaluation: answers of the split that was evaluated last.
+    """
+
+    omni: R1Omni
+    model: OmniModel
+    init_from: str
+    max_new_tokens: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded_step: int | None = None
+        self.evaluation: Evaluation | None = None
+        self._provenance: dict[str, Any] | None = None
+
+    @property
+    def datamodule(self) -> EmotionDataModule:
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    @property
+    def run_dir(self) -> Path:
+        """Folder of everything this run writes."""
+        return Path(self.trainer.default_root_dir)
+
+    @property
+    def _writes_nothing(self) -> bool:
+        return bool(self.trainer.fast_dev_run)  # type: ignore[attr-defined]
+
+    # Batches --------------------------------------------------------------------------------
+
+    def prompts(self, batch: Batch) -> PromptInputs:
+        """The batch's prompts, tokenized."""
+        return PromptInputs(
+            token_ids=tuple(
+                encode_prompt(self.omni.tokenizer, s.instruction, s.modality) for s in batch.samples
+            ),
+            instruction_ids=tuple(
+                self.omni.encode_instruction(s.instruction) for s in batch.samples
+            ),
+            media=batch.media,
+        )
+
+    def transfer_batch_to_device(self, batch: Batch, device: Any, index: int) -> Batch:
+        # The model moves what it reads; samples are plain Python.
+        return batch
+
+    # Evaluation -----------------------------------------------------------------------------
+
+    def _start_evaluation(self, split: str) -> None:
+        self.evaluation = Evaluation(self.datamodule.evaluation_sets(split))
+        if split != "val" and self.trainer.is_global_zero:
+            # Before the answers, which would be lost if it failed.
+            self._provenance = provenance(self, split)
+
+    def _evaluate(self, batch: Batch, dataloader_idx: int) -> list[str]:
+        assert self.evaluation is not None
+        texts, ended = self.answers(batch, self.max_new_tokens)
+        warnings = [media.warnings for media in batch.media]
+        self.evaluation.add(dataloader_idx, batch.samples, texts, ended, warnings)
+        return texts
+
+    def _end_evaluation(self, loaders: Any) -> Evaluation:
+        """The evaluation of all ranks."""
+        assert self.evaluation is not None
+        self.evaluation.gather([len(loader.dataset) for loader in loaders])
+        return self.evaluation
+
+    def _write(self, evaluation: Evaluation, folder: str) -> None:
+        if self.trainer.is_global_zero and not self._writes_nothing:
+            evaluation.write(self.run_dir / folder, self.datamodule.broken, self._provenance)
+
+    @torch.no_grad()
+    def answers(self, batch: Batch, max_new_tokens: int) -> tuple[list[str], list[bool]]:
+        """What the model says of each sample, taking the most probable token each time.
+
+        Returns:
+            B texts with their special tokens, and whether each has ended.
+        """
+        sampling = self.omni.sampling(max_new_tokens, temperature=0.0)
+        prompts = self.prompts(batch)
+        with gathered(self.model):
+            found = self.model(
+                lambda model: generate(model, model.embed_prompts(prompts), sampling)
+            )
+        return self.omni.completions(found)
+
+    def on_validation_epoch_start(self) -> None:
+        self._start_evaluation("val")
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        evaluation = self._end_evaluation(self.trainer.val_dataloaders)
+        self.log_dict(evaluation.metrics("val"), rank_zero_only=True)
+
+    def on_test_epoch_start(self) -> None:
+        self._start_evaluation("test")
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, dataloader_idx)
+
+    def on_test_epoch_end(self) -> None:
+        evaluation = self._end_evaluation(self.trainer.test_dataloaders)
+        self._write(evaluation, "test")
+        self.log_dict(evaluation.metrics("test"), rank_zero_only=True)
+
+    def on_predict_epoch_start(self) -> None:
+        self._start_evaluation("predict")
+
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> list[str]:
+        return self._evaluate(batch, dataloader_idx)
+
+    def on_predict_epoch_end(self) -> None:
+        self._write(self._end_evaluation(self.trainer.predict_dataloaders), "predict")
