@@ -125,15 +125,14 @@ class EmotionModule(L.LightningModule):
         Called before every stage; what is done already is left alone.
         """
         strategy = self.trainer.strategy
-        sharded = isinstance(strategy, FSDP2Strategy)
-        if sharded and not self._is_sharded:
+        if isinstance(strategy, FSDP2Strategy) and not self._is_sharded:
             parallelize(self.model, strategy.mesh, strategy.sharding)
             self._is_sharded = True
         self.model.to(strategy.root_device)
         if self._lacks_weights:
             self.omni.read_weights()
             self._lacks_weights = False
-        if sharded:
+        if self._is_sharded:
             self._frozen_fingerprint()  # all ranks together
 
     def on_fit_start(self) -> None:
