@@ -77,7 +77,7 @@ def test_answering_needs_none(mini_world: Path, tmp_path: Path) -> None:
     assert not asked._references
     spec = DatasetSpec("mafw", "MAFW", sampling="first:2", options={"fold": 1})
     data = EmotionDataModule(
-        root=str(mini_world / "world"), train=[spec], val=[spec], test=[spec],
+        root=str(mini_world / "world"), val=[spec], test=[spec], predict=[spec],
         loader=LoaderConfig(decode_workers=0, cache_dir=str(mini_world / "cache")),
     )  # fmt: skip
     trainer = L.Trainer(
