@@ -204,7 +204,8 @@ class Analysis:
 
     Attributes:
         start_s, end_s: the span in seconds.
-        label: canonical emotion, or None when the answer could not be read.
+        label: canonical emotion, or None when the answer could not be read, or the span holds
+            nothing to answer from.
         scores: share of probability for each emotion that was scored; may be empty.
         reasoning: text inside `<think>`, or "".
         text: the whole completion, special tokens included, but for the end token.

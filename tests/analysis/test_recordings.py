@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,6 +131,34 @@ def test_what_was_written_stays_when_a_person_stops_it(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), open_output(path, []) as out:
         write_analyses(Speaker(path), [tmp_path / "stop.mp4"], {}, out, window_s=2.0)
     assert len(rows(path)) == 1
+
+
+# Answers once, then waits to be killed.
+KILLED = """
+import sys, time
+from pathlib import Path
+from r1omni.analysis.recordings import open_output, write_analyses
+from r1omni.types import Analysis
+
+class Slow:
+    def iter_analyses(self, path):
+        yield Analysis(0.0, 1.0, "happy")
+        time.sleep(60)
+
+with open_output(Path(sys.argv[1]), []) as out:
+    write_analyses(Slow(), [Path("a.mp4")], {}, out)
+"""
+
+
+def test_what_was_written_stays_when_the_process_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
+    with subprocess.Popen([sys.executable, "-c", KILLED, path], env=environment) as process:
+        deadline = time.monotonic() + 60
+        while not (path.exists() and path.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()
+    assert [row["label"] for row in rows(path)] == ["happy"]
 
 
 def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:

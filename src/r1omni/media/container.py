@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,8 @@ def open_media(path: Path) -> Iterator[InputContainer]:
 
 def _refusal(path: Path, error: Exception) -> str:
     """Why a file cannot be opened, and what to do."""
-    with path.open("rb") as file:
+    head = b""
+    with suppress(OSError), path.open("rb") as file:
         head = file.read(200)
     for mark, name in _PLAYLISTS.items():
         if head.startswith(mark) or (name == "DASH" and mark in head):
