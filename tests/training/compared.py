@@ -26,7 +26,8 @@ def differences(one: Any, two: Any, place: str = "") -> list[str]:
 
 
 def position(checkpoint: dict[str, Any]) -> Any:
-    """Epoch and place of the sampler."""
+    """Epoch and place of the sampler, and its seed."""
     [state] = checkpoint["loops"]["fit_loop"]["state_dict"]["combined_loader"]
-    assert state.keys() == {"epoch", "offset", "seed"}
-    return state
+    own = {"epoch", "offset", "seed"}
+    assert state.keys() == own | {"global_batch_size", "num_samples", "samples"}
+    return {name: state[name] for name in own}

@@ -10,14 +10,16 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from compared import position
 from lightning.pytorch.trainer.states import TrainerFn
+from small_training import fit
 from torch import nn
 
 from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.batch import Batch
 from r1omni.data.datamodule import LoaderConfig
 from r1omni.training import OptimizerConfig, SFTModule
-from r1omni.types import ClipFeatures, ClipMedia, Modality
+from r1omni.types import ClipFeatures, ClipMedia, Modality, UsageError
 
 
 class Watched(SFTModule):
@@ -131,3 +133,14 @@ def test_warnings_are_kept_beside_the_answers(mini_world: Path, tmp_path: Path, 
     if stage == "test":
         assert told("muted") == {**found, "still": []}
         assert results["warnings"]["own"]["muted"] == {kind: 1}
+
+
+def test_a_place_in_other_data_is_no_place_to_resume(mini_world: Path, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "step.ckpt"
+    fit(mini_world, tmp_path, None, batch_size=2).trainer.save_checkpoint(checkpoint)
+    with pytest.raises(UsageError, match=r"batch_size is 4 .* with 2 samples in a batch of all"):
+        fit(mini_world, tmp_path, None, steps=2, batch_size=4, ckpt_path=checkpoint)
+    saved = torch.load(checkpoint, weights_only=True)
+    assert position(saved) == {"epoch": 0, "offset": 1, "seed": 0}
+    goes_on = fit(mini_world, tmp_path, None, steps=2, batch_size=2, ckpt_path=checkpoint)
+    assert goes_on.global_step == 2
