@@ -107,6 +107,33 @@ def start_fingerprint(model: OmniModel) -> str:
     return fingerprint({name: p.detach().flatten()[:1024] for name, p in trained.items()})
 
 
+def check_origin(
+    recorded: Mapping[str, Any], lacks_weights: bool, frozen: str, start: str | None, init_from: str
+) -> None:
+    """Check that a checkpoint belongs to a model that is about to take up its weights.
+
+    Args:
+        recorded: what the checkpoint says of its model.
+        lacks_weights: whether the checkpoint has not all that the model trains.
+        frozen: `frozen_fingerprint` of the model.
+        start: its `start_fingerprint`, where the weights of the start matter.
+        init_from: where the model is from.
+
+    Raises:
+        R1OmniError: weights are missing, or those that are not in the checkpoint are others.
+    """
+    if lacks_weights or recorded["frozen"] != frozen:
+        raise R1OmniError(
+            "the checkpoint was trained on other frozen weights or with another "
+            "model.trainable or model.lora; start from the same init_from and configuration"
+        )
+    if start is not None and recorded.get("start", start) != start:
+        raise R1OmniError(
+            f"the run started from {recorded['init_from']}, and {init_from} has other "
+            "weights; give the run's own start as model.init_args.init_from"
+        )
+
+
 def export_checkpoint(
     path: Path, out: Path, model: str | None = None, dtype: str | None = None
 ) -> None:

@@ -23,7 +23,12 @@ from r1omni.models.parallelize import gathered, own_share, parallelize, whole
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.towers import fingerprint
 from r1omni.text.prompt import encode_prompt
-from r1omni.training.checkpoints import frozen_fingerprint, start_fingerprint, trained_state
+from r1omni.training.checkpoints import (
+    check_origin,
+    frozen_fingerprint,
+    start_fingerprint,
+    trained_state,
+)
 from r1omni.training.evaluation import Evaluation
 from r1omni.training.nonfinite import keep_batch
 from r1omni.training.optimization import (
@@ -95,12 +100,8 @@ class EmotionModule(L.LightningModule):
         """Folder of everything this run writes."""
         return Path(self.trainer.default_root_dir)
 
-    @property
-    def _writes_nothing(self) -> bool:
-        return bool(self.trainer.fast_dev_run)  # type: ignore[attr-defined]
-
     def setup(self, stage: str) -> None:
-        report_dir = None if self._writes_nothing else self.run_dir
+        report_dir = None if self.trainer.fast_dev_run else self.run_dir  # type: ignore[attr-defined]
         self.datamodule.prepare_clips(self.omni.processor, report_dir=report_dir)
 
     def configure_model(self) -> None:
@@ -174,7 +175,7 @@ class EmotionModule(L.LightningModule):
         return self.evaluation
 
     def _write(self, evaluation: Evaluation, folder: str) -> None:
-        if self.trainer.is_global_zero and not self._writes_nothing:
+        if self.trainer.is_global_zero and not self.trainer.fast_dev_run:  # type: ignore[attr-defined]
             evaluation.write(self.run_dir / folder, self.datamodule.broken)
 
     @torch.no_grad()
@@ -314,16 +315,9 @@ class EmotionModule(L.LightningModule):
             raise R1OmniError("the checkpoint was not written by r1omni; give one of its own")
         same_architecture(self.model.config, recorded["architecture"], "the checkpoint")
         missing = trained_state(self).keys() - checkpoint["state_dict"].keys()
-        if missing or recorded["frozen"] != self._frozen_fingerprint():
-            raise R1OmniError(
-                "the checkpoint was trained on other frozen weights or with another "
-                "model.trainable or model.lora; start from the same init_from and configuration"
-            )
-        if self.trainer.training and recorded.get("start", self._start) != self._start:
-            raise R1OmniError(
-                f"the run started from {recorded['init_from']}, and {self.init_from} has other "
-                "weights; give the run's own start as model.init_args.init_from"
-            )
+        # What is evaluated may be a checkpoint over any model with its frozen weights.
+        start = self._start if self.trainer.training else None
+        check_origin(recorded, bool(missing), self._frozen_fingerprint(), start, self.init_from)
 
     def _frozen_fingerprint(self) -> str:
         if self._frozen is None:  # hashing takes seconds at 0.5B, and frozen weights stay
