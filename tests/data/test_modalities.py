@@ -41,6 +41,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_clip(root / "short.mp4", num_frames=1, sound=False)
     write_clip(root / "dubbed.mp4", tone_hz=700.0)
     (root / "damaged.wav").write_bytes((root / "0.wav").read_bytes()[:20])
+    (root / "sound.mp4").write_bytes((root / "0.wav").read_bytes())  # no name says what is in it
     return root
 
 
@@ -118,7 +119,7 @@ def test_a_medium_that_is_not_asked_for_is_not_needed(
 def test_a_damaged_medium_costs_those_who_ask_for_it(
     recordings: Path, tmp_path: Path, decode_workers: int
 ) -> None:
-    files = ("dubbed.mp4,damaged.wav", "0.wav", "clip.mp4")
+    files = ("dubbed.mp4,damaged.wav", "sound.mp4", "clip.mp4")
     module = module_of(
         recordings, tmp_path / "cache",
         test=[spec(recordings, modality, *files) for modality in MODALITIES],
@@ -128,15 +129,15 @@ def test_a_damaged_medium_costs_those_who_ask_for_it(
     module.prepare_clips(PROCESSOR, tmp_path)
     batches = [batch for loader in module.test_dataloader() for batch in loader]
     assert asked_for(batches) == [
-        ("0.wav", "audio"),
         *(("clip.mp4", modality) for modality in sorted(MODALITIES)),
         ("dubbed.mp4", "video"),
+        ("sound.mp4", "audio"),
     ]
     reasons = {clip.path.name: reason for clip, reason in module.broken.items()}
-    assert "damaged.wav" in reasons["dubbed.mp4"] and "no picture" in reasons["0.wav"]
+    assert "damaged.wav" in reasons["dubbed.mp4"] and "no picture" in reasons["sound.mp4"]
     lines = (tmp_path / "broken_clips_test.jsonl").read_text("utf-8").splitlines()
     rows = {Path(row["path"]).name: row["modalities"] for row in map(json.loads, lines)}
-    assert rows == {"dubbed.mp4": ["video_audio", "audio"], "0.wav": ["video_audio", "video"]}
+    assert rows == {"dubbed.mp4": ["video_audio", "audio"], "sound.mp4": ["video_audio", "video"]}
 
 
 @pytest.mark.parametrize("encoded", [False, True])

@@ -130,7 +130,7 @@ def test_what_is_not_finite_is_named(bad):
         ({1.0, 0.0}, "{0.0, 1.0}"),
         ((v for v in (1.0, 0.0)), "<generator"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_no_list_of_one_value_each(value, shown):
     message = refusal(value)

@@ -16,8 +16,6 @@ from r1omni.models.omni import OmniModel
 from r1omni.models.released import fill
 from r1omni.types import R1OmniError, UsageError
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
 
 def load_model(folder: ModelFolder, dtype: torch.dtype = torch.float32) -> OmniModel:
     """Build the model of a folder and load every tensor of its checkpoint.

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     BertConfig,
@@ -22,6 +23,8 @@ from transformers import (
 
 from r1omni.media.config import MediaConfig
 from r1omni.types import R1OmniError, UsageError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 MODEL_TYPE = "HumanOmni_qwen2"
 PROJECTOR_TYPE = "all_in_one_small"

@@ -20,7 +20,7 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 from torch.utils.checkpoint import checkpoint
 
-from r1omni.models.checkpoint import DTYPES
+from r1omni.models.config import DTYPES
 from r1omni.models.omni import TOWERS, OmniModel
 from r1omni.types import UsageError
 

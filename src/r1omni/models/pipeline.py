@@ -12,12 +12,12 @@ from torch import Tensor
 from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
 from r1omni.models.checkpoint import (
-    DTYPES,
     check_device,
     end_tokens,
     load_tokenizers,
     unfilled_model,
 )
+from r1omni.models.config import DTYPES
 from r1omni.models.folders import ModelFolder, find_model_folder
 from r1omni.models.generate import Sampled, Sampling, generate, mask_after_end
 from r1omni.models.omni import OmniModel

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from r1omni.models.adapters import LoRAConfig
-from r1omni.models.checkpoint import DTYPES, cast_weights, same_architecture
+from r1omni.models.checkpoint import cast_weights, same_architecture
+from r1omni.models.config import DTYPES
 from r1omni.models.omni import OmniModel
 from r1omni.models.parallelize import whole
 from r1omni.models.pipeline import R1Omni
