@@ -82,7 +82,7 @@ _REUSE = (
     "--model.init_args.grpo.rewards", "[{name: rewards_of_tests:coarse}]",
     "--model.init_args.grpo.num_iterations", 2,
     "--model.init_args.grpo.steps_per_generation", 2,
-    # Enough rounds to find two such groups, or a rollout would have fewer steps than the cuts count.
+    # Enough rounds to find two groups that differ: a rollout of one would have fewer steps.
     "--model.init_args.grpo.max_refills", 8,
     "--model.init_args.grpo.log_completions_every", 1,
 )  # fmt: skip
