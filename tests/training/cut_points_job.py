@@ -82,7 +82,8 @@ _REUSE = (
     "--model.init_args.grpo.rewards", "[{name: rewards_of_tests:coarse}]",
     "--model.init_args.grpo.num_iterations", 2,
     "--model.init_args.grpo.steps_per_generation", 2,
-    "--model.init_args.grpo.max_refills", 2,
+    # Enough rounds to find two groups that differ: a rollout of one would have fewer steps.
+    "--model.init_args.grpo.max_refills", 8,
     "--model.init_args.grpo.log_completions_every", 1,
 )  # fmt: skip
 # Four samples in batches of two, each learned from in four optimizer steps: the windows of reuse
