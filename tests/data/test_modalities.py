@@ -6,6 +6,7 @@ import json
 import wave
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from test_datamodule import PROCESSOR, Encoder, module_of
 
 from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.batch import Batch
+from r1omni.data.clip_store import ClipStore
 from r1omni.media.processor import MediaProcessor
-from r1omni.types import MODALITIES, Clip, ClipMedia, Modality
+from r1omni.types import MODALITIES, Clip, ClipMedia, Modality, Sample
 
 STAGES = {fn.value: {"fit": "train", "validate": "val"}.get(fn.value, fn.value) for fn in TrainerFn}
 SILENCE = "no audio track: silence is used"
@@ -244,3 +246,21 @@ def test_warnings_go_with_the_batch(
     assert line == (
         f"test: 2 of 3 clips: 2 x {SILENCE}; 1 x the clip has N of N frames: black frames fill up"
     )
+
+
+def test_ranks_serve_what_all_of_them_can_decode(recordings: Path, tmp_path: Path) -> None:
+    """A clip near the time limit may fail on one rank and not on another."""
+    clips = [Clip(recordings / f"{index}.wav") for index in range(3)]
+    samples = [Sample(f"own/{clip.path.name}", clip, "?", "audio") for clip in clips]
+
+    def gathered(own: Any) -> list[Any]:
+        elsewhere = None if own is None else {(clips[1], "audio"): "1.wav: took too long"}
+        return [own, elsewhere]
+
+    store = ClipStore(tmp_path, PROCESSOR, gather=gathered)
+    prepared = store.decode("train", samples, 0, 30.0, 0.0, None)
+    assert prepared.failed == {(clips[1], "audio"): "1.wav: took too long"}
+    assert prepared.broken == {clips[1]: "1.wav: took too long"}
+    encoder = Encoder()
+    store.encode(encoder, "towers")
+    assert encoder.num_clips == 2 + 1  # and silence

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from torch import Tensor
 from tqdm import tqdm
@@ -36,7 +36,7 @@ class ClipStore:
         limit_gb: size of the caches in 10^9 bytes above which the entries that were used longest
             ago are removed, those of living runs excepted; None for no limit.
         rank, num_ranks: this process does every `num_ranks`-th clip.
-        wait: returns when all ranks have called it.
+        gather: gives what every rank hands in, when all have called it.
     """
 
     def __init__(
@@ -46,12 +46,12 @@ class ClipStore:
         limit_gb: float | None = None,
         rank: int = 0,
         num_ranks: int = 1,
-        wait: Callable[[], None] = lambda: None,
+        gather: Callable[[Any], list[Any]] = lambda own: [own],
     ) -> None:
         self.directory = Path(directory)
         self.processor = processor
         self._limit_gb = limit_gb
-        self._rank, self._num_ranks, self._wait = rank, num_ranks, wait
+        self._rank, self._num_ranks, self._gather = rank, num_ranks, gather
         self._media = ClipCache(self.directory / "media", processor.fingerprint())
         self._features: ClipCache | None = None
         self._neutral: ClipMedia | ClipFeatures = ClipMedia(processor.blank(), processor.silence())
@@ -92,13 +92,18 @@ class ClipStore:
             clips = list(dict.fromkeys(clip for clip, _ in asked))
             own = frozenset(clips[self._rank :: self._num_ranks])
             prepare([item for item in asked if item[0] in own], max_broken_share=1.0)
-            self._wait()
+            self._gather(None)
         report = report_dir / f"broken_clips_{split}.jsonl" if report_dir else None
         prepared = prepare(
             asked,
             max_broken_share=max_broken_share,
             report_path=report if self._rank == 0 else None,
         )
+        # A clip may fail here and not there, where it takes as long as it may; ranks must agree.
+        for elsewhere in self._gather(prepared.failed):
+            for (clip, modality), reason in elsewhere.items():
+                prepared.failed.setdefault((clip, modality), reason)
+                prepared.broken.setdefault(clip, reason)
         for clip, modality in asked:
             if (clip, modality) not in prepared.failed:
                 self._asked.setdefault(clip, set()).add(modality)
@@ -137,7 +142,7 @@ class ClipStore:
             media = [cached_media(self._media, *asked) for asked in chunk]
             for (clip, _), one, features in zip(chunk, media, encode(media), strict=True):
                 cache.add(clip, _tensors(features), pack_media(one)[1])
-        self._wait()
+        self._gather(None)
         if isinstance(self._neutral, ClipMedia):
             self._neutral = self._encoded_neutral(self._neutral, encode)
         self._features = cache
@@ -165,7 +170,7 @@ class ClipStore:
                 # A complete cache may be read from where nothing can be written.
                 if error.errno not in (errno.EACCES, errno.EROFS):
                     raise
-        self._wait()
+        self._gather(None)
 
     def shrink(self) -> None:
         """Bring the caches within their limit; for when everything of this run is there."""

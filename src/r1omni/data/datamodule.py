@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from r1omni.data.batch import CONDITIONS, Batch, ClipDataset, collate
 from r1omni.data.clip_store import ClipStore, Encoder
 from r1omni.data.overlap import refuse_shared_clips
+from r1omni.data.ranks import gathered_objects
 from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader, dealt
 from r1omni.media.processor import MediaProcessor
@@ -200,7 +201,7 @@ class EmotionDataModule(L.LightningDataModule):
         loader = self.loader
         limit_gb = loader.cache_limit_gb
         store = ClipStore(
-            Path(loader.cache_dir), processor, limit_gb, *self._rank(), self._wait_for_ranks
+            Path(loader.cache_dir), processor, limit_gb, *self._rank(), gathered_objects
         )
         listed = {split: [s for one in sets for s in one] for split, sets in self.samples.items()}
         store.claim(dict.fromkeys(s.clip for samples in listed.values() for s in samples))
@@ -286,10 +287,6 @@ class EmotionDataModule(L.LightningDataModule):
     def _rank(self) -> tuple[int, int]:
         trainer = self.trainer
         return (0, 1) if trainer is None else (trainer.global_rank, trainer.world_size)
-
-    def _wait_for_ranks(self) -> None:
-        if self.trainer is not None:
-            self.trainer.strategy.barrier()
 
     def val_dataloader(self) -> list[DataLoader[Any]]:
         return self._evaluation_loaders("val", ("full",))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from r1omni.data.datamodule import EvaluationSet
+from r1omni.data.ranks import gathered_objects
 from r1omni.media.prepare import warning_counts
 from r1omni.metrics.recognition import (
     Prediction,
@@ -18,7 +19,6 @@ from r1omni.metrics.recognition import (
     read_prediction,
 )
 from r1omni.text.emotions import LABEL_SETS
-from r1omni.training.ranks import gathered_objects
 from r1omni.types import Clip, Sample
 
 # The main figures, attributes of `RecognitionResult`.

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from r1omni.data.ranks import gathered_objects
 from r1omni.ops import GRPOLoss, StepTotals
 from r1omni.training.experience import Experience
 from r1omni.training.logger import TrackingLogger
-from r1omni.training.ranks import gathered_objects
 from r1omni.training.rollout import RolloutFigures, rollout_metrics
 from r1omni.types import Rollout
 
