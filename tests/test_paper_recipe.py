@@ -278,6 +278,7 @@ def test_evaluations_run(
     weights = (mini_world / "init" / "model.safetensors").read_bytes()
     assert record["start"] == {
         "init_from": str(mini_world / "init"),
+        "hub": {},
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     assert (record["checkpoint"], record["training"]) == (None, [])

@@ -57,9 +57,16 @@ def _show_warnings() -> None:
     """Print this package's warnings; Lightning has a handler of its own."""
     logger = logging.getLogger("r1omni")
     if not logger.handlers:
-        handler = logging.StreamHandler()
+        handler = _ToStandardError()
         handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
         logger.addHandler(handler)
+
+
+class _ToStandardError(logging.Handler):
+    """Standard error as it is when a message comes; one that was kept may be closed by then."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
 
 
 def _own_error(error: BaseException | None) -> R1OmniError | None:

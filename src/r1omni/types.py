@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 Modality = Literal["video_audio", "video", "audio"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
+# A message names so many where many are meant.
+NUM_EXAMPLES = 3
 
 
 class R1OmniError(Exception):

@@ -19,7 +19,7 @@ from r1omni.models import pipeline
 from r1omni.models.generate import Sampled
 from r1omni.rewards import RewardSpec
 from r1omni.text.emotions import LABEL_SETS
-from r1omni.training import GRPOConfig, SFTModule, module, rollout
+from r1omni.training import GRPOConfig, SFTModule, evaluated, rollout
 from r1omni.training.evaluation import Evaluation
 from r1omni.types import Analysis, Clip, ClipMedia, Sample
 
@@ -92,7 +92,7 @@ def read(trained: SFTModule, clip: Path, monkeypatch: pytest.MonkeyPatch) -> Any
         monkeypatch.setattr(pipeline, "emotion_scores", lambda *a, **k: {})
         analyses = [omni.analyze(clip, modality="video")[0] for _ in rows]
 
-        for place in (module, rollout):
+        for place in (evaluated, rollout):
             monkeypatch.setattr(place, "generate", lambda *a, **k: sampled(rows))
         samples = [
             Sample(f"own/{index}", Clip(clip), "?", "video", label=LABEL, label_set="all")

@@ -49,6 +49,8 @@ COMBINATIONS: dict[str, GRPOConfig] = {
     ),
     "dapo": replace(
         BASE, aggregation="normalize_then_sum", steps_per_generation=2, max_grad_norm=0.02, seed=3,
+        # Two that differ within a group: alone, a reward is the same either way.
+        rewards=[RewardSpec("rewards_of_tests:length"), RewardSpec("rewards_of_tests:coarse")],
         loss=GRPOLossConfig(
             loss_type="dapo", beta=0.0, epsilon_high=0.28, top_entropy_quantile=0.4,
             entropy_coef=0.05,

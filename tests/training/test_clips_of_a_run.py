@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,17 @@ def run(
     """One stage over four clips; a fit validates before and after its step."""
     module = Watched(str(mini_world / "init"), **options)
     sets = [spec or mafw()]
-    splits = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, (stage,))
+    splits = {stage: sets}
+    if stage == "fit":
+        splits = {"train": sets, "val": [replace(sets[0], sampling="end:4")]}
+    elif stage == "validate":
+        splits = {"val": sets}
     cache = str(mini_world / "cache")
     data = EmotionDataModule(
         root=str(mini_world / "world"),
         conditions=conditions,
         loader=LoaderConfig(batch_size=2, decode_workers=0, cache_dir=cache),
-        **{split: sets for split in splits},  # type: ignore[arg-type]
+        **splits,  # type: ignore[arg-type]
     )
     trainer = L.Trainer(
         max_steps=1, limit_train_batches=1, accelerator="cpu", logger=False,

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from r1omni.media.container import MediaError, open_media, picture_streams
-from r1omni.types import R1OmniError, UsageError
+from r1omni.types import NUM_EXAMPLES, R1OmniError, UsageError
 
 if TYPE_CHECKING:
     from r1omni.models.pipeline import R1Omni
-
-_NUM_EXAMPLES = 5
 
 
 def find_recordings(paths: Sequence[Path]) -> tuple[list[Path], dict[Path, str], list[str]]:
@@ -163,6 +161,6 @@ def write_analyses(
 def _summary(reasons: list[str], total: int) -> str:
     if total == 1:
         return reasons[0]
-    more = len(reasons) - _NUM_EXAMPLES
-    named = "; ".join(reasons[:_NUM_EXAMPLES]) + (f"; and {more} more" if more > 0 else "")
+    more = len(reasons) - NUM_EXAMPLES
+    named = "; ".join(reasons[:NUM_EXAMPLES]) + (f"; and {more} more" if more > 0 else "")
     return f"{len(reasons)} of {total} recordings could not be analyzed: {named}"

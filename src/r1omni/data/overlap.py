@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
-from r1omni.types import Sample, UsageError
+from r1omni.types import NUM_EXAMPLES, Sample, UsageError
 
 _logger = logging.getLogger(__name__)
 
 # Most files of one size differ here already.
 _HEAD_BYTES = 65_536
-_NUM_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def refuse_shared_clips(splits: Mapping[str, Sequence[Sample]]) -> None:
         if shared:
             raise UsageError(
                 f"data.train and data.{name} share {len(shared)} clips: "
-                f"{'; '.join(map(str, shared[:_NUM_EXAMPLES]))}; take them out of one, or hold "
+                f"{'; '.join(map(str, shared[:NUM_EXAMPLES]))}; take them out of one, or hold "
                 f"clips out: sampling `random:2%` in data.{name} and `not random:2%` in data.train"
             )
     shared = shared_clips(splits.get("val", ()), splits.get("test", ()))
@@ -73,7 +72,7 @@ def refuse_shared_clips(splits: Mapping[str, Sequence[Sample]]) -> None:
         _logger.warning(
             "data.val and data.test share %d clips: %s; what is chosen by validation is chosen on "
             "clips of the test",
-            len(shared), "; ".join(map(str, shared[:_NUM_EXAMPLES])),
+            len(shared), "; ".join(map(str, shared[:NUM_EXAMPLES])),
         )  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def uses_triton(tensor: Tensor) -> bool:
             f"the kernels were set to triton, but a tensor is on {tensor.device}; use auto or torch"
         )
     if choice == "triton" and tensor.dtype not in TRITON_DTYPES:
-        raise ValueError(
+        raise ArgumentError(
             f"the kernels were set to triton, but a tensor is {tensor.dtype}; use auto or torch"
         )
     fits = tensor.is_cuda and tensor.dtype in TRITON_DTYPES

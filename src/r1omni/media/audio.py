@@ -30,7 +30,7 @@ from r1omni.media.container import (
     start_offset_s,
 )
 from r1omni.media.mixing import Mixed, mix_down
-from r1omni.media.timeline import AGREEMENT_S
+from r1omni.media.timeline import AGREEMENT_S, MIN_SECONDS_TO_SEEK
 
 # What the released model was given for clips without sound.
 SILENCE_S = 10.0
@@ -41,8 +41,6 @@ NO_TRACK_WARNING = _NO_TRACK + SILENCE_USED
 _MIN_RATE_HZ, _MAX_RATE_HZ = 1_000, 768_000
 # Decoders need some sound before the wanted position to settle; where seeking goes too far, more.
 _PREROLLS_S = (1.0, 4.0, 10.0)
-# Below this distance reading on is as fast as a seek.
-_MIN_SECONDS_TO_SEEK = 1.0
 # Pauses that are not stored (Speex) or packets that were lost: silence keeps what follows in its
 # time. Shorter ones are rounded time stamps, longer ones a clock that was set.
 _MIN_GAP_S, _MAX_GAP_S = 0.015, 10.0
@@ -189,7 +187,7 @@ class _SoundReader:
     def _read(self, start_s: float, end_s: float | None) -> tuple[int, list[Mixed]]:
         """Rate of the sound, and the pieces of [start_s, end_s)."""
         self._pieces = [piece for piece in self._pieces if self._end_s(piece) > start_s]
-        if not self._pieces and start_s - (self._clock_s or 0.0) > _MIN_SECONDS_TO_SEEK:
+        if not self._pieces and start_s - (self._clock_s or 0.0) > MIN_SECONDS_TO_SEEK:
             self._go_to(start_s)
         end = math.inf if end_s is None else end_s
         while (not self._pieces or self._pieces[-1].begin_s < end) and self._next_piece():

@@ -23,11 +23,10 @@ from r1omni.media.container import MediaError, explained
 from r1omni.media.packing import TENSORS_OF, pack_media, read_warnings, union
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.workers import CLIP_LIMIT_S, in_workers
-from r1omni.types import Clip, ClipMedia, Modality, R1OmniError
+from r1omni.types import NUM_EXAMPLES, Clip, ClipMedia, Modality, R1OmniError
 
 _logger = logging.getLogger(__name__)
 
-_NUM_EXAMPLES = 5
 # How warnings end where a clip had no sound.
 _SILENCE = "silence is used"
 _MEDIA: dict[Modality, tuple[Modality, ...]] = {
@@ -198,7 +197,7 @@ def warning_counts(warnings: Iterable[Iterable[str]]) -> dict[str, int]:
 
 
 def _too_many(broken: dict[Clip, str], total: int, limit: float, description: str) -> str:
-    reasons = list(broken.values())[:_NUM_EXAMPLES]
+    reasons = list(broken.values())[:NUM_EXAMPLES]
     more = f" and {len(broken) - len(reasons)} more" if len(broken) > len(reasons) else ""
     return (
         f"{description}: {len(broken)} of {total} clips ({len(broken) / total:.1%}) cannot be "

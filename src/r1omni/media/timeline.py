@@ -33,6 +33,8 @@ _MAX_REORDER = 16
 _STEPS_BACK_S = (0.0, 2.0, 10.0, 60.0)
 # A stated length counts where the packets agree: blocks of sound reach a little beyond the clip.
 AGREEMENT_S = 0.3
+# Below this distance decoding on is as fast as a seek.
+MIN_SECONDS_TO_SEEK = 1.0
 
 
 class KeyFrame(NamedTuple):

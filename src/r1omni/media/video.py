@@ -33,6 +33,7 @@ from r1omni.media.container import (
 )
 from r1omni.media.timeline import (
     DEFAULT_MAX_PIXELS,
+    MIN_SECONDS_TO_SEEK,
     KeyFrame,
     Timeline,
     check_frame_size,
@@ -40,8 +41,6 @@ from r1omni.media.timeline import (
     video_stream,
 )
 
-# Below this distance of a key frame decoding on is as fast as a seek.
-_MIN_SECONDS_TO_SEEK = 1.0
 # Pictures that are refreshed bit by bit decode only some key frames later.
 _MAX_KEY_FRAMES_BACK = 3
 
@@ -243,7 +242,7 @@ class _FrameReader:
             place = self._key_frame_before(target)
             if place >= 0:
                 key_s = self._timeline.seconds(self._timeline.keyframes[place].pts)
-                if key_s - position_s > _MIN_SECONDS_TO_SEEK:
+                if key_s - position_s > MIN_SECONDS_TO_SEEK:
                     if position_s == 0.0:  # the first frame may be the only one that states a turn
                         next(frames, None)
                     frames, current = self.from_key_frame(target), None

@@ -205,7 +205,10 @@ def _unwritten(path: Path, run_dir: Path, error: Exception) -> str:
         reason = "the disk is full"
     kept = newest_checkpoint(run_dir)
     left = f"{kept.name} is whole" if kept else "there is no earlier one"
-    return f"{path} cannot be written ({reason}); {left}. Free space and use --ckpt_path last"
+    remedy = (
+        "Free space" if isinstance(error, OSError) or reason == "the disk is full" else "Mend it"
+    )
+    return f"{path} cannot be written ({reason}); {left}. {remedy} and use --ckpt_path last"
 
 
 def remove(checkpoint: Path) -> None:

@@ -12,10 +12,9 @@ from r1omni.data import EmotionDataModule
 from r1omni.models.pipeline import R1Omni
 from r1omni.rewards import RewardSpec, needs_labels
 from r1omni.text.prompt import encode_prompt, encode_target
-from r1omni.types import Modality, Sample, UsageError
+from r1omni.types import NUM_EXAMPLES, Modality, Sample, UsageError
 
 _logger = logging.getLogger(__name__)
-_NUM_EXAMPLES = 3
 
 
 def check_targets(data: EmotionDataModule, omni: R1Omni, max_target_tokens: int) -> None:
@@ -95,6 +94,6 @@ def _trained(data: EmotionDataModule) -> list[tuple[str, Sample]]:
 
 def _some(found: Sequence[tuple[str, Sample]], data: EmotionDataModule) -> str:
     """How many of the training samples these are, and the first of them."""
-    named = ", ".join(f"{s.sample_id} ({place})" for place, s in found[:_NUM_EXAMPLES])
-    more = ", ..." if len(found) > _NUM_EXAMPLES else ""
+    named = ", ".join(f"{s.sample_id} ({place})" for place, s in found[:NUM_EXAMPLES])
+    more = ", ..." if len(found) > NUM_EXAMPLES else ""
     return f"{len(found)} of {len(_trained(data))} samples ({named}{more})"

@@ -115,9 +115,6 @@ class R1OmniCLI(LightningCLI):
             check_beginning(run_dir)
         if "weights_only" in config:
             config.weights_only = True
-        # Of the ranks of a run, the first one holds the lock. A run that writes nothing has none.
-        if self.subcommand == "fit" and _is_first_rank() and not config.trainer.fast_dev_run:
-            self._lock = FolderLock(run_dir)
 
     def _use_checkpoint(self, config: Any, run_dir: Path) -> None:
         """What cannot be used is refused before clips are decoded."""
@@ -160,6 +157,13 @@ class R1OmniCLI(LightningCLI):
     def instantiate_classes(self) -> None:
         with weights_read_in_place():
             super().instantiate_classes()
+        # When no setting is refused any more, and nothing is written yet. Of the ranks of a run,
+        # the first one holds the lock. A run that writes nothing has none.
+        options = self._config.trainer
+        if self.subcommand == "fit" and _is_first_rank() and not options.fast_dev_run:
+            self._lock = FolderLock(Path(options.default_root_dir))
+            if self._config.ckpt_path is None:  # another may have trained there meanwhile
+                check_beginning(Path(options.default_root_dir))
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         config = self._config

@@ -28,6 +28,9 @@ _logger = logging.getLogger(__name__)
 KL_PENALTY = "kl_penalty"
 # Rewards of float32 that should be equal differ by roundoff.
 _ALIKE = 1e-6
+# Nats. The first tokens of a group have one distribution, whose entropies differ by roundoff: a
+# threshold among them would choose by chance.
+_SAME_ENTROPY = 1e-5
 
 
 def sample_rollout(
@@ -84,7 +87,8 @@ def high_entropy_mask(
     """Which tokens of an optimizer step `top_entropy_quantile` keeps, bool [N, C]; None for all.
 
     The quantile is over the tokens of all passes and ranks, and of the policy as it is now, which
-    takes a pass of its own before the first gradient; all ranks call this together.
+    takes a pass of its own before the first gradient; all ranks call this together. Tokens that
+    reach it but for roundoff are kept.
 
     Args:
         model: the policy.
@@ -97,7 +101,8 @@ def high_entropy_mask(
         return None
     entropies = _in_passes(model, rollout, config, with_entropy=True)[1]
     everyone = dealing.gathered(entropies.masked_fill(~mask, float("nan")))
-    return mask & (entropies >= entropy_threshold(everyone, config.loss.top_entropy_quantile))
+    threshold = entropy_threshold(everyone, config.loss.top_entropy_quantile)
+    return mask & (entropies >= threshold - _SAME_ENTROPY)
 
 
 @torch.no_grad()

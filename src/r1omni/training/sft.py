@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -12,13 +12,16 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from r1omni.data.batch import Batch, collate
+from r1omni.media.config import FrameFit
+from r1omni.models.adapters import LoRAConfig
 from r1omni.models.packed import completion_logps
 from r1omni.models.parallelize import whole
+from r1omni.options import TOKENS, Ranges, check_number
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_target
 from r1omni.training.data_checks import check_targets
 from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import sft_batch
-from r1omni.types import UsageError
+from r1omni.training.optimization import OptimizerConfig
 
 _logger = logging.getLogger(__name__)
 # Enough for "<think>" in any tokenizer.
@@ -30,24 +33,28 @@ class SFTModule(EmotionModule):
 
     The loss of an optimizer step is the mean over all its target tokens, however they are divided
     into ranks and accumulated batches.
+
+    Args:
+        init_from, trainable, optimizer, max_new_tokens, frame_fit, lora: as for `EmotionModule`.
+        max_target_tokens: longest target of a training sample in tokens, the end token included;
+            a longer one is refused before anything is decoded. Memory and time of a step grow with
+            its longest target.
     """
 
-    # Every argument of `EmotionModule`, and one more.
-    def __init__(self, init_from: str, *, max_target_tokens: int = 2048, **options: Any) -> None:
-        """`EmotionModule` with a limit of its targets.
+    RANGES: ClassVar[Ranges] = {**EmotionModule.RANGES, "max_target_tokens": TOKENS}
 
-        Args:
-            init_from: as for `EmotionModule`.
-            max_target_tokens: longest target of a training sample in tokens, the end token
-                included; a longer one is refused before anything is decoded. Memory and time of
-                a step grow with its longest target.
-            **options: as for `EmotionModule`.
-        """
-        if max_target_tokens < 1:
-            raise UsageError(
-                f"model.max_target_tokens is {max_target_tokens}; it must be at least 1"
-            )
-        super().__init__(init_from, **options)
+    def __init__(
+        self,
+        init_from: str,
+        trainable: list[str] | None = None,
+        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
+        max_new_tokens: int = 512,
+        frame_fit: FrameFit | None = None,
+        lora: LoRAConfig | None = None,
+        max_target_tokens: int = 2048,
+    ) -> None:
+        check_number("model.max_target_tokens", max_target_tokens, TOKENS, int)
+        super().__init__(init_from, trainable, optimizer, max_new_tokens, frame_fit, lora)
         self.max_target_tokens = max_target_tokens
 
     def setup(self, stage: str) -> None:
