@@ -129,7 +129,7 @@ class Study:
 
     def train(self, run: Run) -> None:
         """Train and test a run, or what of it is not there yet."""
-        if not (run.folder / "model").exists():
+        if not (run.folder / "model" / "config.json").exists():
             started = any((run.folder / "checkpoints").glob("step_*.ckpt"))
             self.command(
                 run.folder / "fit.log", "fit", *self.settings(run),
@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--note", default="", help="a sentence on how the machine was used")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "grpo.md")
     options = parser.parse_args()
-    if not (options.start / "emer_sft" / "model").exists():
+    if not (options.start / "emer_sft" / "model" / "config.json").exists():
         parser.error(f"{options.start} holds no cold start; make it with scripts/quickstart.sh")
     study = Study(options.start, options.out, options.rollouts, options.val_every)
     study.prepare()

@@ -107,7 +107,7 @@ class Table:
     def fit(self, stage: Stage) -> list[Command]:
         """Train a model, or nothing when it is there already."""
         run_dir = self.out / stage.folder
-        if (run_dir / "model").exists():
+        if (run_dir / "model" / "config.json").exists():
             return []
         started = any((run_dir / "checkpoints").glob("step_*.ckpt"))
         resume = ["--ckpt_path", "last"] if started else []
