@@ -17,7 +17,7 @@ from small_training import short_sft
 
 from r1omni.cli import main
 from r1omni.training.lightning_cli import R1OmniCLI, space_out_logging
-from r1omni.training.trainer_options import REFUSED, check_trainer_options
+from r1omni.training.trainer_options import RANGES, REFUSED, check_trainer_options
 from r1omni.types import UsageError
 
 _CALLBACKS = "lightning.pytorch.callbacks"
@@ -75,6 +75,30 @@ REFUSED_VALUES: dict[str, Any] = {
     "barebones": True,
     "model_registry": "somebody/model",
 }
+
+
+@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize("name", sorted(RANGES))
+def test_a_number_that_would_train_nothing_or_fail_midway_is_refused(name: str, value: int) -> None:
+    if value in RANGES[name]:
+        check_trainer_options({name: value}, "fit")
+    else:
+        with pytest.raises(UsageError, match=f"trainer.{name} is {value}; it must be a number"):
+            check_trainer_options({name: value}, "fit")
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        ("validate", "limit_val_batches"),
+        ("test", "limit_test_batches"),
+        ("predict", "limit_predict_batches"),
+    ],
+)
+def test_an_evaluation_of_no_batch_is_refused(command: str, name: str) -> None:
+    with pytest.raises(UsageError, match=f"trainer.{name} is 0"):
+        check_trainer_options({name: 0}, command)
+    check_trainer_options({name: 0}, "fit")
 
 
 def test_every_option_has_a_place() -> None:

@@ -9,8 +9,25 @@ from typing import Any
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 
+from r1omni.options import above, at_least
 from r1omni.types import UsageError
 
+# Numbers that stop Lightning midway with words of its own, or let it end with nothing done.
+RANGES = {
+    "num_nodes": at_least(1),
+    "limit_train_batches": above(0),
+    "val_check_interval": above(0),
+    "check_val_every_n_epoch": at_least(1),
+    "log_every_n_steps": at_least(1),
+    "accumulate_grad_batches": at_least(1),
+    "gradient_clip_val": at_least(0),
+}
+# What a command does nothing without; in a training, 0 turns validation off.
+_LIMITS = {
+    "validate": {"limit_val_batches": above(0)},
+    "test": {"limit_test_batches": above(0)},
+    "predict": {"limit_predict_batches": above(0)},
+}
 # Option -> whether a value of it can be honoured, and what to do instead. All others are handed
 # to the Trainer as they are.
 REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -72,6 +89,10 @@ def check_trainer_options(trainer: Any, command: str) -> None:
     Raises:
         UsageError: naming the option and what to use instead.
     """
+    for name, allowed in (RANGES if command == "fit" else _LIMITS[command]).items():
+        value = trainer.get(name)
+        if isinstance(value, int | float) and value not in allowed:
+            raise UsageError(f"trainer.{name} is {value}; it must be a number {allowed}")
     for name, (honours, instead) in REFUSED.items():
         value = trainer.get(name)
         if (command == "fit" or name not in _OF_FIT) and not honours(value):
