@@ -268,6 +268,9 @@ def test_a_store_that_is_none(
     (tmp_path / "mlflow.db").write_text("no database\n" * 100, encoding="utf-8")
     line = refused(capfd, fit(mini_world, tmp_path), 2)
     assert f"run.tracking_uri sqlite:///{tmp_path / 'mlflow.db'}" in line
+    nowhere = f"sqlite:///{tmp_path / 'missing' / 'mlflow.db'}"
+    line = refused(capfd, fit(mini_world, tmp_path, "--run.tracking_uri", nowhere), 2)
+    assert f"run.tracking_uri {nowhere}" in line
 
 
 def test_label_outside_the_taxonomy(

@@ -40,6 +40,7 @@ def main(args: list[str] | None = None) -> int:
             return _fail("interrupted", 130, debug)
         raise
     except Terminated as stop:
+        print(file=sys.stderr)  # off the line of the progress bar
         return _fail(str(stop), 128 + stop.signum, debug)
     except Exception as error:
         # The outermost line of defence: whatever it is, a person gets one line and a status.
@@ -49,6 +50,8 @@ def main(args: list[str] | None = None) -> int:
         if isinstance(error, ArgumentError) or _is_of_parser(error):
             help_hint = f"(see `python -m r1omni {args[0]} --help`)"
             return _fail(f"{_one_line(str(error))} {help_hint}", 2, debug)
+        if _is_of_trainer(error):
+            return _fail(f"trainer: {_one_line(str(error))}", 2, debug)
         text = f"{type(error).__name__}: {_one_line(str(error))}"
         return _fail(f"{text} (add --debug for the traceback)", 1, debug)
 
@@ -85,6 +88,11 @@ def _is_of_parser(error: BaseException) -> bool:
     """Whether jsonargparse itself raised an error, which may hold several of ours as text."""
     *_, (frame, _) = traceback.walk_tb(error.__traceback__)
     return str(frame.f_globals.get("__name__")).startswith("jsonargparse.")
+
+
+def _is_of_trainer(error: BaseException) -> bool:
+    """Whether Lightning refuses how it is used. By the name: to import it takes seconds."""
+    return any(kind.__name__ == "MisconfigurationException" for kind in type(error).__mro__)
 
 
 def _own_line(error: R1OmniError) -> str:

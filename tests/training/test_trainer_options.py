@@ -189,3 +189,28 @@ def test_wider_logging_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture)
         space_out_logging(trainer, 3)
     assert trainer.log_every_n_steps == 3
     assert "every 3 steps, not every 2 (trainer.log_every_n_steps)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seed_everything", -1),
+        ("seed_everything", 2**40),
+        ("trainer.devices", 0),
+        ("trainer.accelerator", "foo"),
+        ("trainer.strategy", "foo"),
+        ("trainer.max_time", "abc"),
+    ],
+)
+def test_what_lightning_refuses_is_one_line_and_wrong_use(
+    mini_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str], key: str, value: object,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(Path(__file__).parents[2])
+    words = ["fit", "--config", "configs/mini/base.yaml", f"--{key}={value}",
+             "--model.init_args.init_from", str(mini_world / "init"),
+             "--trainer.default_root_dir", str(tmp_path / "run")]  # fmt: skip
+    assert main(words) == 2
+    [line] = [line for line in capfd.readouterr().err.splitlines() if "error:" in line]
+    assert key.split(".")[0] in line and "--debug" not in line
+    assert not (tmp_path / "run").exists()

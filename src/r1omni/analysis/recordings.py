@@ -94,9 +94,9 @@ def open_output(path: Path | None, recordings: Sequence[Path]) -> Iterator[TextI
     try:
         file = path.open("a", encoding="utf-8")
     except OSError as error:
-        raise UsageError(
-            f"--out {path}: cannot be written ({error.strerror}); choose another file"
-        ) from error
+        missing = not path.parent.is_dir()
+        remedy = f"make the folder {path.parent} first" if missing else "choose another file"
+        raise UsageError(f"--out {path}: cannot be written ({error.strerror}); {remedy}") from error
     try:
         yield file
     finally:

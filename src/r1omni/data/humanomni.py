@@ -118,6 +118,7 @@ def _sample(row: Row, videos: Path, instruction: str | None, modality: Modality 
         target=answer,
         dataset="humanomni",
         label_set="all",
+        place=place,
     )
 
 

@@ -165,6 +165,7 @@ def _sample(
         dataset="own",
         group=row.optional("group"),
         label_set=label_set,
+        place=row.place,
     )
 
 

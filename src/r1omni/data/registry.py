@@ -272,6 +272,7 @@ def labelled_sample(
         dataset=dataset,
         group=group,
         label_set=label_set,
+        place=place,
     )
 
 

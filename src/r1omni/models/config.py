@@ -107,7 +107,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise R1OmniError(f"{path} is missing; is its folder a model folder?") from None
+        below = path.parent / "model"  # where a run's folder has its model
+        hint = f"; {below} is one" if (below / path.name).is_file() else "; is its folder one?"
+        raise R1OmniError(f"{path} is missing, which a model folder has{hint}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise R1OmniError(f"{path} is not valid JSON ({error}); copy the file again") from None
     if not isinstance(value, dict):

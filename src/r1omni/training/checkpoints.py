@@ -60,8 +60,8 @@ def resolve_checkpoint(ckpt_path: str, run_dir: Path) -> Path:
         newest = newest_checkpoint(run_dir)
         if newest is None:
             raise UsageError(
-                f"--ckpt_path {ckpt_path}: {run_dir / CHECKPOINTS} holds no checkpoint; "
-                "leave --ckpt_path out to start from the beginning"
+                f"--ckpt_path {ckpt_path}: {run_dir / CHECKPOINTS} holds no checkpoint; name "
+                "another, or leave --ckpt_path out of `fit` to start from the beginning"
             )
         return newest if ckpt_path == "last" else _best_checkpoint(run_dir, newest)
     path = Path(ckpt_path)

@@ -86,7 +86,7 @@ def _warn(message: str) -> None:
 def _trained(data: EmotionDataModule) -> list[tuple[str, Sample]]:
     """Each training sample and where it comes from."""
     return [
-        (f"{spec.name} in {data.root / spec.root}", sample)
+        (sample.place or f"{spec.name} in {data.root / spec.root}", sample)
         for spec, samples in zip(data.specs["train"], data.samples["train"], strict=True)
         for sample in samples
     ]

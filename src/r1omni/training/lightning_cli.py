@@ -14,8 +14,10 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers.logger import DummyLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from r1omni.data import EmotionDataModule
+from r1omni.options import SEED, check_number
 from r1omni.training.callbacks import DirectIO, ExportModel, LogConfig, RunCheckpoint
 from r1omni.training.checkpoints import RUN, is_sharded, read_values, resolve_checkpoint
 from r1omni.training.logger import KeepBest, RunConfig, TrackingLogger
@@ -92,6 +94,12 @@ class R1OmniCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(RunConfig, "run")
+
+    def _set_seed(self) -> None:
+        seed = self._get(self.config, "seed_everything")
+        if not isinstance(seed, bool):  # true draws one, false leaves the generators alone
+            check_number("seed_everything", seed, SEED, int)
+        super()._set_seed()
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: Lightning would put a checkpoint's settings over the command line's."""
@@ -177,7 +185,12 @@ class R1OmniCLI(LightningCLI):
             resumes = config.get("ckpt_path") is not None or self.subcommand != "fit"
             logger = TrackingLogger(run, Path(options.default_root_dir or "."), resumes)
         # Off: Lightning would add a ModelCheckpoint of its own beside ours.
-        trainer = super().instantiate_trainer(logger=logger, enable_checkpointing=False, **kwargs)
+        try:
+            trainer = super().instantiate_trainer(
+                logger=logger, enable_checkpointing=False, **kwargs
+            )
+        except (MisconfigurationException, ValueError) as error:
+            raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
         trainer.strategy.checkpoint_io = DirectIO()
         space_out_logging(trainer, run.max_logged_steps)
         bar = trainer.progress_bar_callback

@@ -186,7 +186,7 @@ class TrackingStore:
         """Try to write to a database file: MLflow would wait for a lock for 20 s, every time."""
         parts = urlsplit(self.uri)
         file = Path(parts.path[1:])
-        if not parts.scheme.startswith("sqlite") or not file.exists():
+        if not parts.scheme.startswith("sqlite") or not parts.path[1:]:
             return
         try:
             connection = sqlite3.connect(file, timeout=self._wait_s, isolation_level=None)
