@@ -164,9 +164,11 @@ def test_what_was_written_stays_when_the_process_is_killed(tmp_path: Path) -> No
 def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
     recording = tmp_path / "a.mp4"
     recording.write_bytes(b"mine")
-    for path in (tmp_path / "no/out.jsonl", tmp_path, recording):
+    another = "choose another file"
+    remedies = {tmp_path / "no/out.jsonl": "make the folder", tmp_path: another, recording: another}
+    for path, remedy in remedies.items():
         with (
-            pytest.raises(UsageError, match=f"^--out {path}: .*; choose another file"),
+            pytest.raises(UsageError, match=f"^--out {path}: .*; {remedy}"),
             open_output(path, [recording]),
         ):
             pass
