@@ -64,7 +64,7 @@ def test_a_target_that_is_too_long(model_dir: str, tmp_path: Path) -> None:
     context = SFTModule(model_dir).model.config.language.max_position_embeddings
     rows[1] = f"b.mp4,sad,{'she cries ' * context}"
     with pytest.raises(UsageError, match=rf"own/b\.mp4 .* the {context:,} tokens that the model"):
-        fit(SFTModule(model_dir, max_target_tokens=10**7), tmp_path, *rows)
+        fit(SFTModule(model_dir, max_target_tokens=2**20), tmp_path, *rows)
     with pytest.raises(UsageError, match="max_target_tokens is 0"):
         SFTModule(model_dir, max_target_tokens=0)
 
