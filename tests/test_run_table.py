@@ -36,6 +36,8 @@ def test_what_is_done_is_not_done_again(script: ModuleType, tmp_path: Path) -> N
     assert resumed.args[-2:] == ("--ckpt_path", "last")
 
     (tmp_path / "r1omni/model").mkdir()
+    assert table.fit(script.GRPO) == [resumed]  # a model folder whose writing was cut off
+    (tmp_path / "r1omni/model/config.json").touch()
     assert table.fit(script.GRPO) == []
     assert len(table.test(script.GRPO)) == 1
     (tmp_path / "r1omni/test").mkdir()
