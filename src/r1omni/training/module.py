@@ -135,7 +135,7 @@ class EmotionModule(EvaluatedModule):
         if self._lacks_weights:
             self.omni.read_weights()
             self._lacks_weights = False
-        if self._start is None:  # before a checkpoint's weights are in its place
+        if self._fits and self._start is None:  # before a checkpoint's weights are in its place
             self._start = start_fingerprint(self.model)
         if self._is_sharded:
             self._frozen_fingerprint()  # all ranks together
