@@ -3,9 +3,10 @@
     python scripts/benchmark_kernels.py                       # CPU: small sizes, a minute or two
     python scripts/benchmark_kernels.py --device cuda         # the sizes of docs/kernels.md
 
-liger-kernel is no dependency of r1omni: install it to have its rows, some of which need CUDA. Each
-implementation runs in a process of its own, so its highest memory is its own. Floors come from the
-same run: a copy on the device for what only moves memory, a matrix product for what multiplies.
+liger-kernel is no dependency of r1omni: install it to have its rows, some of which need CUDA. On a
+CPU each implementation runs in a process of its own, so its highest memory is its own; on a GPU the
+allocator tells memory and events tell time, in one process. Floors come from the same run: a copy
+on the device for what only moves memory, a matrix product for what multiplies.
 Writes docs/benchmarks/kernels_<device>.json and a plot beside it.
 """
 
@@ -200,11 +201,11 @@ def floor_s(case: str, sizes: Sizes, bytes_s: float, flops_s: float) -> float | 
 
 def inputs_of(sizes: Sizes, device: torch.device, case: str) -> Inputs:
     """Random inputs; only what the case needs is large."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator(device).manual_seed(0)
     dtype = getattr(torch, sizes.dtype)
 
     def random(*shape: int) -> Tensor:
-        made = torch.randn(*shape, generator=generator).to(device, dtype)
+        made = torch.empty(*shape, dtype=dtype, device=device).normal_(generator=generator)
         return made.requires_grad_("gradient" in case)
 
     from_hidden, small = "hidden" in case, "advantages" in case
@@ -212,46 +213,75 @@ def inputs_of(sizes: Sizes, device: torch.device, case: str) -> Inputs:
         logits=random(1, 1) if from_hidden or small else random(sizes.tokens, sizes.vocabulary),
         hidden=random(sizes.tokens, sizes.hidden) if from_hidden else random(1, 1),
         weight=random(sizes.vocabulary, sizes.hidden) if from_hidden else random(1, 1),
-        ids=torch.randint(0, sizes.vocabulary, (sizes.tokens,), generator=generator).to(device),
+        ids=torch.randint(0, sizes.vocabulary, (sizes.tokens,), generator=generator, device=device),
         ones=torch.ones(sizes.tokens, device=device),
-        rewards=torch.rand(8000, 2, generator=generator).to(device),
+        rewards=torch.rand(8000, 2, generator=generator, device=device),
     )
 
 
 def run_one(case: str, name: str, sizes: Sizes, device: torch.device, repeats: int) -> dict:
-    """Median seconds, and memory beyond the inputs at its highest, in MiB."""
+    """Median and lowest and highest seconds, and the most memory beyond the inputs, in MiB."""
     inputs = inputs_of(sizes, device, case)
     step = CASES[case][name]
     if name == "compile":
         step = torch.compile(step)
-    size = FLUSH_BYTES if device.type == "cuda" else 1
-    flush = torch.empty(size, dtype=torch.int8, device=device)
 
-    def once() -> float:
-        for tensor in (inputs.logits, inputs.hidden, inputs.weight):
-            tensor.grad = None
-        flush.zero_()  # cold caches
-        _synchronize(device)
-        started = time.perf_counter()
+    def once() -> None:
         if "gradient" in case:
             step(inputs).sum().backward()
         else:
             with torch.no_grad():
                 step(inputs)
-        _synchronize(device)
-        return time.perf_counter() - started
 
+    def forget() -> None:
+        for tensor in (inputs.logits, inputs.hidden, inputs.weight):
+            tensor.grad = None
+
+    timed = Stopwatch(device)
     for _ in range(3):  # compiles, perhaps again, and touches memory for the first time
-        once()
-    for tensor in (inputs.logits, inputs.hidden, inputs.weight):
-        tensor.grad = None
+        forget()
+        timed(once)
+    forget()
     before = _restart_peak(device)
     once()
     peak = _memory_peak(device)
+    times = []
+    for _ in range(repeats):
+        forget()
+        times.append(timed(once))
     return {
-        "median_s": statistics.median(once() for _ in range(repeats)),
+        "median_s": statistics.median(times),
+        "range_s": [min(times), max(times)],
         "peak_mib": round((peak - before) / MIB, 1),
     }
+
+
+class Stopwatch:
+    """Seconds that a device takes for some work, with cold caches.
+
+    On a GPU the work is queued behind writes of a few milliseconds that also empty its caches, so
+    that what the host takes to queue it does not count; on a CPU it does.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        size = FLUSH_BYTES if device.type == "cuda" else 1
+        self._flush = torch.empty(size, dtype=torch.int8, device=device)
+
+    def __call__(self, work: Callable[[], Any]) -> float:
+        if self.device.type != "cuda":
+            started = time.perf_counter()
+            work()
+            return time.perf_counter() - started
+        torch.cuda.synchronize(self.device)
+        for _ in range(40):
+            self._flush.zero_()
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        work()
+        end.record()
+        torch.cuda.synchronize(self.device)
+        return start.elapsed_time(end) / 1e3
 
 
 def _restart_peak(device: torch.device) -> float:
@@ -271,31 +301,22 @@ def _memory_peak(device: torch.device) -> float:
     return 1024 * int(status.split("VmHWM:")[1].split()[0])
 
 
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def rates(device: torch.device, dtype: torch.dtype, repeats: int) -> tuple[float, float]:
     """Bytes a second of a copy (read and write counted), and operations a second of a product."""
-    source = torch.empty(FLUSH_BYTES, dtype=torch.int8, device=device)
+    # As large as what the kernels read: a short copy is slower a byte.
+    num_bytes = (8 if device.type == "cuda" else 1) * FLUSH_BYTES
+    source = torch.empty(num_bytes, dtype=torch.int8, device=device)
     target = torch.empty_like(source)
     side = 8192 if device.type == "cuda" else 1024
     factor = torch.randn(side, side, device=device).to(dtype)
+    timed = Stopwatch(device)
 
-    def timed(work: Callable[[], Any]) -> float:
-        work()
-        times = []
-        for _ in range(repeats):
-            _synchronize(device)
-            started = time.perf_counter()
-            work()
-            _synchronize(device)
-            times.append(time.perf_counter() - started)
-        return statistics.median(times)
+    def median(work: Callable[[], Any]) -> float:
+        timed(work)
+        return statistics.median(timed(work) for _ in range(repeats))
 
-    copied = 2 * FLUSH_BYTES / timed(lambda: target.copy_(source))
-    return copied, 2 * side**3 / timed(lambda: factor @ factor)
+    copied = 2 * num_bytes / median(lambda: target.copy_(source))
+    return copied, 2 * side**3 / median(lambda: factor @ factor)
 
 
 # All of them -----------------------------------------------------------------------------------
@@ -304,21 +325,39 @@ def rates(device: torch.device, dtype: torch.dtype, repeats: int) -> tuple[float
 def measure_all(sizes: Sizes, device: torch.device, repeats: int) -> list[dict[str, Any]]:
     """One row an implementation; one that fails says why."""
     bytes_s, flops_s = rates(device, getattr(torch, sizes.dtype), repeats)
-    rows: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = [
+        {"case": "rates", "implementation": "torch", "bytes_s": bytes_s, "flops_s": flops_s}
+    ]
     pairs = [(case, name) for case, choices in CASES.items() for name in choices]
-    for case, name in tqdm(pairs, unit="implementation"):
-        words = [sys.executable, __file__, "--device", str(device), "--repeats", str(repeats)]
-        words += ["--sizes", json.dumps(vars(sizes)), "--only", case, name]
-        done = subprocess.run(words, capture_output=True, text=True, env=dict(os.environ))
+    # What takes long to compile comes last: the others are there if time runs out.
+    for case, name in tqdm(sorted(pairs, key=lambda p: p[1] == "compile"), unit="implementation"):
         row: dict[str, Any] = {"case": case, "implementation": name}
-        if done.returncode:
-            row["error"] = (done.stderr.strip().splitlines() or ["no message"])[-1][:200]
+        try:
+            row |= _measured(case, name, sizes, device, repeats)
+        except Exception as error:  # another's failure is a finding, and the rest goes on
+            row["error"] = (str(error).strip().splitlines() or [type(error).__name__])[-1][:200]
         else:
-            row |= json.loads(done.stdout.splitlines()[-1])
             floor = floor_s(case, sizes, bytes_s, flops_s)
             row["of_floor"] = None if floor is None else round(floor / row["median_s"], 3)
         rows.append(row)
+        print(json.dumps(row), flush=True)
     return rows
+
+
+def _measured(
+    case: str, name: str, sizes: Sizes, device: torch.device, repeats: int
+) -> dict[str, Any]:
+    if device.type == "cuda":
+        found = run_one(case, name, sizes, device, repeats)
+        torch.cuda.empty_cache()
+        return found
+    words = [sys.executable, __file__, "--device", str(device), "--repeats", str(repeats)]
+    words += ["--sizes", json.dumps(vars(sizes)), "--only", case, name]
+    done = subprocess.run(words, capture_output=True, text=True, env=dict(os.environ))
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip() or "no message")
+    measured: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return measured
 
 
 def _version(package: str) -> str | None:
@@ -335,7 +374,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    cases = list(dict.fromkeys(row["case"] for row in rows))
+    cases = list(dict.fromkeys(row["case"] for row in rows if "bytes_s" not in row))
     figure, panels = plt.subplots(1, 2, figsize=(12, 1 + 0.75 * len(cases)), layout="constrained")
     colors = {"eager": "0.6", "compile": "tab:blue", "TRL": "tab:orange"}
     colors |= {"Liger": "tab:red", "ours": "tab:green", "one kernel": "tab:olive"}
@@ -361,12 +400,13 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--repeats", type=int, default=None, help="20 on a GPU, else 5")
     parser.add_argument("--sizes", type=json.loads, default=None, help="JSON of T, V, D and dtype")
     parser.add_argument("--only", nargs=2, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks")
     options = parser.parse_args()
     device = torch.device(options.device)
+    options.repeats = options.repeats or (20 if device.type == "cuda" else 5)
     usual = Sizes(4096, 151936, 896, "bfloat16")
     if device.type != "cuda":
         usual = Sizes(1024, 50257, 256, "float32")
@@ -388,8 +428,6 @@ def main() -> None:
     name = "kernels_" + (report["device"].replace(" ", "_").lower() if on_gpu else "cpu")
     (options.out / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
     draw(rows, options.out / f"{name}.png")
-    for row in rows:
-        print(row)
 
 
 if __name__ == "__main__":

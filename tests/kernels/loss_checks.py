@@ -6,6 +6,7 @@ import itertools
 
 import torch
 from kernel_checks import (
+    INF,
     NAN,
     WIDTHS,
     between_poison,
@@ -241,6 +242,23 @@ def advantages_with_rewards_missing(device: str, dtype: torch.dtype) -> None:
     rewards[16:23] = NAN  # a group of which one is left
     _compare_advantages(device, rewards, torch.tensor([1.0, 0.3]), 8)
     _compare_advantages(device, rewards, torch.tensor([1.0, 0.3]), 3)
+
+
+@check
+def advantages_without_weights(device: str, dtype: torch.dtype) -> None:
+    from r1omni.kernels import triton_advantages
+
+    rewards = random(24, 2, seed=3)
+    rewards[0, 0], rewards[1] = NAN, NAN
+    found = triton_advantages.group_advantages(rewards.to(device), None, 8, "group", "mean")
+    ones = torch.ones(2, device=device)
+    weighted = triton_advantages.group_advantages(rewards.to(device), ones, 8, "group", "mean")
+    assert torch.equal(found, weighted)
+    # Nobody reads the values first, so an infinite one has to be seen in what comes of it.
+    rewards[9, 1] = INF
+    found = triton_advantages.group_advantages(rewards.to(device), None, 8, "group", "mean")
+    assert not found[8:16].isfinite().any()
+    assert torch.equal(found[:8], weighted[:8]) and torch.equal(found[16:], weighted[16:])
 
 
 @check

@@ -63,6 +63,22 @@ def test_operators_choose_triton_and_agree_with_torch(dtype: torch.dtype) -> Non
         assert (one - other).norm() <= (1e-4 if dtype == torch.float32 else 2e-2) * other.norm()
 
 
+def test_advantages_are_one_launch_that_nothing_waits_for() -> None:
+    rewards = torch.rand(8000, 2, device="cuda")
+    kernels.group_advantages(rewards, 8)  # compiles
+    torch.cuda.synchronize()
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with torch.profiler.profile(activities=activities) as profile:
+            kernels.group_advantages(rewards, 8)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    torch.cuda.synchronize()
+    names = [e.name for e in profile.events() if e.device_type == torch.autograd.DeviceType.CUDA]
+    assert names == ["advantages_kernel"]
+
+
 def _large_logits(rows: int) -> torch.Tensor:
     logits = torch.empty(rows, WIDTH, dtype=torch.bfloat16, device="cuda")
     generator = torch.Generator("cuda").manual_seed(0)

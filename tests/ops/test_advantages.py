@@ -78,7 +78,7 @@ def test_properties_of_random_groups():
         ((torch.zeros(4), 2), {}, "expected \\[N, K\\]"),
         ((column(1.0, math.inf), 2), {}, "infinite"),
         ((column(1.0, 0.0), 2, torch.ones(2)), {}, "do not fit 1 reward"),
-        ((column(1.0, 0.0), 2, torch.tensor([NAN])), {}, "do not fit 1 reward"),
+        ((column(1.0, 0.0), 2, torch.tensor([NAN])), {}, "not all finite"),
         ((column(1.0, 0.0), 2), {"scale": "std"}, "scale 'std' is unknown"),
         ((column(1.0, 0.0), 2), {"aggregation": "sum"}, "aggregation 'sum' is unknown"),
         ((column(1.0, 0.0), 2), {"baseline": "best"}, "baseline 'best' is unknown"),

@@ -58,7 +58,7 @@ def test_only_refusals_become_usage_errors(
     function = converting()[name]
     for operator in kernels.__all__:
         monkeypatch.setattr(kernels, operator, fails)
-    monkeypatch.setattr("r1omni.ops.advantages.check_rewards", fails)
+    monkeypatch.setattr("r1omni.ops.advantages.check_options", fails)
     with pytest.raises(ValueError if wanted is ValueError else UsageError, match="what it says"):
         function(*ARGUMENTS[name])
     with pytest.raises(wanted) as caught, errors.usage_errors():

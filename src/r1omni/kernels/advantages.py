@@ -45,25 +45,32 @@ def group_advantages(
             "leave_one_out".
 
     Returns:
-        float32 [N], finite.
+        float32 [N], finite. On CUDA an infinite reward or weight makes its group's advantages NaN
+        or infinite: to refuse it the host would wait for the device.
 
     Raises:
-        ValueError: an unknown option, shapes that do not fit, a group of 1, or a reward that is
-            infinite.
+        ValueError: an unknown option, shapes that do not fit, a group of 1, or, except on CUDA, a
+            reward or a weight that is infinite.
     """
-    weights = check_rewards(rewards, group_size, weights, scale, aggregation, baseline)
+    check_options(rewards, group_size, weights, scale, aggregation, baseline)
+    if not rewards.is_cuda:
+        check_values(rewards, weights)
+        # As a custom operator it would take longer to call than to compute.
+        return _by_torch(rewards, weights, group_size, scale, aggregation, baseline)
+    if weights is not None:
+        weights = weights.to(rewards.device)
     return _advantages(rewards, weights, group_size, scale, aggregation, baseline)
 
 
-def check_rewards(
+def check_options(
     rewards: Tensor,
     group_size: int,
     weights: Tensor | None,
     scale: str,
     aggregation: str,
     baseline: str = "mean",
-) -> Tensor:
-    """The weights [K], everything checked.
+) -> None:
+    """Check what can be checked without reading a tensor.
 
     Raises:
         ValueError: as `group_advantages`.
@@ -88,22 +95,29 @@ def check_rewards(
         raise ArgumentError(
             f"{rewards.shape[0]} rewards do not divide into groups of {group_size} completions"
         )
-    if rewards.isinf().any():
-        raise ArgumentError("rewards hold an infinite value; NaN means no reward")
-    if weights is None:
-        weights = rewards.new_ones(rewards.shape[1])
-    if weights.shape != rewards.shape[1:] or not weights.isfinite().all():
+    if weights is not None and weights.shape != rewards.shape[1:]:
         raise ArgumentError(
             f"weights {weights.tolist()} do not fit {rewards.shape[1]} reward functions; "
             "expected one finite number each"
         )
-    return weights.to(rewards.device)
+
+
+def check_values(rewards: Tensor, weights: Tensor | None) -> None:
+    """Check that rewards are finite or NaN, and weights finite.
+
+    Raises:
+        ValueError: as `group_advantages`.
+    """
+    if rewards.isinf().any():
+        raise ArgumentError("rewards hold an infinite value; NaN means no reward")
+    if weights is not None and not weights.isfinite().all():
+        raise ArgumentError(f"weights {weights.tolist()} are not all finite")
 
 
 @operator("r1omni::group_advantages")
 def _advantages(
     rewards: Tensor,
-    weights: Tensor,
+    weights: Tensor | None,
     group_size: int,
     scale: str,
     aggregation: str,
@@ -112,10 +126,20 @@ def _advantages(
     if uses_triton(rewards) and scale != "batch" and aggregation == "sum_then_normalize":
         from r1omni.kernels import triton_advantages
 
-        return triton_advantages.group_advantages(
-            rewards.float(), weights.float(), group_size, scale, baseline
-        )
-    rewards, weights = rewards.double(), weights.double()
+        own = None if weights is None else weights.float()
+        return triton_advantages.group_advantages(rewards.float(), own, group_size, scale, baseline)
+    return _by_torch(rewards, weights, group_size, scale, aggregation, baseline)
+
+
+def _by_torch(
+    rewards: Tensor,
+    weights: Tensor | None,
+    group_size: int,
+    scale: str,
+    aggregation: str,
+    baseline: str,
+) -> Tensor:
+    rewards = rewards.double()
     if aggregation == "normalize_then_sum":
         summed = summed_group_scores(rewards, group_size, weights)
         return _standardised(summed, 0).nan_to_num(nan=0.0).float()
@@ -135,7 +159,7 @@ def _advantages(
 @_advantages.register_fake
 def _(
     rewards: Tensor,
-    weights: Tensor,
+    weights: Tensor | None,
     group_size: int,
     scale: str,
     aggregation: str,
@@ -147,13 +171,13 @@ def _(
 # Statistics that leave out what is not there -------------------------------------------------
 
 
-def total(rewards: Tensor, weights: Tensor) -> Tensor:
-    """[N]: weighted sum of what is there, NaN for a row with nothing."""
-    sums = (rewards * weights).nansum(dim=1)
+def total(rewards: Tensor, weights: Tensor | None) -> Tensor:
+    """[N]: weighted sum of what is there, NaN for a row with nothing; weights None are 1 each."""
+    sums = (rewards if weights is None else rewards * weights.to(rewards)).nansum(dim=1)
     return sums.masked_fill(rewards.isnan().all(dim=1), float("nan"))
 
 
-def summed_group_scores(rewards: Tensor, group_size: int, weights: Tensor) -> Tensor:
+def summed_group_scores(rewards: Tensor, group_size: int, weights: Tensor | None) -> Tensor:
     """[N]: each reward function normalised within its group, weighted and summed."""
     grouped = rewards.view(-1, group_size, rewards.shape[1])
     return total(_standardised(grouped, 1).reshape(rewards.shape), weights)

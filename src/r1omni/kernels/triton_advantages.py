@@ -46,9 +46,10 @@ def advantages_kernel(
     for column in tl.static_range(NUM_REWARDS):
         address = rewards + completions * row_stride + column * column_stride
         reward = tl.load(address, mask=inside, other=float("nan"))
-        weight = tl.load(weights + column * weights_stride)
         given = reward == reward
-        total += tl.where(given, reward * weight, 0.0)
+        if weights is not None:
+            reward = reward * tl.load(weights + column * weights_stride)
+        total += tl.where(given, reward, 0.0)
         present = present | given
     count = tl.sum(present.to(tl.float32), axis=1)[:, None]
     # Measured from one member, equal rewards are exactly 0 apart, and little is lost to roundoff.
@@ -68,16 +69,17 @@ def advantages_kernel(
 
 
 def group_advantages(
-    rewards: Tensor, weights: Tensor, group_size: int, scale: str, baseline: str
+    rewards: Tensor, weights: Tensor | None, group_size: int, scale: str, baseline: str
 ) -> Tensor:
     """Advantage of each completion over its group, as in `advantages.group_advantages`.
 
     Worked in float32; distances above 1e19 overflow the standard deviation.
 
     Args:
-        rewards: float32 [N, K], finite, members of a group side by side, NaN where a function
-            returned nothing. A row of only NaN gets 0 and does not count for its siblings.
-        weights: float32 [K].
+        rewards: float32 [N, K], members of a group side by side, NaN where a function
+            returned nothing. A row of only NaN gets 0 and does not count for its siblings. An
+            infinite one makes its group NaN or infinite.
+        weights: float32 [K], or None for 1 each.
         group_size: G, at least 2, a divisor of N.
         scale: "group", or "none".
         baseline: "mean", or "leave_one_out".
@@ -100,7 +102,7 @@ def group_advantages(
             num_groups,
             rewards.stride(0),
             rewards.stride(1),
-            weights.stride(0),
+            0 if weights is None else weights.stride(0),
             NUM_REWARDS=num_rewards,
             GROUP_SIZE=group_size,
             MEMBERS=members,

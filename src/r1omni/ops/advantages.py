@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from r1omni import kernels
-from r1omni.kernels.advantages import check_rewards, std, summed_group_scores, total
+from r1omni.kernels.advantages import check_options, check_values, std, summed_group_scores, total
 from r1omni.ops.errors import usage_errors
 
 # Rewards of float32 that should be equal differ by roundoff.
@@ -51,8 +51,9 @@ def reward_metrics(
     Args, raises: as for `group_advantages`. Returns 0-dimensional float32 tensors.
     """
     with usage_errors():
-        weights = check_rewards(rewards, group_size, weights, scale, aggregation)
-    rewards, weights = rewards.double(), weights.double()
+        check_options(rewards, group_size, weights, scale, aggregation)
+        check_values(rewards, weights)
+    rewards = rewards.double()
     totals = total(rewards, weights)
     if aggregation == "normalize_then_sum":
         spread = std(summed_group_scores(rewards, group_size, weights), 0)
