@@ -139,7 +139,25 @@ def test_a_refusal_among_several_types_is_wrong_use(
         " init_args: {sharding: {param_dtype: float8}}}"
     )
     line = refused(capfd, fit(mini_world, tmp_path, "--trainer.strategy", strategy), 2)
-    assert "sharding.param_dtype: 'float8' is unknown" in line
+    assert "trainer.strategy.init_args.sharding.param_dtype: 'float8' is unknown; use one" in line
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--model.init_args.grpo.scale_rewards", "nope",
+         "model.init_args.grpo.scale_rewards: 'nope' is unknown; use one of group, batch, none "),
+        ("--model.init_args.grpo.group_sise", "3", "model.init_args.grpo.group_sise is no option "),
+        ("--data.conditions", "[full, loud]", "data.conditions: 'loud' is unknown; use one of"),
+        ("--data.train", "[{name: foo, root: x}]", "data.train.name: 'foo' is unknown; use one of"),
+    ],
+)  # fmt: skip
+def test_an_unknown_choice_or_key_is_told_with_those_that_are_known(
+    option: str, value: str, told: str, mini_world: Path, tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    line = refused(capfd, fit(mini_world, tmp_path, option, value, config="mini/r1omni"), 2)
+    assert line.startswith(f"r1omni: error: {told}") and "Union" not in line
 
 
 def _handles_another_error() -> None:

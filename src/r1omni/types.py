@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 Modality = Literal["video_audio", "video", "audio"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
+# Of weights, by torch's names.
+Dtype = Literal["float32", "bfloat16", "float16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 # A message names so many where many are meant.
 NUM_EXAMPLES = 3
 

@@ -80,11 +80,11 @@ def test_whispers_positions_are_never_trained(model: OmniModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "named"), [([], "nothing"), (["projector"], "projector"), (["gate"], "gate")]
+    ("parts", "named"), [([], "empty"), (["projector"], "projector"), (["gate"], "gate")]
 )
 def test_unknown_parts(model: OmniModel, parts: list[str], named: str) -> None:
     before = trainable(model)
-    with pytest.raises(UsageError, match=rf"model\.trainable: .*{named}.*language_model"):
+    with pytest.raises(UsageError, match=rf"model\.trainable .*{named}.*language_model"):
         choose_trained(model, parts)
     assert trainable(model) == before
 
@@ -213,7 +213,7 @@ def test_betas_are_passed_on() -> None:
 
 
 def test_unknown_schedule() -> None:
-    with pytest.raises(UsageError, match=r"optimizer\.schedule: 'square'.*cosine, linear, const"):
+    with pytest.raises(UsageError, match=r"optimizer\.schedule 'square'.*cosine, linear, const"):
         OptimizerConfig(schedule="square")
 
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import lightning as L
 from torch.utils.data import DataLoader
 
-from r1omni.data.batch import CONDITIONS, Batch, ClipDataset, collate
+from r1omni.data.batch import Batch, ClipDataset, Condition, collate
 from r1omni.data.clip_store import ClipStore, Encoder
 from r1omni.data.overlap import refuse_shared_clips
 from r1omni.data.ranks import gathered_objects
@@ -26,7 +26,17 @@ from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader, dealt
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.workers import CLIP_LIMIT_S
-from r1omni.options import SECONDS, SEED, SHARE, WORKERS, Ranges, above, at_least, check_numbers
+from r1omni.options import (
+    SECONDS,
+    SEED,
+    SHARE,
+    WORKERS,
+    Ranges,
+    above,
+    at_least,
+    check_choice,
+    check_numbers,
+)
 from r1omni.types import Clip, Sample, UsageError
 
 _logger = logging.getLogger(__name__)
@@ -116,7 +126,7 @@ class EmotionDataModule(L.LightningDataModule):
         val: list[DatasetSpec] | None = None,
         test: list[DatasetSpec] | None = None,
         predict: list[DatasetSpec] | None = None,
-        conditions: list[str] | None = None,
+        conditions: list[Condition] | None = None,
         loader: LoaderConfig = LoaderConfig(),
     ) -> None:
         super().__init__()
@@ -127,12 +137,10 @@ class EmotionDataModule(L.LightningDataModule):
             "test": test or [],
             "predict": predict or [],
         }
-        self.conditions = tuple(conditions or ["full"])
-        for condition in self.conditions:
-            if condition not in CONDITIONS:
-                raise UsageError(
-                    f"data.conditions: {condition!r} is unknown; use {', '.join(CONDITIONS)}"
-                )
+        self.conditions: tuple[Condition, ...] = ("full",)
+        if conditions != []:
+            check_choice("data.conditions", conditions, list[Condition] | None)
+            self.conditions = tuple(conditions or self.conditions)
         self.loader = loader
         # False: every rank trains on the whole batch, having its own part in each prompt.
         self.deals_batches = True

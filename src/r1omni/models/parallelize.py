@@ -20,9 +20,10 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 from torch.utils.checkpoint import checkpoint
 
-from r1omni.models.config import DTYPES
+from r1omni.models.config import TORCH_DTYPES
 from r1omni.models.omni import TOWERS, OmniModel
-from r1omni.types import UsageError
+from r1omni.options import check_choices
+from r1omni.types import Dtype
 
 # Parts that a batch without pictures or without sound does not use.
 _NOT_ALWAYS_USED = ("vision_tower", "audio_tower", "text_tower", "gate", "video_projector",
@@ -48,32 +49,27 @@ class ShardingConfig:
         UsageError: an unknown dtype.
     """
 
-    param_dtype: str = "float32"
-    reduce_dtype: str = "float32"
+    param_dtype: Dtype = "float32"
+    reduce_dtype: Dtype = "float32"
     activation_checkpointing: bool = False
     compile_backend: str | None = None
     shard_frozen_towers: bool = False
     shard_reference: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("param_dtype", "reduce_dtype"):
-            value = getattr(self, name)
-            if value not in DTYPES:
-                raise UsageError(
-                    f"sharding.{name}: {value!r} is unknown; use one of {', '.join(DTYPES)}"
-                )
+        check_choices(self, "sharding.")
 
     @property
     def dtype(self) -> torch.dtype:
         """`param_dtype` as torch has it."""
-        return DTYPES[self.param_dtype]
+        return TORCH_DTYPES[self.param_dtype]
 
     @property
     def policy(self) -> MixedPrecisionPolicy:
         """The dtypes as torch takes them."""
         return MixedPrecisionPolicy(
             param_dtype=self.dtype,
-            reduce_dtype=DTYPES[self.reduce_dtype],
+            reduce_dtype=TORCH_DTYPES[self.reduce_dtype],
         )
 
 

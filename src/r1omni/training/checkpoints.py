@@ -10,16 +10,17 @@ from torch import Tensor, nn
 
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.checkpoint import cast_weights, same_architecture
-from r1omni.models.config import DTYPES
+from r1omni.models.config import TORCH_DTYPES
 from r1omni.models.omni import OmniModel
 from r1omni.models.parallelize import whole
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.saving import check_replaceable, save_model
 from r1omni.models.towers import fingerprint
 from r1omni.models.weights import unpickle
+from r1omni.options import check_choice
 from r1omni.training.optimization import choose_trained
 from r1omni.training.shares import PLAIN_VALUES, join_shares
-from r1omni.types import R1OmniError, UsageError
+from r1omni.types import Dtype, R1OmniError, UsageError
 
 # What a run folder holds: checkpoints, the model it ends with, and the settings of its training.
 CHECKPOINTS = "checkpoints"
@@ -118,7 +119,7 @@ def start_fingerprint(model: OmniModel) -> str:
 
 
 def export_checkpoint(
-    path: Path, out: Path, model: str | None = None, dtype: str | None = None
+    path: Path, out: Path, model: str | None = None, dtype: Dtype | None = None
 ) -> None:
     """Write the model of a training checkpoint as a folder in the released layout.
 
@@ -132,8 +133,7 @@ def export_checkpoint(
         UsageError: no such file, or an unknown dtype.
         R1OmniError: the file cannot be read, or does not belong to the model.
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise UsageError(f"--dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
+    check_choice("--dtype", dtype, Dtype | None)
     is_run = path.is_dir() and not is_sharded(path)
     file = resolve_checkpoint("last" if is_run else str(path), path)
     check_replaceable(out)
@@ -144,7 +144,7 @@ def export_checkpoint(
     choose_trained(omni.model, recorded["trainable"], adapters_of(recorded))
     _load_trained(omni.model, checkpoint["state_dict"], recorded["frozen"], file)
     if dtype is not None:
-        cast_weights(omni.model, DTYPES[dtype])
+        cast_weights(omni.model, TORCH_DTYPES[dtype])
     save_model(omni.model, omni.folder, out)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from r1omni.kernels.advantages import Aggregation, Baseline, Scale
 from r1omni.ops import GRPOLossConfig
-from r1omni.ops.importance import check_importance_correction
-from r1omni.options import SEED, TOKENS, Ranges, above, at_least, check_numbers
+from r1omni.ops.importance import ImportanceCorrection
+from r1omni.options import SEED, TOKENS, Ranges, above, at_least, check_choices, check_numbers
 from r1omni.rewards import COLUMNS, RewardSpec, check_rewards, get_reward
 from r1omni.rewards.overlong import check_limit, overlong
 from r1omni.types import UsageError
@@ -65,9 +66,9 @@ class GRPOConfig:
     rewards: list[RewardSpec] = field(
         default_factory=lambda: [RewardSpec("accuracy"), RewardSpec("format")]
     )
-    scale_rewards: str = "group"
-    baseline: str = "mean"
-    aggregation: str = "sum_then_normalize"
+    scale_rewards: Scale = "group"
+    baseline: Baseline = "mean"
+    aggregation: Aggregation = "sum_then_normalize"
     kl_in_reward: float = 0.0
     log_kl: bool = False
     loss: GRPOLossConfig = field(default_factory=GRPOLossConfig)
@@ -76,7 +77,7 @@ class GRPOConfig:
     micro_batch_size: int | None = None
     max_grad_norm: float | None = 1.0
     mask_truncated_completions: bool = False
-    importance_correction: str = "none"
+    importance_correction: ImportanceCorrection = "none"
     importance_cap: float = 3.0
     max_refills: int = 0
     ref_sync_steps: int = 0
@@ -145,20 +146,11 @@ class GRPOConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self, "grpo.")
-        self._check_names()
+        check_choices(self, "grpo.")
+        self._check_rewards()
         self._check_combinations()
 
-    def _check_names(self) -> None:
-        check_importance_correction(self.importance_correction, self.importance_cap)
-        for key, names in {
-            "scale_rewards": ("group", "batch", "none"),
-            "baseline": ("mean", "leave_one_out"),
-            "aggregation": ("sum_then_normalize", "normalize_then_sum"),
-        }.items():
-            if getattr(self, key) not in names:
-                raise UsageError(
-                    f"grpo.{key} {getattr(self, key)!r} is unknown; use one of {', '.join(names)}"
-                )
+    def _check_rewards(self) -> None:
         try:
             check_rewards(self.rewards, COLUMNS)  # a typing error should not cost a rollout
             for spec in self.rewards:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
@@ -14,11 +14,20 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from r1omni.models.adapters import LoRAConfig, add_adapters
 from r1omni.models.omni import OmniModel
-from r1omni.options import SHARE, Range, Ranges, at_least, check_numbers
+from r1omni.options import (
+    SHARE,
+    Range,
+    Ranges,
+    at_least,
+    check_choice,
+    check_choices,
+    check_numbers,
+)
 from r1omni.types import UsageError
 
+Part = Literal["vision_tower", "audio_tower", "text_tower", "projectors", "language_model"]
 # Part of the shared model -> the modules it stands for.
-PARTS = {
+PARTS: dict[Part, tuple[str, ...]] = {
     "vision_tower": ("vision_tower",),
     "audio_tower": ("audio_tower",),
     "text_tower": ("text_tower",),
@@ -26,7 +35,7 @@ PARTS = {
     "language_model": ("language_model", "lm_head"),
 }
 
-DEFAULT_PARTS = ("projectors", "language_model")
+DEFAULT_PARTS: tuple[Part, ...] = ("projectors", "language_model")
 Schedule = Literal["cosine", "linear", "constant"]
 
 # As trainer.precision names them; 32 and bf16 are Lightning's older names.
@@ -73,11 +82,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self, "optimizer.")
-        if self.schedule not in get_args(Schedule):
-            raise UsageError(
-                f"optimizer.schedule: {self.schedule!r} is unknown; use one of "
-                f"{', '.join(get_args(Schedule))}"
-            )
+        check_choices(self, "optimizer.")
 
 
 def check_precision(precision: str | int | None, plugin: Precision | None = None) -> None:
@@ -105,6 +110,16 @@ def check_precision(precision: str | int | None, plugin: Precision | None = None
     )
 
 
+def check_parts(trainable: Sequence[str] | None) -> None:
+    """Refuse an unknown part of the model.
+
+    Raises:
+        UsageError: naming it and the known ones.
+    """
+    if trainable != []:  # with adapters nothing beside them is trained
+        check_choice("model.trainable", trainable, list[Part] | None)
+
+
 def choose_trained(
     model: OmniModel, trainable: Sequence[str] | None, lora: LoRAConfig | None = None
 ) -> None:
@@ -120,14 +135,11 @@ def choose_trained(
         UsageError: an unknown part, nothing to train, or a language model that would be trained
             beside its adapters.
     """
+    check_parts(trainable)
     if trainable is None:
         trainable = [] if lora else DEFAULT_PARTS
-    unknown = [part for part in trainable if part not in PARTS]
-    if unknown or not (trainable or lora):
-        raise UsageError(
-            f"model.trainable: {unknown or 'nothing'} cannot be trained; "
-            f"use any of {', '.join(PARTS)}"
-        )
+    if not (trainable or lora):
+        raise UsageError(f"model.trainable is empty; use any of {', '.join(PARTS)}")
     if lora and "language_model" in trainable:
         raise UsageError(
             "model.trainable names language_model, but model.lora trains adapters in its place; "
