@@ -111,7 +111,7 @@ def test_options_of_the_trainer_that_grpo_has_itself(
         ("--run.keep_checkpoints", "-1"),
         ("--run.keep_checkpoints", "0"),
         ("--run.keep_checkpoints", "true"),
-        ("--data.loader.max_broken_share", ".nan"),
+        ("--data.loader.max_broken_ratio", ".nan"),
         ("--model.init_args.optimizer.learning_rate", ".inf"),
         ("--model.init_args.max_new_tokens", "0"),
     ],
@@ -329,7 +329,7 @@ def test_a_broken_clip_is_left_out_or_stops_the_run(
     broken = next((world / "MAFW").rglob(listing.read_text().split()[0]))
     broken.write_bytes(broken.read_bytes()[:1000])
     args = fit(mini_world, tmp_path / "run", "--data.root", world,
-               "--data.loader.max_broken_share", share, config="mini/label_sft")  # fmt: skip
+               "--data.loader.max_broken_ratio", share, config="mini/label_sft")  # fmt: skip
     assert main(args) == status
     report = (tmp_path / "run" / "broken_clips_train.jsonl").read_text().splitlines()
     assert len(report) == 1

@@ -69,7 +69,7 @@ class LoaderConfig:
             which a clip that crashes or hangs the decoder then takes along.
         clip_limit_s: seconds that a clip may take in such a process before it counts as broken.
         seed: of the order of training samples.
-        max_broken_share: share of a split's clips that may fail to decode before the run stops.
+        max_broken_ratio: share of a split's clips that may fail to decode before the run stops.
         cache_features: keep the frozen towers' features on disk, so that a clip is encoded once.
         cache_dir: where decoded clips and features are kept.
         cache_limit_gb: size of that folder in 10^9 bytes above which the clips that were used
@@ -86,7 +86,7 @@ class LoaderConfig:
     decode_workers: int = 2
     clip_limit_s: float = CLIP_LIMIT_S
     seed: int = 0
-    max_broken_share: float = 0.01
+    max_broken_ratio: float = 0.01
     cache_features: bool = True
     cache_dir: str = "outputs/cache"
     cache_limit_gb: float | None = None
@@ -98,7 +98,7 @@ class LoaderConfig:
         "decode_workers": WORKERS,
         "clip_limit_s": SECONDS,
         "seed": SEED,
-        "max_broken_share": SHARE,
+        "max_broken_ratio": SHARE,
         "cache_limit_gb": above(0),
     }
 
@@ -204,7 +204,7 @@ class EmotionDataModule(L.LightningDataModule):
                 batches are to carry features.
 
         Raises:
-            R1OmniError: more than `max_broken_share` of a split is broken.
+            R1OmniError: more than `max_broken_ratio` of a split is broken.
         """
         loader = self.loader
         limit_gb = loader.cache_limit_gb
@@ -213,7 +213,7 @@ class EmotionDataModule(L.LightningDataModule):
         )
         listed = {split: [s for one in sets for s in one] for split, sets in self.samples.items()}
         store.claim(dict.fromkeys(s.clip for samples in listed.values() for s in samples))
-        limits = loader.decode_workers, loader.clip_limit_s, loader.max_broken_share
+        limits = loader.decode_workers, loader.clip_limit_s, loader.max_broken_ratio
         for split, samples in listed.items():
             if not samples:
                 continue

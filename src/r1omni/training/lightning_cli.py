@@ -24,6 +24,7 @@ from r1omni.training.logger import KeepBest, RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule, weights_read_in_place
 from r1omni.training.optimization import check_precision
 from r1omni.training.progress import StepProgressBar
+from r1omni.training.renamed import with_new_names
 from r1omni.training.resume import changed_settings, check_steps_left, flat_settings
 from r1omni.training.run_folder import (
     FolderLock,
@@ -69,7 +70,7 @@ class R1OmniCLI(LightningCLI):
         self._lock: FolderLock | None = None
         handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
         try:
-            self._parse_and_run(args, run)
+            self._parse_and_run(with_new_names(args), run)
         finally:
             for signum, handler in handlers.items():
                 signal.signal(signum, handler)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from r1omni.training.renamed import renamed_settings
 from r1omni.training.run_folder import MODEL
 from r1omni.types import UsageError
 
@@ -59,6 +60,7 @@ def changed_settings(
     Raises:
         UsageError: naming every setting that cannot take effect any more.
     """
+    recorded = renamed_settings(recorded)
     differing = [
         name
         for name in dict.fromkeys((*recorded, *settings))
