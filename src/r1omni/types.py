@@ -216,7 +216,7 @@ class Analysis:
         scores: share of probability for each emotion that was scored; may be empty.
         reasoning: text inside `<think>`, or "".
         text: the whole completion, special tokens included, but for the end token.
-        format_ok: whether the completion has exactly the asked form and has ended.
+        format_ok: whether the completion has exactly the answer format and has ended.
         warnings: what a person should know about the input.
     """
 

@@ -301,7 +301,7 @@ def test_too_many_broken_clips_stop_the_run(recordings: Path, tmp_path: Path) ->
 
 
 def test_unknown_condition(recordings: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"data\.conditions: 'deaf'.*full, muted, blanked"):
+    with pytest.raises(UsageError, match=r"data\.conditions 'deaf'.*full, muted, blanked"):
         module_of(recordings, tmp_path, test=[spec()], conditions=["full", "deaf"])
 
 

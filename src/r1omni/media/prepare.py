@@ -202,7 +202,7 @@ def _too_many(broken: dict[Clip, str], total: int, limit: float, description: st
     return (
         f"{description}: {len(broken)} of {total} clips ({len(broken) / total:.1%}) cannot be "
         f"decoded, {limit:.1%} are allowed: {'; '.join(reasons)}{more}. Restore these files or "
-        f"check the data root; to go on without them raise data.loader.max_broken_ratio"
+        f"check the data root; to continue without them raise data.loader.max_broken_ratio"
     )
 
 

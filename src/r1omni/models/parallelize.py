@@ -1,6 +1,6 @@
 """Sharding the model over ranks by FSDP2 (`fully_shard`; FSDP is arXiv 2304.11277).
 
-Each rank keeps a share of every sharded parameter and gathers a layer's weights for as long as the
+Each rank keeps a shard of every sharded parameter and gathers a layer's weights for as long as the
 layer computes. Layers are gathered by hooks around `OmniModel.forward`, so whatever a sharded model
 computes is handed to `model(work)`.
 """
@@ -42,7 +42,7 @@ class ShardingConfig:
             keeping what it computed.
         compile_backend: compile each decoder layer by this backend of torch.compile, such as
             "inductor"; None does not.
-        shard_frozen_towers: shard towers that are not trained; otherwise every rank has them whole.
+        shard_frozen_towers: shard towers that are not trained; otherwise every rank has them.
         shard_reference: the same for the reference of GRPO.
 
     Raises:
@@ -82,7 +82,7 @@ def parallelize(model: OmniModel, mesh: DeviceMesh, config: ShardingConfig) -> N
     is handed by `model(work)`.
 
     Args:
-        model: with whole weights, the same on every rank.
+        model: with full weights, the same on every rank.
         mesh: one-dimensional, over all ranks.
         config: what to do.
 
@@ -178,28 +178,28 @@ def gathered(model: nn.Module) -> Iterator[None]:
 
 
 def free_gathered(model: nn.Module) -> None:
-    """Let go of gathered weights, so that `parameters` are the rank's own shares again."""
+    """Let go of gathered weights, so that `parameters` are the rank's own shards again."""
     for unit in _units(model):
         unit.reshard()
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The whole of a tensor that may be sharded; all ranks call this together."""
+    """The full tensor of one that may be sharded; all ranks call this together."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def share_like(target: Tensor, tensor: Tensor) -> Tensor:
-    """The share of a whole tensor that this rank has of `target`, a view; no rank is asked."""
+    """The shard of a full tensor that this rank has of `target`, a view; no rank is asked."""
     if not isinstance(target, DTensor):
         return tensor
     (placement,) = target.placements
     assert isinstance(placement, Shard)
     mesh = target.device_mesh
-    shares = tensor.chunk(mesh.size(), placement.dim)
+    shards = tensor.chunk(mesh.size(), placement.dim)
     rank = mesh.get_local_rank()
-    return shares[rank] if rank < len(shares) else tensor[:0]
+    return shards[rank] if rank < len(shards) else tensor[:0]
 
 
 def own_share(tensor: Tensor) -> Tensor:
-    """This rank's share of a tensor that may be sharded."""
+    """This rank's shard of a tensor that may be sharded."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -87,9 +87,9 @@ class R1Omni:
         return omni
 
     def read_weights(self) -> None:
-        """Read the folder's weights to where the model is, a tensor at a time, or its shares.
+        """Read the folder's weights to where the model is, a tensor at a time, or its shards.
 
-        Files are mapped: of a model in shares a rank reads its own from the disk, and all ranks of
+        Files are mapped: of a sharded model a rank reads its own from the disk, and all ranks of
         a node have whatever is read in memory once.
 
         Raises:

@@ -48,7 +48,7 @@ def newest_checkpoint(run_dir: Path) -> Path | None:
 
 
 def resolve_checkpoint(ckpt_path: str, run_dir: Path) -> Path:
-    """The file, or folder of shares, that `--ckpt_path` means.
+    """The file, or folder of shards, that `--ckpt_path` means.
 
     Args:
         ckpt_path: a path; "last" is the newest of the run, "best" the one of `run.keep_best`.
@@ -85,7 +85,7 @@ def _best_checkpoint(run_dir: Path, newest: Path) -> Path:
 
 
 def is_sharded(path: Path) -> bool:
-    """Whether a checkpoint is a folder of shares."""
+    """Whether a checkpoint is a folder of shards."""
     return (path / PLAIN_VALUES).is_file()
 
 
@@ -111,10 +111,10 @@ def start_fingerprint(model: OmniModel) -> str:
     """A digest of some values of each weight that training will change, adapters left out.
 
     Every weight differs after the first optimizer steps, so some values tell models apart. Weights
-    in shares are gathered one at a time; all ranks call this together.
+    that are sharded are gathered one at a time; all ranks call this together.
     """
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n}
-    # A copy: a view would keep the whole of a weight that was gathered from its shares.
+    # A copy: a view would keep the whole of a weight that was gathered from its shards.
     return fingerprint({n: whole(p.detach()).flatten()[:1024].clone() for n, p in trained.items()})
 
 
@@ -159,7 +159,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
 
 
 def read_values(file: Path) -> dict[str, Any]:
-    """A training checkpoint as `read_checkpoint` gives it, but without tensors that lie in shares.
+    """A training checkpoint as `read_checkpoint` gives it, but without tensors that lie in shards.
 
     Raises:
         R1OmniError: the file is damaged, holds code, or was not written by r1omni.
@@ -202,7 +202,7 @@ def _load_trained(model: OmniModel, state: Mapping[str, Tensor], frozen: str, fi
     if missing:
         raise R1OmniError(
             f"{file} lacks {len(missing)} weights of the model ({', '.join(missing[:5])}); "
-            "it is not whole"
+            "it is not complete"
         )
     if frozen_fingerprint(model) != frozen:
         raise R1OmniError(

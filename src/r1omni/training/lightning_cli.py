@@ -85,7 +85,7 @@ class R1OmniCLI(LightningCLI):
             save_config_callback=LogConfig,
             save_config_kwargs={"save_to_log_dir": False},
             parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False},
-            # Our sampler deals batches to the ranks itself.
+            # Our sampler splits batches over the ranks itself.
             trainer_defaults={"use_distributed_sampler": False},
             auto_configure_optimizers=False,
             seed_everything_default=0,
@@ -131,8 +131,8 @@ class R1OmniCLI(LightningCLI):
         values = read_values(checkpoint)
         if is_sharded(checkpoint) and FSDP2Strategy.__name__ not in str(config.trainer.strategy):
             raise UsageError(
-                f"{checkpoint} is in shares; add --config configs/overlay/fsdp.yaml to go on "
-                "with it, or make a model folder of it by `export`"
+                f"{checkpoint} is sharded; add --config configs/overlay/fsdp.yaml to resume "
+                "from it, or make a model folder of it by `export`"
             )
         config.ckpt_path = str(checkpoint)
         if self.subcommand != "fit":

@@ -138,7 +138,7 @@ class TrackingLogger(Logger):
         """Open or take up the run and note its id.
 
         Args:
-            training: whether the command trains; one that goes on repeats steps after its
+            training: whether the command trains; one that is resumed repeats steps after its
                 checkpoint, and their figures replace those in the file.
 
         Raises:

@@ -62,7 +62,7 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "use_distributed_sampler": (
         lambda value: not value,
-        "r1omni deals samples to the ranks itself; leave it out",
+        "r1omni splits samples over the ranks itself; leave it out",
     ),
     "reload_dataloaders_every_n_epochs": (
         lambda value: not value,
