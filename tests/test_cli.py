@@ -17,6 +17,7 @@ from r1omni.training.module import EmotionModule
 from r1omni.types import R1OmniError, UsageError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+MAX_CONFIG_LINES = 35
 # Complete files; a file of model sizes is no run.
 SHIPPED = sorted(
     f"{path.parent.name}/{path.stem}"
@@ -59,6 +60,13 @@ def test_shipped_configs_parse_and_build(
     sets = [evaluated] if evaluated else ["dfew", "mafw", "ravdess"]
     assert [spec.name for spec in cli.datamodule.specs["test"]] == sets
     cli.datamodule.setup("test" if evaluated else "fit")  # refuses clips both trained and judged on
+
+
+def test_a_config_says_what_its_experiment_changes() -> None:
+    """Everything else is a default of the typed configs."""
+    lengths = {str(f): len(f.read_text().splitlines()) for f in CONFIGS.glob("*/*.yaml")}
+    assert len(lengths) > 15
+    assert {name: length for name, length in lengths.items() if length > MAX_CONFIG_LINES} == {}
 
 
 # tests/training/test_lora.py and test_launch.py train with the overlays that are no presets.

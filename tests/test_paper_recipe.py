@@ -99,7 +99,7 @@ def as_written(config: str) -> dict[str, Any]:
 
 def eight_gpu_options(config: str) -> dict[str, str]:
     """The options that the head of a file names for eight GPUs."""
-    head = (CONFIGS / f"{config}.yaml").read_text().split("seed_everything")[0]
+    head = (CONFIGS / f"{config}.yaml").read_text().split("\nrun:")[0]
     options = dict(re.findall(r"--([\w.]+) +(\S+)", head))
     assert options["trainer.devices"] == "8"
     assert options["config"] == "configs/overlay/ddp.yaml"
@@ -118,6 +118,12 @@ def test_settings_of_the_paper(stage: str, build: Build) -> None:
     assert (optimizer.projector_lr_scale, optimizer.tower_lr_scale) == (1, 1)
     assert cli.trainer.max_steps == recipe.max_steps
     assert cli.trainer.precision == "bf16-mixed"
+    # What the files leave to the defaults.
+    assert optimizer.min_lr_ratio == 0
+    assert optimizer.schedule == ("linear" if stage == "r1omni" else "cosine")
+    assert cli.model.max_new_tokens == 512
+    assert cli.trainer.gradient_clip_val is None
+    assert "2503.05379" in (CONFIGS / f"{stage}.yaml").read_text().split("\nrun:")[0]
     # The gate is one of the projectors.
     trained = {name.split(".")[0] for name, p in cli.model.model.named_parameters()
                if p.requires_grad}  # fmt: skip

@@ -179,8 +179,8 @@ class GRPOConfig:
         if self.aggregation == "normalize_then_sum" and self.kl_in_reward:
             raise UsageError(
                 "grpo.aggregation normalize_then_sum divides every reward by its own standard "
-                f"deviation, so the rate kl_in_reward {self.kl_in_reward} would have no effect; use "
-                "grpo.loss.beta instead"
+                f"deviation, so the rate kl_in_reward {self.kl_in_reward} would have no effect; "
+                "use grpo.loss.beta instead"
             )
         if self.aggregation == "normalize_then_sum" and self.scale_rewards != "group":
             raise UsageError(

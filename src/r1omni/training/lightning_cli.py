@@ -55,6 +55,14 @@ _EXPECTED_WARNINGS = (
     ".*recommended to use .*sync_dist=True.*",
 )
 
+# What a run has where its file does not say otherwise. Our sampler splits batches over the ranks
+# itself, and answers of a model that has learned nothing yet are long and say nothing.
+TRAINER_DEFAULTS = {
+    "use_distributed_sampler": False,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+}
+
 
 class R1OmniCLI(LightningCLI):
     """`python -m r1omni fit|validate|test|predict --config FILE [--ckpt_path last]`.
@@ -85,8 +93,7 @@ class R1OmniCLI(LightningCLI):
             save_config_callback=LogConfig,
             save_config_kwargs={"save_to_log_dir": False},
             parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False},
-            # Our sampler splits batches over the ranks itself.
-            trainer_defaults={"use_distributed_sampler": False},
+            trainer_defaults=TRAINER_DEFAULTS,
             auto_configure_optimizers=False,
             seed_everything_default=0,
             args=args,
