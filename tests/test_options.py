@@ -1,4 +1,4 @@
-"""Every number and every choice that a person may set is refused by its name, or works.
+"""Every number that a person may set is refused by its name, or works; test_choices.py has names.
 
 Nothing here is listed by hand: classes of options are found from the signatures of what a YAML file
 configures, rewards in their registry, and arguments in the parsers of the commands.
@@ -13,7 +13,7 @@ import math
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
@@ -27,7 +27,6 @@ from r1omni.options import Range, choices_of, number_fields
 from r1omni.rewards import COLUMNS, RewardSpec, check_rewards
 from r1omni.rewards.registry import reward_names
 from r1omni.rewards.spec import bind
-from r1omni.text.emotions import LABEL_SETS, LabelSetName
 from r1omni.training import GRPOModule, SFTModule
 from r1omni.training.logger import RunConfig
 from r1omni.training.sharded import FSDP2Strategy
@@ -37,7 +36,8 @@ BAD: tuple[Any, ...] = (
     -1, 0, 2**70, -(2**70), 1e30, -1e30, 0.5, math.nan, math.inf, -math.inf, "1", True, [1],
 )  # fmt: skip
 # What a file of ours configures, and what a model folder and the Python API do.
-ROOTS = (SFTModule, GRPOModule, EmotionDataModule, FSDP2Strategy, RunConfig, MediaConfig, Sampling)
+IN_FILES = (SFTModule, GRPOModule, EmotionDataModule, FSDP2Strategy, RunConfig)
+ROOTS = (*IN_FILES, MediaConfig, Sampling)
 # What a class cannot be made without.
 NEEDED: dict[str, Any] = {
     "name": "format", "root": ".", "init_from": "nowhere", "max_new_tokens": 1, "temperature": 1.0,
@@ -131,7 +131,7 @@ def test_a_number_is_refused_by_name_or_works(
 def reward_numbers() -> Iterator[tuple[str, str]]:
     """Rewards and the names of their options that are numbers, or hold some."""
     for reward in reward_names():
-        function = bind(RewardSpec(reward, options=_needed(reward)), COLUMNS)
+        function = bind(RewardSpec(reward, options=needed_options(reward)), COLUMNS)
         function = inspect.unwrap(getattr(function, "func", function))
         hints = typing.get_type_hints(function)
         for name in inspect.signature(function).parameters:
@@ -140,7 +140,7 @@ def reward_numbers() -> Iterator[tuple[str, str]]:
                 yield reward, name
 
 
-def _needed(reward: str) -> dict[str, Any]:
+def needed_options(reward: str) -> dict[str, Any]:
     return {"class_counts": {"sad": 1}} if reward == "balanced_accuracy" else {}
 
 
@@ -198,116 +198,6 @@ def test_an_option_of_a_data_set_is_refused_by_name_or_tried(
         texts, lists = "str" in str(hint), "Sequence[int]" in str(hint)
         if not (texts and isinstance(bad, str)) and not (lists and str(bad) == "[1]"):
             assert option.removesuffix("s") in message and str(bad) in message
-
-
-# Texts ------------------------------------------------------------------------------------------
-
-# Of texts that no closed set holds, what they are. Any other text is a `Literal`.
-A_PATH, A_NAME = "a path", "a name of the user's own"
-OPEN_TEXTS = {
-    "SFTModule.init_from": "a path, or a repository of the hub",
-    "GRPOModule.init_from": "a path, or a repository of the hub",
-    "EmotionDataModule.root": A_PATH,
-    "LoaderConfig.cache_dir": A_PATH,
-    "DatasetSpec.root": A_PATH,
-    "DatasetSpec.split": "for `own` any word of the column `split`; loaders refuse what they lack",
-    "DatasetSpec.instruction": "a question in words",
-    "DatasetSpec.sampling": "a strategy with its number",
-    "RunConfig.experiment": A_NAME,
-    "RunConfig.name": A_NAME,
-    "RunConfig.tracking_uri": "an address of MLflow",
-    "KeepBest.metric": "a figure, named after the sets of the run",
-    "RewardSpec.name": "a registered name, or `package.module:function` of the user's",
-    "ShardingConfig.compile_backend": "backends register with torch.compile",
-    "dfew.clips_dir": A_PATH,
-    "dfew.labels_csv": A_PATH,
-    "mafw.clips_dir": A_PATH,
-    "mafw.labels_txt": A_PATH,
-    "emer.video_root": A_PATH,
-    "emer.labels_csv": A_PATH,
-    "emer.open_labels_csv": A_PATH,
-    "humanomni.file": A_PATH,
-    "humanomni.video_root": A_PATH,
-    "own.file": A_PATH,
-    "balanced_accuracy.class_counts": "labels of the user's data",
-    "analyze --model": "a path, or a repository of the hub",
-    "analyze --device": "a device of torch",
-    "export --model": "a path, or a repository of the hub",
-    "report --runs": "names of the user's own, with their paths",
-    "report --tracking-uri": "an address of MLflow",
-    "doctor --model": "a path, or a repository of the hub",
-    "doctor --vision-tower": "a path, or a repository of the hub",
-    "doctor --audio-tower": "a path, or a repository of the hub",
-    "doctor --text-encoder": "a path, or a repository of the hub",
-    "doctor --device": "a device of torch",
-}
-
-
-def hints_of_options() -> Iterator[tuple[str, Any]]:
-    """`Class.option` with its type, of everything that a file of ours configures."""
-    for kind in reached(*ROOTS):
-        for name, hint in argument_types(kind).items():
-            yield f"{kind.__name__}.{name}", hint
-    for parameter in dataset_options():
-        dataset, option, hint = parameter.values
-        yield f"{dataset}.{option}", hint
-    for reward in reward_names():
-        function = bind(RewardSpec(reward, options=_needed(reward)), COLUMNS)
-        hints = typing.get_type_hints(inspect.unwrap(getattr(function, "func", function)))
-        for name in hints.keys() - {*COLUMNS, "completions", "labels", "columns", "return"}:
-            yield f"{reward}.{name}", hints[name]
-
-
-def holds_a_text(hint: Any) -> bool:
-    return hint is str or any(
-        holds_a_text(member)
-        for member in typing.get_args(hint)
-        if typing.get_origin(hint) is not typing.Literal
-    )
-
-
-def is_option_of_any_name(hint: Any) -> bool:
-    """`options` of a data set or a reward: arguments of a function, checked against it."""
-    return typing.get_origin(hint) is dict and typing.get_args(hint) == (str, Any)
-
-
-def test_a_text_is_a_literal_or_said_to_be_open() -> None:
-    options = {k: h for k, h in hints_of_options() if not is_option_of_any_name(h)}
-    texts = {name for name, hint in options.items() if holds_a_text(hint)}
-    for name, command in commands.COMMANDS.items():
-        for action in actions_of(command):
-            if action.option_strings and action.nargs != 0 and action.type in (None, str):
-                texts |= set() if action.choices else {f"{name} {action.option_strings[0]}"}
-    assert texts == OPEN_TEXTS.keys()
-
-
-# Nothing beside adapters, and the clips as they are.
-MAY_BE_EMPTY = {"trainable", "conditions"}
-CHOICES = [
-    pytest.param(kind, name, hint, id=f"{kind.__name__}.{name}")
-    for kind in reached(*ROOTS)
-    for name, hint in argument_types(kind).items()
-    if choices_of(hint)[0]
-]
-
-
-@pytest.mark.parametrize(("kind", "name", "hint"), CHOICES)
-def test_a_choice_is_refused_by_name_or_works(kind: type, name: str, hint: Any) -> None:
-    choices, is_list, _ = choices_of(hint)
-    for bad in ("nonsense", 3, ["nonsense"], "", *([[]] if is_list else [])):
-        if bad == [] and name in MAY_BE_EMPTY:
-            continue
-        refusal = made(kind, **{name: bad})
-        assert isinstance(refusal, UsageError), f"{kind.__name__}({name}={bad!r}) is accepted"
-        assert name in str(refusal) and ", ".join(choices) in str(refusal)
-    for choice in choices:
-        refusal = made(kind, **{name: [choice] if is_list else choice})
-        assert "is unknown" not in str(refusal)
-
-
-def test_the_walk_finds_choices() -> None:
-    assert len(CHOICES) > 18
-    assert get_args(LabelSetName) == tuple(LABEL_SETS)
 
 
 # Commands ---------------------------------------------------------------------------------------
