@@ -133,7 +133,7 @@ def prepare(corpus: Path, run_dir: Path, decode_workers: int) -> None:
         loader=LoaderConfig(
             decode_workers=decode_workers,
             clip_limit_s=LIMIT_S,
-            max_broken_share=1.0,
+            max_broken_ratio=1.0,
             cache_dir=str(run_dir / "cache"),
         ),
     )

@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PLOT = Path("benchmarks") / "grpo_presets.png"
 SOURCES = {
     "r1omni": "the paper's: GRPO with k3 KL (arXiv 2503.05379, 2402.03300), one step a rollout",
-    "dapo": "DAPO (arXiv 2503.14476): token mean, wider clip, groups without spread replaced",
-    "dr_grpo": "Dr. GRPO (arXiv 2503.20783): no division by the spread or by the length",
+    "dapo": "DAPO (arXiv 2503.14476): token mean, wider clip, groups of equal rewards replaced",
+    "dr_grpo": "Dr. GRPO (arXiv 2503.20783): no division by standard deviation or length",
     "gspo": "GSPO (arXiv 2507.18071): one ratio a completion, closely clipped",
     "cispo": "CISPO (arXiv 2506.13585): the ratio is capped, no token loses its gradient",
 }
@@ -155,7 +155,7 @@ def _insides(runs: Runs) -> list[str]:
 def useful_share(run: dict[str, Any]) -> list[float]:
     """Of all groups that were sampled, those with an advantage, one value a rollout."""
     curves = run["curves"]
-    if "frac_dropped" in curves:  # groups without spread were replaced
+    if "frac_dropped" in curves:  # groups whose rewards are all equal were replaced
         return [1 - dropped for dropped in curves["frac_dropped"]]
     return [1 - flat for flat in curves["frac_reward_zero_std"]]
 
@@ -209,8 +209,8 @@ def _percent(values: Sequence[float]) -> str:
 
 
 def _plain(values: Sequence[float], digits: int = 2) -> str:
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{statistics.mean(values):.{digits}f} ± {spread:.{digits}f}"
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{statistics.mean(values):.{digits}f} ± {deviation:.{digits}f}"
 
 
 # The plot ---------------------------------------------------------------------------------------

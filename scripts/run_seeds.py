@@ -1,4 +1,4 @@
-"""The whole table for several seeds, and docs/results.md with mean and spread.
+"""The whole table for several seeds, and docs/results.md with mean and standard deviation.
 
     python scripts/run_seeds.py --out outputs/seeds --seeds 5 6 7
 
@@ -64,7 +64,7 @@ def write_page(tables: dict[int, dict[str, Any]], note: str) -> str:
         )
         + ".",
         "",
-        "## Answers of the asked form (format_ok)",
+        "## Format accuracy (format_ok)",
         "",
         *_table(models, tables, lambda entry: entry[0], ("format_ok",)),
         "",
@@ -96,8 +96,8 @@ def _value(tables: dict[int, dict[str, Any]], model: str, name: str, path: str) 
 
 
 def _mean(values: list[float]) -> str:
-    spread = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{100 * statistics.mean(values):.1f} ± {100 * spread:.1f}"
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{100 * statistics.mean(values):.1f} ± {100 * deviation:.1f}"
 
 
 def _table(models: list[str], tables: Any, join: Any, paths: tuple[str, ...]) -> list[str]:

@@ -17,6 +17,7 @@ from r1omni.training.module import EmotionModule
 from r1omni.types import R1OmniError, UsageError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
+MAX_CONFIG_LINES = 35
 # Complete files; a file of model sizes is no run.
 SHIPPED = sorted(
     f"{path.parent.name}/{path.stem}"
@@ -59,6 +60,13 @@ def test_shipped_configs_parse_and_build(
     sets = [evaluated] if evaluated else ["dfew", "mafw", "ravdess"]
     assert [spec.name for spec in cli.datamodule.specs["test"]] == sets
     cli.datamodule.setup("test" if evaluated else "fit")  # refuses clips both trained and judged on
+
+
+def test_a_config_says_what_its_experiment_changes() -> None:
+    """Everything else is a default of the typed configs."""
+    lengths = {str(f): len(f.read_text().splitlines()) for f in CONFIGS.glob("*/*.yaml")}
+    assert len(lengths) > 15
+    assert {name: length for name, length in lengths.items() if length > MAX_CONFIG_LINES} == {}
 
 
 # tests/training/test_lora.py and test_launch.py train with the overlays that are no presets.
@@ -111,7 +119,7 @@ def test_options_of_the_trainer_that_grpo_has_itself(
         ("--run.keep_checkpoints", "-1"),
         ("--run.keep_checkpoints", "0"),
         ("--run.keep_checkpoints", "true"),
-        ("--data.loader.max_broken_share", ".nan"),
+        ("--data.loader.max_broken_ratio", ".nan"),
         ("--model.init_args.optimizer.learning_rate", ".inf"),
         ("--model.init_args.max_new_tokens", "0"),
     ],
@@ -139,7 +147,25 @@ def test_a_refusal_among_several_types_is_wrong_use(
         " init_args: {sharding: {param_dtype: float8}}}"
     )
     line = refused(capfd, fit(mini_world, tmp_path, "--trainer.strategy", strategy), 2)
-    assert "sharding.param_dtype: 'float8' is unknown" in line
+    assert "trainer.strategy.init_args.sharding.param_dtype: 'float8' is unknown; use one" in line
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--model.init_args.grpo.scale_rewards", "nope",
+         "model.init_args.grpo.scale_rewards: 'nope' is unknown; use one of group, batch, none "),
+        ("--model.init_args.grpo.group_sise", "3", "model.init_args.grpo.group_sise is no option "),
+        ("--data.conditions", "[full, loud]", "data.conditions: 'loud' is unknown; use one of"),
+        ("--data.train", "[{name: foo, root: x}]", "data.train.name: 'foo' is unknown; use one of"),
+    ],
+)  # fmt: skip
+def test_an_unknown_choice_or_key_is_told_with_those_that_are_known(
+    option: str, value: str, told: str, mini_world: Path, tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    line = refused(capfd, fit(mini_world, tmp_path, option, value, config="mini/r1omni"), 2)
+    assert line.startswith(f"r1omni: error: {told}") and "Union" not in line
 
 
 def _handles_another_error() -> None:
@@ -311,7 +337,7 @@ def test_a_broken_clip_is_left_out_or_stops_the_run(
     broken = next((world / "MAFW").rglob(listing.read_text().split()[0]))
     broken.write_bytes(broken.read_bytes()[:1000])
     args = fit(mini_world, tmp_path / "run", "--data.root", world,
-               "--data.loader.max_broken_share", share, config="mini/label_sft")  # fmt: skip
+               "--data.loader.max_broken_ratio", share, config="mini/label_sft")  # fmt: skip
     assert main(args) == status
     report = (tmp_path / "run" / "broken_clips_train.jsonl").read_text().splitlines()
     assert len(report) == 1

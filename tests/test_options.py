@@ -1,4 +1,4 @@
-"""Every number that a person may set is refused by its name, or works.
+"""Every number that a person may set is refused by its name, or works; test_choices.py has names.
 
 Nothing here is listed by hand: classes of options are found from the signatures of what a YAML file
 configures, rewards in their registry, and arguments in the parsers of the commands.
@@ -23,7 +23,7 @@ from r1omni.data import DatasetSpec, EmotionDataModule, registry
 from r1omni.data.registry import dataset_names, load_dataset
 from r1omni.media.config import MediaConfig
 from r1omni.models.generate import Sampling
-from r1omni.options import Range, number_fields
+from r1omni.options import Range, choices_of, number_fields
 from r1omni.rewards import COLUMNS, RewardSpec, check_rewards
 from r1omni.rewards.registry import reward_names
 from r1omni.rewards.spec import bind
@@ -36,11 +36,12 @@ BAD: tuple[Any, ...] = (
     -1, 0, 2**70, -(2**70), 1e30, -1e30, 0.5, math.nan, math.inf, -math.inf, "1", True, [1],
 )  # fmt: skip
 # What a file of ours configures, and what a model folder and the Python API do.
-ROOTS = (SFTModule, GRPOModule, EmotionDataModule, FSDP2Strategy, RunConfig, MediaConfig, Sampling)
+IN_FILES = (SFTModule, GRPOModule, EmotionDataModule, FSDP2Strategy, RunConfig)
+ROOTS = (*IN_FILES, MediaConfig, Sampling)
 # What a class cannot be made without.
 NEEDED: dict[str, Any] = {
     "name": "format", "root": ".", "init_from": "nowhere", "max_new_tokens": 1, "temperature": 1.0,
-    "end_ids": (0,), "pad_id": 0,
+    "end_ids": (0,), "pad_id": 0, "metric": "val/dfew/uar",
 }  # fmt: skip
 
 
@@ -92,7 +93,9 @@ def test_the_walk_finds_the_known_classes() -> None:
 def made(kind: type, **given: Any) -> R1OmniError | None:
     """The refusal of a class that is made with these values, if it is refused."""
     needed = [name for name in inspect.signature(kind).parameters if name in NEEDED]
-    arguments = {name: NEEDED[name] for name in needed} | given
+    hints = argument_types(kind)
+    # Of a closed set, which `NEEDED` cannot know, the first.
+    arguments = {name: (*choices_of(hints[name])[0], NEEDED[name])[0] for name in needed} | given
     try:
         kind(**arguments)
     except R1OmniError as error:  # a module asks for its model folder when its numbers are right
@@ -128,7 +131,7 @@ def test_a_number_is_refused_by_name_or_works(
 def reward_numbers() -> Iterator[tuple[str, str]]:
     """Rewards and the names of their options that are numbers, or hold some."""
     for reward in reward_names():
-        function = bind(RewardSpec(reward, options=_needed(reward)), COLUMNS)
+        function = bind(RewardSpec(reward, options=needed_options(reward)), COLUMNS)
         function = inspect.unwrap(getattr(function, "func", function))
         hints = typing.get_type_hints(function)
         for name in inspect.signature(function).parameters:
@@ -137,7 +140,7 @@ def reward_numbers() -> Iterator[tuple[str, str]]:
                 yield reward, name
 
 
-def _needed(reward: str) -> dict[str, Any]:
+def needed_options(reward: str) -> dict[str, Any]:
     return {"class_counts": {"sad": 1}} if reward == "balanced_accuracy" else {}
 
 
@@ -200,8 +203,8 @@ def test_an_option_of_a_data_set_is_refused_by_name_or_tried(
 # Commands ---------------------------------------------------------------------------------------
 
 
-def command_numbers(command: Callable[[list[str]], None]) -> list[argparse.Action]:
-    """The arguments of a command that take numbers."""
+def actions_of(command: Callable[[list[str]], None]) -> list[argparse.Action]:
+    """The arguments of a command."""
     parsers: list[argparse.ArgumentParser] = []
 
     class Parsed(Exception):
@@ -215,7 +218,7 @@ def command_numbers(command: Callable[[list[str]], None]) -> list[argparse.Actio
         patch.setattr(commands._Parser, "parse_args", kept)
         with pytest.raises(Parsed):
             command([])
-    return [action for action in parsers[0]._actions if _takes_numbers(action)]
+    return parsers[0]._actions
 
 
 def _takes_numbers(action: argparse.Action) -> bool:
@@ -227,7 +230,8 @@ def _takes_numbers(action: argparse.Action) -> bool:
 ARGUMENTS = [
     pytest.param(name, action, id=f"{name} {action.option_strings[0]}")
     for name, command in commands.COMMANDS.items()
-    for action in command_numbers(command)
+    for action in actions_of(command)
+    if _takes_numbers(action)
 ]
 
 

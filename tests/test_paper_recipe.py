@@ -48,7 +48,7 @@ class Recipe:
         epochs: the paper's.
         global_batch: prompts an optimizer step.
         learning_rate: peak.
-        warmup_share: of all steps.
+        warmup_ratio: of all steps.
     """
 
     init_from: str
@@ -57,7 +57,7 @@ class Recipe:
     epochs: int
     global_batch: int
     learning_rate: float
-    warmup_share: float
+    warmup_ratio: float
 
     @property
     def max_steps(self) -> int:
@@ -99,7 +99,7 @@ def as_written(config: str) -> dict[str, Any]:
 
 def eight_gpu_options(config: str) -> dict[str, str]:
     """The options that the head of a file names for eight GPUs."""
-    head = (CONFIGS / f"{config}.yaml").read_text().split("seed_everything")[0]
+    head = (CONFIGS / f"{config}.yaml").read_text().split("\nrun:")[0]
     options = dict(re.findall(r"--([\w.]+) +(\S+)", head))
     assert options["trainer.devices"] == "8"
     assert options["config"] == "configs/overlay/ddp.yaml"
@@ -112,12 +112,18 @@ def test_settings_of_the_paper(stage: str, build: Build) -> None:
     assert as_written(stage)["model"]["init_args"]["init_from"] == recipe.init_from
     optimizer = cli.model.optimizer_config
     assert optimizer.learning_rate == recipe.learning_rate
-    assert optimizer.warmup_share == recipe.warmup_share
+    assert optimizer.warmup_ratio == recipe.warmup_ratio
     assert optimizer.weight_decay == 0
     assert optimizer.adam_betas == (0.9, 0.999)
-    assert (optimizer.projector_rate_scale, optimizer.tower_rate_scale) == (1, 1)
+    assert (optimizer.projector_lr_scale, optimizer.tower_lr_scale) == (1, 1)
     assert cli.trainer.max_steps == recipe.max_steps
     assert cli.trainer.precision == "bf16-mixed"
+    # What the files leave to the defaults.
+    assert optimizer.min_lr_ratio == 0
+    assert optimizer.schedule == ("linear" if stage == "r1omni" else "cosine")
+    assert cli.model.max_new_tokens == 512
+    assert cli.trainer.gradient_clip_val is None
+    assert "2503.05379" in (CONFIGS / f"{stage}.yaml").read_text().split("\nrun:")[0]
     # The gate is one of the projectors.
     trained = {name.split(".")[0] for name, p in cli.model.model.named_parameters()
                if p.requires_grad}  # fmt: skip
@@ -138,7 +144,7 @@ def test_numbers_of_steps() -> None:
 def test_the_rate_rises_to_its_peak_and_ends_at_zero(stage: str, build: Build) -> None:
     cli, steps = build(stage), RECIPES[stage].max_steps
     factors = [rate_factor(cli.model.optimizer_config, steps)(step) for step in range(steps + 1)]
-    num_rising = max(1, round(RECIPES[stage].warmup_share * steps))
+    num_rising = max(1, round(RECIPES[stage].warmup_ratio * steps))
     assert max(factors) == factors[num_rising - 1] == 1
     assert all(one >= two for one, two in zip(factors[num_rising:], factors[num_rising + 1 :]))  # noqa: B905
     assert factors[-1] == pytest.approx(0, abs=1e-9)

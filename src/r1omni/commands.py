@@ -19,7 +19,7 @@ from r1omni.options import (
     Range,
     at_least,
 )
-from r1omni.types import MODALITIES, UsageError
+from r1omni.types import DTYPES, MODALITIES, UsageError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -146,7 +146,7 @@ def analyze(args: list[str]) -> None:
     parser.add_argument("--window-s", type=seconds, help="seconds of a window; the whole recording")
     parser.add_argument("--hop-s", type=seconds, help="seconds between windows; one window")
     parser.add_argument("--device", default="cpu", help="torch device")
-    parser.add_argument("--dtype", default="float32", help="float32, bfloat16 or float16")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights")
     parser.add_argument("--max-new-tokens", type=Number(TOKENS), default=512)
     parser.add_argument("--out", type=Path, default=None, help="file to write; standard output")
     options = parser.parse_args(args)
@@ -187,7 +187,7 @@ def export(args: list[str]) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
     parser.add_argument("--model", help="model the run started from; as the checkpoint says")
-    parser.add_argument("--dtype", help="float32 (as trained), bfloat16 or float16")
+    parser.add_argument("--dtype", choices=DTYPES, help="of the weights; float32, as trained")
     options = parser.parse_args(args)
     from r1omni.training.checkpoints import export_checkpoint
 
@@ -232,7 +232,7 @@ def doctor(args: list[str]) -> None:
         parser.add_argument(tower, help=f"folder or hub id of the {kind}; found by itself")
     parser.add_argument("--device", default="cpu", help="torch device the model is tried on")
     parser.add_argument(
-        "--dtype", default="float32", choices=("float32", "bfloat16", "float16"),
+        "--dtype", default="float32", choices=DTYPES,
         help="type of the weights while the model is tried",
     )  # fmt: skip
     options = parser.parse_args(args)

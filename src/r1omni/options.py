@@ -1,8 +1,9 @@
-"""Numbers that a person may set: their ranges, and the one check of them.
+"""Values that a person may set: ranges of numbers, choices among names, and their one check.
 
-A class of options names the range of each of its numbers in `RANGES` and calls `check_numbers` when
-it is made. So a value that could only fail later, or silently do something else, is refused by its
-name before anything is loaded.
+A class of options names the range of each of its numbers in `RANGES`, annotates what has a fixed
+set of values as a `Literal`, and calls `check_numbers` and `check_choices` when it is made. So a
+value that could only fail later, or silently do something else, is refused by its name before
+anything is loaded.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import inspect
 import math
 import numbers
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any
@@ -116,6 +117,62 @@ def check_numbers(options: Any, prefix: str = "") -> None:
             check_number(f"{key}[{index}]", entry, allowed, kind)
 
 
+def check_choice(name: str, value: Any, hint: Any) -> None:
+    """Refuse what a Literal does not name.
+
+    Args:
+        name: the key, as a person writes it.
+        value: what was given; of a list or a tuple every entry is checked, and there must be one.
+        hint: a Literal, a list or tuple of one, or one of them or None. Of any other type nothing
+            is checked.
+
+    Raises:
+        UsageError: naming key, value and choices.
+    """
+    choices, is_list, optional = choices_of(hint)
+    if not choices or (value is None and optional):
+        return
+    entries = value if is_list and isinstance(value, list | tuple) else [value]
+    unknown = [entry for entry in entries if entry not in choices]
+    if unknown or not entries:
+        shown = repr(unknown[0]) + " is unknown" if unknown else "is empty"
+        words = "any of" if is_list else "one of"
+        raise UsageError(f"{name} {shown}; use {words} {', '.join(map(str, choices))}")
+
+
+def check_choices(options: Any, prefix: str = "") -> None:
+    """Check every option of a dataclass that is a Literal, or a list of one.
+
+    Args:
+        options: a dataclass.
+        prefix: what a message puts before a key, such as "grpo.".
+
+    Raises:
+        UsageError: naming key, value and choices.
+    """
+    hints = typing.get_type_hints(type(options))
+    for name in getattr(type(options), "__dataclass_fields__", {}):
+        check_choice(prefix + name, getattr(options, name), hints[name])
+
+
+def choices_of(hint: Any) -> tuple[tuple[Any, ...], bool, bool]:
+    """The values of a Literal (none for other types), whether it is in a list, and None allowed."""
+    members = _members(hint)
+    optional = type(None) in members
+    named = [member for member in members if member is not type(None)]
+    hint = named[0] if len(named) == 1 else Any
+    is_list = typing.get_origin(hint) in (list, tuple, Sequence)
+    entry = typing.get_args(hint)[0] if is_list else hint
+    is_literal = typing.get_origin(entry) is typing.Literal
+    return typing.get_args(entry) if is_literal else (), is_list, optional
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    """The types of a union, or the type itself."""
+    is_union = isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union
+    return typing.get_args(hint) if is_union else (hint,)
+
+
 def check_type(name: str, value: Any, hint: Any) -> None:
     """Refuse a value of another type than the one that is meant.
 
@@ -136,8 +193,8 @@ def check_type(name: str, value: Any, hint: Any) -> None:
 
 def _fits(value: Any, hint: Any) -> bool:
     origin, members = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Union or isinstance(hint, UnionType):
-        return any(_fits(value, member) for member in members)
+    if len(_members(hint)) > 1:
+        return any(_fits(value, member) for member in _members(hint))
     if origin is typing.Literal:
         return value in members
     if hint is int or hint is float:
@@ -157,11 +214,9 @@ def number_fields(cls: type) -> Iterator[tuple[str, type, int | None, bool]]:
     """Name, int or float, length where it is a tuple, and whether None is allowed."""
     hints = typing.get_type_hints(cls)
     for name in getattr(cls, "__dataclass_fields__", {}):
-        hint, optional = hints[name], False
-        if isinstance(hint, UnionType) or typing.get_origin(hint) is typing.Union:
-            members = [member for member in typing.get_args(hint) if member is not type(None)]
-            optional = len(members) < len(typing.get_args(hint))
-            hint = members[0] if len(members) == 1 else hint
+        members = [member for member in _members(hints[name]) if member is not type(None)]
+        optional = len(members) < len(_members(hints[name]))
+        hint = members[0] if len(members) == 1 else hints[name]
         entries = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
         kind, length = (entries[0], len(entries)) if entries else (hint, None)
         if kind in (int, float) and all(entry == kind for entry in entries):

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 Modality = Literal["video_audio", "video", "audio"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
+# Of weights, by torch's names.
+Dtype = Literal["float32", "bfloat16", "float16"]
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 # A message names so many where many are meant.
 NUM_EXAMPLES = 3
 
@@ -213,7 +216,7 @@ class Analysis:
         scores: share of probability for each emotion that was scored; may be empty.
         reasoning: text inside `<think>`, or "".
         text: the whole completion, special tokens included, but for the end token.
-        format_ok: whether the completion has exactly the asked form and has ended.
+        format_ok: whether the completion has exactly the answer format and has ended.
         warnings: what a person should know about the input.
     """
 

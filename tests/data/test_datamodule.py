@@ -224,7 +224,7 @@ def test_a_clip_is_encoded_once_for_each_set_of_towers(recordings: Path, tmp_pat
     again = Encoder()
     [found, _] = batches_of_test(
         module_of(
-            recordings, tmp_path, test=[spec(), spec("mixed.csv")], loader={"max_broken_share": 0.5}
+            recordings, tmp_path, test=[spec(), spec("mixed.csv")], loader={"max_broken_ratio": 0.5}
         ),
         again,
     )
@@ -278,7 +278,7 @@ def test_a_broken_clip_is_left_out_and_reported(
     recordings: Path, tmp_path: Path, encoded: bool
 ) -> None:
     module = module_of(
-        recordings, tmp_path / "cache", test=[spec("mixed.csv")], loader={"max_broken_share": 0.2}
+        recordings, tmp_path / "cache", test=[spec("mixed.csv")], loader={"max_broken_ratio": 0.2}
     )
     module.setup("test")
     module.prepare_clips(PROCESSOR, tmp_path / "run")
@@ -296,12 +296,12 @@ def test_a_broken_clip_is_left_out_and_reported(
 def test_too_many_broken_clips_stop_the_run(recordings: Path, tmp_path: Path) -> None:
     module = module_of(recordings, tmp_path, train=[spec("mixed.csv")])  # the default: 1 %
     module.setup("fit")
-    with pytest.raises(R1OmniError, match=r"1 of 5 clips.*broken\.mp4.*max_broken_share"):
+    with pytest.raises(R1OmniError, match=r"1 of 5 clips.*broken\.mp4.*max_broken_ratio"):
         module.prepare_clips(PROCESSOR)
 
 
 def test_unknown_condition(recordings: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"data\.conditions: 'deaf'.*full, muted, blanked"):
+    with pytest.raises(UsageError, match=r"data\.conditions 'deaf'.*full, muted, blanked"):
         module_of(recordings, tmp_path, test=[spec()], conditions=["full", "deaf"])
 
 
@@ -340,7 +340,7 @@ def test_each_split_has_its_own_report(recordings: Path, tmp_path: Path) -> None
     rows = "".join(f"{name}.mp4,sad\n" for name in (0, 1, 2, "broken"))
     (recordings / "rest.csv").write_text(f"path,label\n{rows}", encoding="utf-8")
     splits = {"train": [spec("rest.csv")], "val": [spec("last.csv")]}
-    module = module_of(recordings, tmp_path / "c", loader={"max_broken_share": 0.25}, **splits)
+    module = module_of(recordings, tmp_path / "c", loader={"max_broken_ratio": 0.25}, **splits)
     module.setup("fit")
     module.prepare_clips(PROCESSOR, tmp_path / "run")
     lines = {p.name: len(p.read_text().splitlines()) for p in (tmp_path / "run").iterdir()}

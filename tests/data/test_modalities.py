@@ -125,7 +125,7 @@ def test_a_damaged_medium_costs_those_who_ask_for_it(
     module = module_of(
         recordings, tmp_path / "cache",
         test=[spec(recordings, modality, *files) for modality in MODALITIES],
-        loader={"max_broken_share": 0.7, "decode_workers": decode_workers},
+        loader={"max_broken_ratio": 0.7, "decode_workers": decode_workers},
     )  # fmt: skip
     module.setup("test")
     module.prepare_clips(PROCESSOR, tmp_path)
@@ -148,7 +148,7 @@ def test_silence_stands_for_a_sound_beside_a_picture_only(
     recordings: Path, tmp_path: Path, first: tuple[Modality, ...], encoded: bool
 ) -> None:
     """Whatever an earlier run has left in the cache."""
-    settings = {"max_broken_share": 1.0}
+    settings = {"max_broken_ratio": 1.0}
     for wanted in (first, MODALITIES):
         module = module_of(
             recordings, tmp_path, loader=settings,

@@ -91,7 +91,7 @@ def test_broken_clips_are_left_out_and_reported(
         cache,
         num_workers,
         progress=False,
-        max_broken_share=0.5,
+        max_broken_ratio=0.5,
         report_path=report,
     )
     assert list(prepared.broken) == [clips[1], gone]
@@ -111,7 +111,7 @@ def test_a_report_holds_any_file_name(cache: ClipCache, tmp_path: Path) -> None:
         cache,
         0,
         progress=False,
-        max_broken_share=1.0,
+        max_broken_ratio=1.0,
         report_path=report,
     )
     [row] = map(json.loads, report.read_text("utf-8").splitlines())
@@ -125,7 +125,7 @@ def test_too_many_broken_clips_stop_the_run(clips: list, cache: ClipCache) -> No
         prepare_media(
             asked(clips), MediaProcessor(CONFIG), cache, 0, progress=False, description="dfew train"
         )
-    assert "max_broken_share" in str(caught.value)
+    assert "max_broken_ratio" in str(caught.value)
     assert clips[0] in cache  # what was decoded is kept
 
 

@@ -155,7 +155,7 @@ def test_a_run_survives_its_worst_clips(tmp_path: Path) -> None:
         cache,
         num_workers=2,
         progress=False,
-        max_broken_share=0.5,
+        max_broken_ratio=0.5,
         clip_limit_s=3.0,
     )
     assert [clip.path.name for clip in prepared.broken] == ["1.mp4", "3.mp4", "4.mp4"]

@@ -125,7 +125,7 @@ def test_a_whole_model_computes_as_ever(model: OmniModel) -> None:
 
 
 def test_dtypes_that_do_not_exist() -> None:
-    with pytest.raises(UsageError, match=r"sharding\.reduce_dtype: 'half' is unknown"):
+    with pytest.raises(UsageError, match=r"sharding\.reduce_dtype 'half' is unknown"):
         ShardingConfig(reduce_dtype="half")
 
 

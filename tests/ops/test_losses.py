@@ -143,7 +143,7 @@ def test_kl_stays_finite(difference, bias_correction):
     result.loss.backward()
     assert result.loss.isfinite()
     assert logps.grad.square().sum().isfinite()
-    assert result.metrics["kl_clamped_share"] == (1 if difference > 20 else 0)
+    assert result.metrics["kl_clamped_ratio"] == (1 if difference > 20 else 0)
     if difference < 0 and not bias_correction:
         # What the reference finds absurd is still pulled back, with the whole weight.
         torch.testing.assert_close(logps.grad, torch.full((2, 3), 0.04 / 6))
@@ -188,7 +188,7 @@ def test_off_policy_mask_and_entropy_mask_keep_the_kl():
     only_kl = grpo_loss(logps, 0 * advantages, mask, config=config(beta=0.5), **tensors)
     assert masked.loss.item() == pytest.approx(only_kl.loss.item())
     good = grpo_loss(logps, advantages.abs(), mask, config=config(**options), **tensors)
-    assert good.metrics["off_policy_masked_share"] == 0
+    assert good.metrics["off_policy_masked_ratio"] == 0
 
 
 def test_entropy_bonus_and_importance_weights():

@@ -152,7 +152,7 @@ _MALFORMED = {
     "prompt echo in answer": tagged(R1OMNI_INSTRUCTION),
 }
 
-# Of the asked form, but the answer is not the label.
+# In the answer format, but the answer is not the label.
 _WRONG = {
     "other emotion": tagged("sad"),
     "list": tagged("happy, sad"),

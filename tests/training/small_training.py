@@ -19,7 +19,7 @@ from r1omni.rewards import RewardSpec
 from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig, SFTModule
 from r1omni.training.module import EmotionModule
 
-SGD_LIKE = OptimizerConfig(learning_rate=1e-3, schedule="constant", warmup_share=0.0)
+SGD_LIKE = OptimizerConfig(learning_rate=1e-3, schedule="constant", warmup_ratio=0.0)
 # Fresh weights never answer in tags: a reward of length gives something to learn from.
 BASE = GRPOConfig(
     group_size=4,

@@ -29,7 +29,7 @@ class Watched(SFTModule):
     def __init__(self, init_from: str, **options: Any) -> None:
         super().__init__(
             init_from,
-            optimizer=OptimizerConfig(schedule="constant", warmup_share=0.0),
+            optimizer=OptimizerConfig(schedule="constant", warmup_ratio=0.0),
             max_new_tokens=2,
             **options,
         )

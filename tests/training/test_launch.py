@@ -89,7 +89,7 @@ def test_terminated_ranks_save_the_last_rollout(mini_world: Path, tmp_path: Path
         mark, _line(mini_world, tmp_path / "broken", "fit", *more), cwd=REPOSITORY,
         env=_environment(HOLD_AT="3", HOLD_MARK=str(mark)),
     )  # fmt: skip
-    assert "terminated at step 2; go on with --ckpt_path last" in errors
+    assert "terminated at step 2; resume with --ckpt_path last" in errors
 
     [saved] = (tmp_path / "broken" / "checkpoints").iterdir()
     found = torch.load(saved, weights_only=True)
@@ -138,4 +138,4 @@ def test_shares_need_the_overlay(
              "--model.init_args.init_from", mini_world / "init"]  # fmt: skip
     assert main([str(word) for word in words]) == 2
     line = capfd.readouterr().err.strip().splitlines()[-1]
-    assert "step_000002.ckpt is in shares" in line and "configs/overlay/fsdp.yaml" in line
+    assert "step_000002.ckpt is sharded" in line and "configs/overlay/fsdp.yaml" in line

@@ -80,11 +80,11 @@ def test_whispers_positions_are_never_trained(model: OmniModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parts", "named"), [([], "nothing"), (["projector"], "projector"), (["gate"], "gate")]
+    ("parts", "named"), [([], "empty"), (["projector"], "projector"), (["gate"], "gate")]
 )
 def test_unknown_parts(model: OmniModel, parts: list[str], named: str) -> None:
     before = trainable(model)
-    with pytest.raises(UsageError, match=rf"model\.trainable: .*{named}.*language_model"):
+    with pytest.raises(UsageError, match=rf"model\.trainable .*{named}.*language_model"):
         choose_trained(model, parts)
     assert trainable(model) == before
 
@@ -105,7 +105,7 @@ def test_groups_hold_every_trainable_parameter_once(model: OmniModel) -> None:
 def test_rates_and_decay(model: OmniModel) -> None:
     choose_trained(model, list(PARTS))
     config = OptimizerConfig(
-        learning_rate=PEAK, weight_decay=0.1, projector_rate_scale=5.0, tower_rate_scale=0.5
+        learning_rate=PEAK, weight_decay=0.1, projector_lr_scale=5.0, tower_lr_scale=0.5
     )
     groups = parameter_groups(model, config)
     scales = {"projectors": 5.0, "language_model": 1.0}
@@ -147,7 +147,7 @@ def rates(config: OptimizerConfig, total_steps: int, num_steps: int | None = Non
 
 
 def test_warm_up_then_cosine_by_hand() -> None:
-    config = OptimizerConfig(learning_rate=PEAK, warmup_share=0.2)
+    config = OptimizerConfig(learning_rate=PEAK, warmup_ratio=0.2)
     half = math.sqrt(0.5)
     assert rates(config, 10, 11) == pytest.approx(
         [
@@ -166,8 +166,8 @@ def test_warm_up_then_cosine_by_hand() -> None:
     )
 
 
-def test_the_cosine_ends_at_the_final_share() -> None:
-    config = OptimizerConfig(warmup_share=0.0, final_share=0.1)
+def test_the_cosine_ends_at_the_smallest_rate() -> None:
+    config = OptimizerConfig(warmup_ratio=0.0, min_lr_ratio=0.1)
     found = rates(config, 100, 105)
     assert found[0] == pytest.approx(1.0)
     assert found[50] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 49 / 99)))
@@ -177,12 +177,12 @@ def test_the_cosine_ends_at_the_final_share() -> None:
 
 
 def test_constant_after_the_warm_up() -> None:
-    config = OptimizerConfig(warmup_share=0.25, schedule="constant", final_share=0.5)
+    config = OptimizerConfig(warmup_ratio=0.25, schedule="constant", min_lr_ratio=0.5)
     assert rates(config, 16) == pytest.approx([0.25, 0.5, 0.75, 1.0] + [1.0] * 12)
 
 
 def test_linear() -> None:
-    config = OptimizerConfig(warmup_share=0.5, schedule="linear", final_share=0.2)
+    config = OptimizerConfig(warmup_ratio=0.5, schedule="linear", min_lr_ratio=0.2)
     assert rates(config, 8) == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 0.8, 0.6, 0.4])
 
 
@@ -195,7 +195,7 @@ def test_a_very_short_run_still_learns(total_steps: int) -> None:
 
 def test_every_group_follows_the_schedule_from_its_own_peak() -> None:
     model = nn.ModuleDict({name: nn.Linear(1, 1) for names in PARTS.values() for name in names})
-    config = OptimizerConfig(learning_rate=PEAK, projector_rate_scale=3.0, warmup_share=0.5)
+    config = OptimizerConfig(learning_rate=PEAK, projector_lr_scale=3.0, warmup_ratio=0.5)
     optimizer, schedule = build_optimizer(model, config, 8)
     for wanted in (0.25, 0.5, 0.75, 1.0):
         for group in optimizer.param_groups:
@@ -213,7 +213,7 @@ def test_betas_are_passed_on() -> None:
 
 
 def test_unknown_schedule() -> None:
-    with pytest.raises(UsageError, match=r"optimizer\.schedule: 'square'.*cosine, linear, const"):
+    with pytest.raises(UsageError, match=r"optimizer\.schedule 'square'.*cosine, linear, const"):
         OptimizerConfig(schedule="square")
 
 

@@ -85,8 +85,8 @@ def test_given_rates_take_effect_at_their_place(
     """A resumed run has the rate, decay and betas of one that was begun with them."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1]))
     new = OptimizerConfig(
-        learning_rate=1e-4, weight_decay=0.3, adam_betas=(0.7, 0.8), warmup_share=0.0,
-        schedule="linear", projector_rate_scale=3.0,
+        learning_rate=1e-4, weight_decay=0.3, adam_betas=(0.7, 0.8), warmup_ratio=0.0,
+        schedule="linear", projector_lr_scale=3.0,
     )  # fmt: skip
     options: dict[str, Any] = {"batch_size": 2} if is_grpo else {"batch_size": 2, "grpo": None}
     begun = fit(mini_world, tmp_path, steps=1, **options)

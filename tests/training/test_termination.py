@@ -54,7 +54,7 @@ def test_a_terminated_rollout_is_begun_again(mini_world: Path, tmp_path: Path) -
         env=environment(HOLD_AT=str(HELD), HOLD_MARK=str(mark)),
     )  # fmt: skip
     assert status == 128 + signal.SIGTERM
-    assert "terminated at step 4; go on with --ckpt_path last" in errors
+    assert "terminated at step 4; resume with --ckpt_path last" in errors
     assert [path.name for path in (broken / "checkpoints").iterdir()] == ["step_000004.ckpt"]
 
     # A disk on which nothing large fits: one line, and the old checkpoint stays.
@@ -175,7 +175,7 @@ def test_ctrl_c(
     assert signal.getsignal(signal.SIGINT) is before
     line = capfd.readouterr().err.strip().splitlines()[-1]
     assert line.startswith("r1omni: error: interrupted")
-    assert ("at step 1; go on with --ckpt_path last" in line) is is_trained
+    assert ("at step 1; resume with --ckpt_path last" in line) is is_trained
     saved = [path.name for path in tmp_path.rglob("step_*")]
     assert saved == (["step_000001.ckpt"] if is_trained else [])
 

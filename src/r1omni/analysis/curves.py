@@ -19,7 +19,7 @@ from r1omni.training.logger import RUN_ID_FILE
 GRPO_METRICS: dict[str, tuple[str, str]] = {
     "reward": ("Reward", "weighted sum, mean over completions"),
     "rewards/accuracy/mean": ("Accuracy reward", "share of completions that are right"),
-    "rewards/format/mean": ("Format reward", "share of completions in the asked form"),
+    "rewards/format/mean": ("Format reward", "format accuracy of completions"),
     "kl": ("KL to the start", "drift from the cold start, nats a token"),
     "completions/mean_length": ("Length", "of completions, mean, in tokens"),
     "entropy": ("Entropy", "of the policy, nats a token"),

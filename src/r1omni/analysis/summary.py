@@ -166,7 +166,7 @@ def _format(runs: list[EvaluatedRun]) -> str:
         if n:
             right = sum(s.full["format_ok"] * s.full["n"] for s in run.sets.values())
             shares.append(f"{run.model} {percent(right / n)}%")
-    return f"Answers exactly in the asked form: {joined(shares)}."
+    return f"Format accuracy, answers exactly in the answer format: {joined(shares)}."
 
 
 def _order(runs: list[EvaluatedRun]) -> str:

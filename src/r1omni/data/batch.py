@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 from torch.utils.data import Dataset
 
@@ -12,7 +12,8 @@ from r1omni.data.clip_cache import ClipCache
 from r1omni.media.packing import read_warnings, unpack_media
 from r1omni.types import Clip, ClipFeatures, ClipMedia, Modality, R1OmniError, Sample
 
-CONDITIONS = ("full", "muted", "blanked")
+Condition = Literal["full", "muted", "blanked"]
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 Media = TypeVar("Media", ClipMedia, ClipFeatures)
 
 

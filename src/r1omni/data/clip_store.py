@@ -65,7 +65,7 @@ class ClipStore:
         samples: Sequence[Sample],
         num_workers: int,
         clip_limit_s: float,
-        max_broken_share: float,
+        max_broken_ratio: float,
         report_dir: Path | None,
     ) -> PreparedMedia:
         """Decode of every clip what the samples of a split ask for; `claim` comes before.
@@ -73,11 +73,11 @@ class ClipStore:
         Args:
             split: its name, for messages.
             samples: all of the split.
-            num_workers, clip_limit_s, max_broken_share: as for `prepare_media`.
+            num_workers, clip_limit_s, max_broken_ratio: as for `prepare_media`.
             report_dir: folder for `broken_clips_<split>.jsonl`, one line a broken clip.
 
         Raises:
-            R1OmniError: more than `max_broken_share` of the clips are broken.
+            R1OmniError: more than `max_broken_ratio` of the clips are broken.
         """
         asked: list[Asked] = list(dict.fromkeys((s.clip, s.modality) for s in samples))
         prepare = partial(
@@ -91,12 +91,12 @@ class ClipStore:
         if self._num_ranks > 1:  # each decodes its part, and then finds that of the others
             clips = list(dict.fromkeys(clip for clip, _ in asked))
             own = frozenset(clips[self._rank :: self._num_ranks])
-            prepare([item for item in asked if item[0] in own], max_broken_share=1.0)
+            prepare([item for item in asked if item[0] in own], max_broken_ratio=1.0)
             self._gather(None)
         report = report_dir / f"broken_clips_{split}.jsonl" if report_dir else None
         prepared = prepare(
             asked,
-            max_broken_share=max_broken_share,
+            max_broken_ratio=max_broken_ratio,
             report_path=report if self._rank == 0 else None,
         )
         # A clip may fail here and not there, where it takes as long as it may; ranks must agree.

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import lightning as L
 from torch.utils.data import DataLoader
 
-from r1omni.data.batch import CONDITIONS, Batch, ClipDataset, collate
+from r1omni.data.batch import Batch, ClipDataset, Condition, collate
 from r1omni.data.clip_store import ClipStore, Encoder
 from r1omni.data.overlap import refuse_shared_clips
 from r1omni.data.ranks import gathered_objects
@@ -26,7 +26,17 @@ from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader, dealt
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.workers import CLIP_LIMIT_S
-from r1omni.options import SECONDS, SEED, SHARE, WORKERS, Ranges, above, at_least, check_numbers
+from r1omni.options import (
+    SECONDS,
+    SEED,
+    SHARE,
+    WORKERS,
+    Ranges,
+    above,
+    at_least,
+    check_choice,
+    check_numbers,
+)
 from r1omni.types import Clip, Sample, UsageError
 
 _logger = logging.getLogger(__name__)
@@ -59,7 +69,7 @@ class LoaderConfig:
             which a clip that crashes or hangs the decoder then takes along.
         clip_limit_s: seconds that a clip may take in such a process before it counts as broken.
         seed: of the order of training samples.
-        max_broken_share: share of a split's clips that may fail to decode before the run stops.
+        max_broken_ratio: share of a split's clips that may fail to decode before the run stops.
         cache_features: keep the frozen towers' features on disk, so that a clip is encoded once.
         cache_dir: where decoded clips and features are kept.
         cache_limit_gb: size of that folder in 10^9 bytes above which the clips that were used
@@ -76,7 +86,7 @@ class LoaderConfig:
     decode_workers: int = 2
     clip_limit_s: float = CLIP_LIMIT_S
     seed: int = 0
-    max_broken_share: float = 0.01
+    max_broken_ratio: float = 0.01
     cache_features: bool = True
     cache_dir: str = "outputs/cache"
     cache_limit_gb: float | None = None
@@ -88,7 +98,7 @@ class LoaderConfig:
         "decode_workers": WORKERS,
         "clip_limit_s": SECONDS,
         "seed": SEED,
-        "max_broken_share": SHARE,
+        "max_broken_ratio": SHARE,
         "cache_limit_gb": above(0),
     }
 
@@ -116,7 +126,7 @@ class EmotionDataModule(L.LightningDataModule):
         val: list[DatasetSpec] | None = None,
         test: list[DatasetSpec] | None = None,
         predict: list[DatasetSpec] | None = None,
-        conditions: list[str] | None = None,
+        conditions: list[Condition] | None = None,
         loader: LoaderConfig = LoaderConfig(),
     ) -> None:
         super().__init__()
@@ -127,12 +137,10 @@ class EmotionDataModule(L.LightningDataModule):
             "test": test or [],
             "predict": predict or [],
         }
-        self.conditions = tuple(conditions or ["full"])
-        for condition in self.conditions:
-            if condition not in CONDITIONS:
-                raise UsageError(
-                    f"data.conditions: {condition!r} is unknown; use {', '.join(CONDITIONS)}"
-                )
+        self.conditions: tuple[Condition, ...] = ("full",)
+        if conditions != []:
+            check_choice("data.conditions", conditions, list[Condition] | None)
+            self.conditions = tuple(conditions or self.conditions)
         self.loader = loader
         # False: every rank trains on the whole batch, having its own part in each prompt.
         self.deals_batches = True
@@ -196,7 +204,7 @@ class EmotionDataModule(L.LightningDataModule):
                 batches are to carry features.
 
         Raises:
-            R1OmniError: more than `max_broken_share` of a split is broken.
+            R1OmniError: more than `max_broken_ratio` of a split is broken.
         """
         loader = self.loader
         limit_gb = loader.cache_limit_gb
@@ -205,7 +213,7 @@ class EmotionDataModule(L.LightningDataModule):
         )
         listed = {split: [s for one in sets for s in one] for split, sets in self.samples.items()}
         store.claim(dict.fromkeys(s.clip for samples in listed.values() for s in samples))
-        limits = loader.decode_workers, loader.clip_limit_s, loader.max_broken_share
+        limits = loader.decode_workers, loader.clip_limit_s, loader.max_broken_ratio
         for split, samples in listed.items():
             if not samples:
                 continue

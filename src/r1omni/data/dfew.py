@@ -31,7 +31,7 @@ def load_dfew(
         split: train or test.
         instruction: None for R1-Omni's.
         modality: which media the prompts carry; None for what the clips' names tell.
-        fold: 1 to 5.
+        fold: the publisher's fold, 1 to 5.
         clips_dir: folder of the clips below the root, where it has another name.
         labels_csv: the split's file below the root, where it has another name.
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from r1omni.data.labels_io import (
     Row,
@@ -18,14 +19,15 @@ from r1omni.data.labels_io import (
     recordings,
 )
 from r1omni.data.registry import check_split, labelled_sample, refuse_outside, register
-from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS, canonical
+from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS, LabelSetName, canonical
 from r1omni.text.tags import render_completion
 from r1omni.text.wheel import list_words
 from r1omni.types import Clip, Modality, Sample, UsageError
 
 _logger = logging.getLogger(__name__)
 
-_FILES = {
+Version = Literal["v1", "v2"]
+_FILES: dict[Version, tuple[str, ...]] = {
     "v2": ("dataset-v2/final-EMER-reason.csv", "final-EMER-reason.csv"),
     "v1": ("dataset-v1/gt-eng.csv", "gt-eng.csv"),
 }
@@ -42,11 +44,11 @@ def load_emer(
     split: str,
     instruction: str | None = None,
     modality: Modality | None = None,
-    version: str = "v2",
+    version: Version = "v2",
     video_root: str | None = None,
     labels_csv: str | None = None,
     open_labels_csv: str | None = None,
-    label_set: str | None = None,
+    label_set: LabelSetName | None = None,
 ) -> list[Sample]:
     """Reasoning and answer: target `<think>{reasoning}</think>\\n<answer>{word}</answer>`.
 
@@ -73,8 +75,6 @@ def load_emer(
             `label_set`.
     """
     check_split("emer", split, ("train", "all"))
-    if version not in _FILES:
-        raise UsageError(f"emer: version {version!r} is unknown; use v1 or v2")
     path = first_existing(root, _FILES[version], f"EMER file of version {version}")
     videos = _video_root(root, video_root)
     classes = _classes(videos, labels_csv)
@@ -84,7 +84,7 @@ def load_emer(
         (row, name, reasoning, classes.get(name) or last_emotion(reasoning))
         for row, name, reasoning in _rows(path, version)
     ]
-    label_set = _label_set(path, Counter(label for *_, label in rows if label), label_set)
+    in_force = _label_set(path, Counter(label for *_, label in rows if label), label_set)
     samples, unlabelled = [], []
     for row, name, reasoning, label in rows:
         if label is None:
@@ -95,7 +95,7 @@ def load_emer(
             name,
             Clip(_find_video(videos, folders, name, row.place)),
             label,
-            label_set=label_set,
+            label_set=in_force,
             instruction=instruction,
             modality=modality,
             place=row.place,
@@ -120,12 +120,8 @@ def last_emotion(text: str) -> str | None:
     return None
 
 
-def _label_set(path: Path, labels: Counter[str], asked: str | None) -> str:
+def _label_set(path: Path, labels: Counter[str], asked: LabelSetName | None) -> str:
     """The label set in force: the one asked for, or the narrowest that holds every label."""
-    if asked is not None and asked not in LABEL_SETS:
-        raise UsageError(
-            f"emer: label_set {asked!r} is unknown; use one of {', '.join(LABEL_SETS)}"
-        )
     if asked is not None:
         refuse_outside(path, asked, labels)
         return asked
@@ -146,7 +142,7 @@ def _target(row: Row, reasoning: str, label: str) -> str:
         raise UsageError(f"{row.place}: {error}") from error
 
 
-def _rows(path: Path, version: str) -> Iterator[tuple[Row, str, str]]:
+def _rows(path: Path, version: Version) -> Iterator[tuple[Row, str, str]]:
     text = "english" if version == "v2" else "reasons"
     for row in read_csv(path, [("name", "names"), text]):
         yield row, row.text("name", "names"), row.text(text)

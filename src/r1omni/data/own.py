@@ -15,7 +15,7 @@ from r1omni.data.labels_io import (
     read_json_rows,
 )
 from r1omni.data.registry import register
-from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
+from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS, LabelSetName
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.text.tags import render_completion
 from r1omni.types import Clip, Modality, Sample, UsageError
@@ -35,7 +35,7 @@ def load_own(
     instruction: str | None = None,
     modality: Modality | None = None,
     file: str | None = None,
-    label_set: str | None = None,
+    label_set: LabelSetName | None = None,
 ) -> list[Sample]:
     """Rows with `path`, `label`, and optionally `reasoning`, `start`, `end` (seconds), `split`,
     `audio` (a separate sound file) and `group` (speaker, for intervals).
@@ -57,10 +57,6 @@ def load_own(
         UsageError: a missing file, a malformed row, an unknown label, a path outside the root, a
             split that the file does not name, or the picture of a sound file asked for.
     """
-    if label_set is not None and label_set not in LABEL_SETS:
-        raise UsageError(
-            f"own: label_set {label_set!r} is unknown; use one of {', '.join(LABEL_SETS)}"
-        )
     label_set = label_set or "all"
     if root.is_file() and is_recording(root):
         return [_recording(root, instruction, modality, label_set)]

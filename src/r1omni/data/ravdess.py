@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from r1omni.data.labels_io import SOUND_SUFFIXES, MissingDataError, confined, is_recording
 from r1omni.data.registry import check_fold, check_split, labelled_sample, register
@@ -21,7 +22,8 @@ _NUM_FOLDS = 6
 # modality, vocal channel, emotion, intensity, statement, repetition, actor
 _NAME = re.compile(r"(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)-(\d\d)")
 _ACTOR = re.compile(r"actor_\d\d")
-_VOCAL = {"speech": ("01",), "song": ("02",), "both": ("01", "02")}
+Vocal = Literal["speech", "song", "both"]
+_VOCAL: dict[Vocal, tuple[str, ...]] = {"speech": ("01",), "song": ("02",), "both": ("01", "02")}
 # What the publisher's first number says that a file holds.
 _HOLDS = {"01": "picture and sound", "02": "the picture alone", "03": "sound alone"}
 _MODALITIES: dict[str, Modality] = {"01": "video_audio", "02": "video", "03": "audio"}
@@ -31,7 +33,8 @@ _SERVE: dict[Modality, tuple[str, ...]] = {
     "video": ("01", "02"),
     "audio": ("01", "03"),
 }
-PROTOCOLS = ("8way", "7way_no_calm", "7way_calm_as_neutral")
+Protocol = Literal["8way", "7way_no_calm", "7way_calm_as_neutral"]
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 
 @dataclass(frozen=True)
@@ -56,10 +59,10 @@ def load_ravdess(
     split: str,
     instruction: str | None = None,
     modality: Modality | None = None,
-    protocol: str = "8way",
+    protocol: Protocol = "8way",
     actors: Sequence[int] | None = None,
     fold: int | None = None,
-    vocal: str = "speech",
+    vocal: Vocal = "speech",
 ) -> list[Sample]:
     """One sample a take, sorted by name; the group is the actor.
 
@@ -84,12 +87,6 @@ def load_ravdess(
             `vocal` ask for, an unknown emotion code, or a linked folder outside the root.
     """
     check_split("ravdess", split, ("train", "test", "all"))
-    if protocol not in PROTOCOLS:
-        raise UsageError(
-            f"ravdess: protocol {protocol!r} is unknown; use one of {', '.join(PROTOCOLS)}"
-        )
-    if vocal not in _VOCAL:
-        raise UsageError(f"ravdess: vocal {vocal!r} is unknown; use one of {', '.join(_VOCAL)}")
     chosen = _actors(split, actors, fold)
     samples = []
     for found in _takes(root, _recordings(root), modality, vocal):
@@ -166,7 +163,7 @@ def _inside(path: str, real_root: str) -> bool:
 
 
 def _takes(
-    root: Path, found: list[_Recording], modality: Modality | None, vocal: str
+    root: Path, found: list[_Recording], modality: Modality | None, vocal: Vocal
 ) -> list[_Recording]:
     """Of each take the file that serves the modality, sorted by name.
 

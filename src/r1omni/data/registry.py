@@ -12,13 +12,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, get_type_hints
+from typing import Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
 
 from r1omni.data.labels_io import modality_of
-from r1omni.options import SEED, Ranges, check_numbers, check_type
+from r1omni.options import SEED, Ranges, check_choice, check_choices, check_numbers, check_type
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
-from r1omni.types import MODALITIES, Clip, Modality, Sample, UsageError
+from r1omni.types import Clip, Modality, Sample, UsageError
 
 Loader = Callable[..., list[Sample]]
 AnyLoader = TypeVar("AnyLoader", bound=Loader)
@@ -28,7 +28,8 @@ _LOADERS: dict[str, Loader] = {}
 _SHARED = {"root", "split", "instruction", "modality"}
 # Data sets whose rows are conversations: one clip may be asked about many times.
 _CONVERSATIONS: set[str] = set()
-_MODULES = ("dfew", "emer", "humanomni", "mafw", "own", "ravdess")
+# A loader is in the module of its name.
+DatasetName = Literal["dfew", "emer", "humanomni", "mafw", "own", "ravdess"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class DatasetSpec:
         UsageError: a number out of its range.
     """
 
-    name: str
+    name: DatasetName
     root: str
     split: str = "train"
     instruction: str | None = None
@@ -64,6 +65,7 @@ class DatasetSpec:
     RANGES: ClassVar[Ranges] = {"seed": SEED}
 
     def __post_init__(self) -> None:
+        check_choices(self, "dataset: ")
         check_numbers(self, f"dataset {self.name}: ")
 
 
@@ -92,7 +94,7 @@ def register(name: str, conversations: bool = False) -> Callable[[AnyLoader], An
 
 def dataset_names() -> tuple[str, ...]:
     """Names of all loaders, sorted."""
-    for module in _MODULES:
+    for module in get_args(DatasetName):
         importlib.import_module(f"r1omni.data.{module}")
     return tuple(sorted(_LOADERS))
 
@@ -105,13 +107,7 @@ def load_dataset(spec: DatasetSpec) -> list[Sample]:
             malformed row, a label outside the label set, a path outside the root; a clip that is
             listed twice, or lacks the modality asked for; no samples.
     """
-    names = dataset_names()
-    if spec.name not in names:
-        raise UsageError(f"dataset {spec.name!r} is unknown; use one of {', '.join(names)}")
-    if spec.modality is not None and spec.modality not in MODALITIES:
-        raise UsageError(
-            f"modality {spec.modality!r} is unknown; use one of {', '.join(MODALITIES)}"
-        )
+    dataset_names()
     loader = _LOADERS[spec.name]
     _check_options(spec, loader)
     root = Path(spec.root).expanduser()
@@ -150,7 +146,9 @@ def _check_options(spec: DatasetSpec, loader: Loader) -> None:
             raise UsageError(
                 f"dataset {spec.name}: option {option!r} is unknown; known are {', '.join(known)}"
             )
-        check_type(f"dataset {spec.name}: option {option}", value, hints[option])
+        key = f"dataset {spec.name}: option {option}"
+        check_choice(key, value, hints[option])
+        check_type(key, value, hints[option])
 
 
 def _check_unique(spec: DatasetSpec, samples: list[Sample]) -> None:

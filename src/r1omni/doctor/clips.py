@@ -11,7 +11,7 @@ from pathlib import Path
 from r1omni.doctor.checks import Finding
 from r1omni.types import Sample
 
-# `max_broken_share` of the data module: a run stops above it.
+# `max_broken_ratio` of the data module: a run stops above it.
 ALLOWED_SHARE = 0.01
 _NUM_NAMES = 3
 _NUM_TRIES = 3
@@ -71,7 +71,7 @@ def completeness(
     allowed = f"a run stops where more than {ALLOWED_SHARE:.0%} of a split are missing"
     return Finding(
         subject, "fails" if stops else "note", f"{found}; {notes}" if notes else found,
-        f"copy the missing clips to {folder}; {allowed} (data.loader.max_broken_share)",
+        f"copy the missing clips to {folder}; {allowed} (data.loader.max_broken_ratio)",
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from r1omni.doctor.checks import Finding, attempt, guarded
 from r1omni.doctor.machine import GIB, read_memory
+from r1omni.types import Dtype
 
 if TYPE_CHECKING:
     from r1omni.models.config import OmniConfig
@@ -35,7 +36,7 @@ class ModelRequest:
     audio_tower: str | None = None
     text_encoder: str | None = None
     device: str = "cpu"
-    dtype: str = "float32"
+    dtype: Dtype = "float32"
 
 
 def check_model(request: ModelRequest) -> Iterator[Finding]:

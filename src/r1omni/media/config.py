@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from r1omni.options import SECONDS, SHARE, Range, Ranges, at_least, check_numbers
-from r1omni.types import UsageError
+from r1omni.options import SECONDS, SHARE, Range, Ranges, at_least, check_choices, check_numbers
 
 FrameFit = Literal["pad", "squash"]
 
@@ -64,8 +63,7 @@ class MediaConfig:
     }
 
     def __post_init__(self) -> None:
-        if self.frame_fit not in get_args(FrameFit):
-            raise UsageError(f"frame_fit {self.frame_fit!r} is unknown; use 'pad' or 'squash'")
+        check_choices(self)
         check_numbers(self)
 
     def fingerprint(self) -> str:

@@ -70,7 +70,7 @@ def prepare_media(
     cache: MediaCache,
     num_workers: int,
     progress: bool = True,
-    max_broken_share: float = 0.01,
+    max_broken_ratio: float = 0.01,
     description: str = "decoding clips",
     report_path: Path | None = None,
     clip_limit_s: float = CLIP_LIMIT_S,
@@ -89,13 +89,13 @@ def prepare_media(
         num_workers: processes; 0 decodes in this process, which a clip that crashes the decoder
             or hangs it then takes along.
         progress: show a bar.
-        max_broken_share: largest share of the distinct clips that may be broken, 0..1.
+        max_broken_ratio: largest share of the distinct clips that may be broken, 0..1.
         description: name of the split, for the bar and the messages.
         report_path: where the broken clips are written, one JSON object a line.
         clip_limit_s: seconds that a clip may take in a worker; beyond them it is broken.
 
     Raises:
-        R1OmniError: more than `max_broken_share` of the clips are broken, or a worker cannot be
+        R1OmniError: more than `max_broken_ratio` of the clips are broken, or a worker cannot be
             started.
     """
     modalities: dict[Clip, dict[Modality, None]] = {}
@@ -129,9 +129,9 @@ def prepare_media(
         _logger.warning("broken clip, left out: %s", reason)
     if report_path is not None:
         _write_report(report_path, prepared)
-    if len(prepared.broken) > max_broken_share * len(modalities):
+    if len(prepared.broken) > max_broken_ratio * len(modalities):
         raise R1OmniError(
-            _too_many(prepared.broken, len(modalities), max_broken_share, description)
+            _too_many(prepared.broken, len(modalities), max_broken_ratio, description)
         )
     return prepared
 
@@ -202,7 +202,7 @@ def _too_many(broken: dict[Clip, str], total: int, limit: float, description: st
     return (
         f"{description}: {len(broken)} of {total} clips ({len(broken) / total:.1%}) cannot be "
         f"decoded, {limit:.1%} are allowed: {'; '.join(reasons)}{more}. Restore these files or "
-        f"check the data root; to go on without them raise data.loader.max_broken_share"
+        f"check the data root; to continue without them raise data.loader.max_broken_ratio"
     )
 
 

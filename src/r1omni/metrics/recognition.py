@@ -26,7 +26,7 @@ class Prediction:
     Attributes:
         label: class of the label set, or None when the answer is unreadable or outside it.
         answered: whether the answer is an emotion word of the taxonomy.
-        format_ok: whether the completion has exactly the asked form and has ended.
+        format_ok: whether the completion has exactly the answer format and has ended.
         reasoning: text inside `<think>` of a well-formed completion, else "".
     """
 
@@ -69,7 +69,7 @@ class RecognitionResult:
         predicted_labels: number of predictions by class, and "other".
         parse_rate: share of answers that are an emotion word of the taxonomy.
         out_of_set_rate: share of answers that are an emotion word but no class of the set.
-        format_ok: share of completions of the asked form.
+        format_ok: format accuracy, the share of completions in the answer format.
         labels: the classes, in the order of `confusion`.
     """
 
@@ -111,7 +111,7 @@ def evaluate_recognition(
         predictions: n classes; None for an answer that is unreadable or out of the set.
         references: n classes.
         labels: the classes.
-        format_ok: n, whether a completion has the asked form.
+        format_ok: n, whether a completion has the answer format.
         answered: n, whether the answer is an emotion word of the taxonomy.
         groups: n units of resampling (actors, speakers), or None for the clip itself.
         num_bootstrap: resamples; 0 for no intervals.

@@ -10,17 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from r1omni.models.omni import OmniModel
-from r1omni.options import Ranges, at_least, check_numbers
-from r1omni.types import UsageError
+from r1omni.options import Ranges, at_least, check_choices, check_numbers
 
 # Every matrix of a layer (arXiv 2305.14314 found that needed for full quality).
-ALL_MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+Matrix = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+ALL_MATRICES: tuple[Matrix, ...] = get_args(Matrix)
 # What peft calls the one adapter of a layer, and the layer that is adapted.
 _ADAPTER = "default"
 _BASE = ".base_layer."
@@ -43,18 +43,13 @@ class LoRAConfig:
 
     rank: int = 16
     alpha: int = 32
-    targets: tuple[str, ...] = ALL_MATRICES
+    targets: tuple[Matrix, ...] = ALL_MATRICES
 
     RANGES: ClassVar[Ranges] = {"rank": at_least(1, 2**16), "alpha": at_least(1)}
 
     def __post_init__(self) -> None:
         check_numbers(self, "lora.")
-        unknown = [name for name in self.targets if name not in ALL_MATRICES]
-        if unknown or not self.targets:
-            raise UsageError(
-                f"lora.targets: {unknown or 'nothing'} cannot be adapted; use any of "
-                f"{', '.join(ALL_MATRICES)}"
-            )
+        check_choices(self, "lora.")
 
 
 def add_adapters(model: OmniModel, config: LoRAConfig) -> None:

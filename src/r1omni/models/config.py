@@ -22,9 +22,9 @@ from transformers import (
 )
 
 from r1omni.media.config import MediaConfig
-from r1omni.types import R1OmniError, UsageError
+from r1omni.types import DTYPES, R1OmniError, UsageError
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+TORCH_DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPES}
 MODEL_TYPE = "HumanOmni_qwen2"
 PROJECTOR_TYPE = "all_in_one_small"
 NUM_BRANCHES = 3

@@ -93,8 +93,8 @@ def completion_logps(
     blank = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
     read, ids = predicting[mask], completion_ids[mask]  # [tokens, D], [tokens]
     if with_entropy:
-        chosen, spread = selective_logprob_and_entropy(model.lm_head(read), ids, temperature)
-        return blank.masked_scatter(mask, chosen), blank.masked_scatter(mask, spread)
+        chosen, entropies = selective_logprob_and_entropy(model.lm_head(read), ids, temperature)
+        return blank.masked_scatter(mask, chosen), blank.masked_scatter(mask, entropies)
     if torch.is_grad_enabled():
         chosen = selective_logprob(model.lm_head(read), ids, temperature)
     else:  # nobody needs the logits again, so they never exist as a whole

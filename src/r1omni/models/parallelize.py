@@ -1,6 +1,6 @@
 """Sharding the model over ranks by FSDP2 (`fully_shard`; FSDP is arXiv 2304.11277).
 
-Each rank keeps a share of every sharded parameter and gathers a layer's weights for as long as the
+Each rank keeps a shard of every sharded parameter and gathers a layer's weights for as long as the
 layer computes. Layers are gathered by hooks around `OmniModel.forward`, so whatever a sharded model
 computes is handed to `model(work)`.
 """
@@ -20,9 +20,10 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, Shard
 from torch.utils.checkpoint import checkpoint
 
-from r1omni.models.config import DTYPES
+from r1omni.models.config import TORCH_DTYPES
 from r1omni.models.omni import TOWERS, OmniModel
-from r1omni.types import UsageError
+from r1omni.options import check_choices
+from r1omni.types import Dtype
 
 # Parts that a batch without pictures or without sound does not use.
 _NOT_ALWAYS_USED = ("vision_tower", "audio_tower", "text_tower", "gate", "video_projector",
@@ -41,39 +42,34 @@ class ShardingConfig:
             keeping what it computed.
         compile_backend: compile each decoder layer by this backend of torch.compile, such as
             "inductor"; None does not.
-        shard_frozen_towers: shard towers that are not trained; otherwise every rank has them whole.
+        shard_frozen_towers: shard towers that are not trained; otherwise every rank has them.
         shard_reference: the same for the reference of GRPO.
 
     Raises:
         UsageError: an unknown dtype.
     """
 
-    param_dtype: str = "float32"
-    reduce_dtype: str = "float32"
+    param_dtype: Dtype = "float32"
+    reduce_dtype: Dtype = "float32"
     activation_checkpointing: bool = False
     compile_backend: str | None = None
     shard_frozen_towers: bool = False
     shard_reference: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("param_dtype", "reduce_dtype"):
-            value = getattr(self, name)
-            if value not in DTYPES:
-                raise UsageError(
-                    f"sharding.{name}: {value!r} is unknown; use one of {', '.join(DTYPES)}"
-                )
+        check_choices(self, "sharding.")
 
     @property
     def dtype(self) -> torch.dtype:
         """`param_dtype` as torch has it."""
-        return DTYPES[self.param_dtype]
+        return TORCH_DTYPES[self.param_dtype]
 
     @property
     def policy(self) -> MixedPrecisionPolicy:
         """The dtypes as torch takes them."""
         return MixedPrecisionPolicy(
             param_dtype=self.dtype,
-            reduce_dtype=DTYPES[self.reduce_dtype],
+            reduce_dtype=TORCH_DTYPES[self.reduce_dtype],
         )
 
 
@@ -86,7 +82,7 @@ def parallelize(model: OmniModel, mesh: DeviceMesh, config: ShardingConfig) -> N
     is handed by `model(work)`.
 
     Args:
-        model: with whole weights, the same on every rank.
+        model: with full weights, the same on every rank.
         mesh: one-dimensional, over all ranks.
         config: what to do.
 
@@ -182,28 +178,28 @@ def gathered(model: nn.Module) -> Iterator[None]:
 
 
 def free_gathered(model: nn.Module) -> None:
-    """Let go of gathered weights, so that `parameters` are the rank's own shares again."""
+    """Let go of gathered weights, so that `parameters` are the rank's own shards again."""
     for unit in _units(model):
         unit.reshard()
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The whole of a tensor that may be sharded; all ranks call this together."""
+    """The full tensor of one that may be sharded; all ranks call this together."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def share_like(target: Tensor, tensor: Tensor) -> Tensor:
-    """The share of a whole tensor that this rank has of `target`, a view; no rank is asked."""
+    """The shard of a full tensor that this rank has of `target`, a view; no rank is asked."""
     if not isinstance(target, DTensor):
         return tensor
     (placement,) = target.placements
     assert isinstance(placement, Shard)
     mesh = target.device_mesh
-    shares = tensor.chunk(mesh.size(), placement.dim)
+    shards = tensor.chunk(mesh.size(), placement.dim)
     rank = mesh.get_local_rank()
-    return shares[rank] if rank < len(shares) else tensor[:0]
+    return shards[rank] if rank < len(shards) else tensor[:0]
 
 
 def own_share(tensor: Tensor) -> Tensor:
-    """This rank's share of a tensor that may be sharded."""
+    """This rank's shard of a tensor that may be sharded."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

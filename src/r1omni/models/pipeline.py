@@ -17,7 +17,7 @@ from r1omni.models.checkpoint import (
     load_tokenizers,
     unfilled_model,
 )
-from r1omni.models.config import DTYPES
+from r1omni.models.config import TORCH_DTYPES
 from r1omni.models.folders import ModelFolder, find_model_folder
 from r1omni.models.generate import Sampled, Sampling, generate, mask_after_end
 from r1omni.models.omni import OmniModel
@@ -25,12 +25,12 @@ from r1omni.models.packed import completion_logps
 from r1omni.models.released import fill
 from r1omni.models.saving import save_model
 from r1omni.models.scoring import emotion_scores
-from r1omni.options import at_least, check_number
+from r1omni.options import at_least, check_choice, check_number
 from r1omni.streams import stream_seed
 from r1omni.text.answers import read_answer
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, decode_completion, encode_prompt
-from r1omni.types import Analysis, Clip, ClipMedia, Modality, PromptInputs, UsageError
+from r1omni.types import Analysis, Clip, ClipMedia, Dtype, Modality, PromptInputs, UsageError
 
 NOT_ANSWERED = "not answered"
 
@@ -57,7 +57,7 @@ class R1Omni:
         audio_tower: str | Path | None = None,
         text_encoder: str | Path | None = None,
         device: str = "cpu",
-        dtype: str = "float32",
+        dtype: Dtype = "float32",
         with_weights: bool = True,
     ) -> R1Omni:
         """Load a model in the released layout.
@@ -77,20 +77,19 @@ class R1Omni:
             UsageError: unknown dtype or device, or a device that this machine does not have.
             R1OmniError: a folder or its weights cannot be used; one line says which and why.
         """
-        if dtype not in DTYPES:
-            raise UsageError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
+        check_choice("dtype", dtype, Dtype)
         check_device(device)
         folder = find_model_folder(path, vision_tower, audio_tower, text_encoder)
-        model = unfilled_model(folder, DTYPES[dtype]).to(device).eval()
+        model = unfilled_model(folder, TORCH_DTYPES[dtype]).to(device).eval()
         omni = cls(model, folder)
         if with_weights:
             omni.read_weights()
         return omni
 
     def read_weights(self) -> None:
-        """Read the folder's weights to where the model is, a tensor at a time, or its shares.
+        """Read the folder's weights to where the model is, a tensor at a time, or its shards.
 
-        Files are mapped: of a model in shares a rank reads its own from the disk, and all ranks of
+        Files are mapped: of a sharded model a rank reads its own from the disk, and all ranks of
         a node have whatever is read in memory once.
 
         Raises:

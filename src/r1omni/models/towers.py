@@ -136,7 +136,7 @@ def features_fingerprint(
 def fingerprint(weights: Mapping[str, Tensor]) -> str:
     """A short digest of named weights, equal for equal weights on any device.
 
-    Those in shares are gathered one at a time; all ranks call this together.
+    Sharded ones are gathered one at a time; all ranks call this together.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(weights.items()):

@@ -56,13 +56,13 @@ def reward_metrics(
     rewards = rewards.double()
     totals = total(rewards, weights)
     if aggregation == "normalize_then_sum":
-        spread = std(summed_group_scores(rewards, group_size, weights), 0)
+        deviation = std(summed_group_scores(rewards, group_size, weights), 0)
     elif scale == "batch":
-        spread = std(totals, 0)
+        deviation = std(totals, 0)
     else:
-        spread = std(totals.view(-1, group_size), 1)
+        deviation = std(totals.view(-1, group_size), 1)
     return {
         "reward": totals.nanmean().float(),
         "reward_std": std(totals, 0).squeeze().float(),
-        "frac_reward_zero_std": (spread < _ZERO_STD).float().mean(),
+        "frac_reward_zero_std": (deviation < _ZERO_STD).float().mean(),
     }

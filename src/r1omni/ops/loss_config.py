@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 from r1omni.ops.kl import KLEstimator
-from r1omni.options import FINITE, TOKENS, Ranges, above, at_least, check_numbers
+from r1omni.options import (
+    FINITE,
+    TOKENS,
+    Ranges,
+    above,
+    at_least,
+    check_choices,
+    check_numbers,
+)
 from r1omni.types import UsageError
 
 LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo"]
@@ -93,20 +101,9 @@ class GRPOLossConfig:
         return self.top_entropy_quantile < 1 or self.entropy_coef != 0
 
     def __post_init__(self) -> None:
-        self._check_names()
+        check_choices(self)
         check_numbers(self)
         self._check_combinations()
-
-    def _check_names(self) -> None:
-        for key, names in {
-            "loss_type": get_args(LossType),
-            "importance_sampling_level": get_args(ImportanceSamplingLevel),
-            "kl_estimator": get_args(KLEstimator),
-        }.items():
-            if getattr(self, key) not in names:
-                raise UsageError(
-                    f"{key} {getattr(self, key)!r} is unknown; use one of {', '.join(names)}"
-                )
 
     def _check_combinations(self) -> None:
         if self.loss_type in _CLIPPING:

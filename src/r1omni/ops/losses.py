@@ -156,8 +156,8 @@ def part_loss(
     if config.off_policy_mask_threshold is not None:
         on_policy = _on_policy(batch, config.off_policy_mask_threshold)
         terms = terms * on_policy
-        metrics["off_policy_masked_share"] = 1 - on_policy.mean()
-        row_metrics.add("off_policy_masked_share")
+        metrics["off_policy_masked_ratio"] = 1 - on_policy.mean()
+        row_metrics.add("off_policy_masked_ratio")
     carrying = batch.mask if entropy_mask is None else (keep & entropy_mask).to(batch.mask.dtype)
     if entropy_mask is not None:
         terms = terms * carrying
@@ -286,7 +286,7 @@ def _kl_terms(
     clamped = (ref_logps - batch.logps).detach() > MAX_LOG_DIFFERENCE
     return kl, {
         "kl": masked_mean(kl.detach(), batch.mask),
-        "kl_clamped_share": masked_mean(clamped.to(batch.mask.dtype), batch.mask),
+        "kl_clamped_ratio": masked_mean(clamped.to(batch.mask.dtype), batch.mask),
     }
 
 

@@ -14,7 +14,7 @@ from r1omni.types import UsageError
 
 @dataclass(frozen=True)
 class StepTotals:
-    """The counts of an optimizer step, over all its passes and all ranks.
+    """The counts of an optimizer step, over all its micro-batches and all ranks.
 
     With them the losses of the parts of a step add up on a rank, and their mean over the ranks,
     which is what data parallel training takes of gradients, is the loss of the step: it does not

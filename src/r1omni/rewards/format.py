@@ -1,4 +1,4 @@
-"""Whether a completion has the asked form (R1-Omni, arXiv 2503.05379, section 2.3)."""
+"""Whether a completion has the answer format (R1-Omni, arXiv 2503.05379, section 2.3)."""
 
 from __future__ import annotations
 

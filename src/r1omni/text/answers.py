@@ -1,7 +1,7 @@
 """What a completion answers: the one reader that analyze, evaluation and rewards share.
 
-It is lenient on form, so that models that were trained to answer otherwise can be compared, and it
-says whether the form is right. Rewards pay for the strict half only: an answer of the asked form.
+It is lenient on format, so that models that were trained to answer otherwise can be compared, and
+it says whether the format is right. Rewards pay for the strict half only, the answer format.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Answer:
     Attributes:
         word: what stands as the answer, stripped, whether or not it is an emotion; "" for none.
         before: the text before it, its tag included; "" where the text is not in answer tags.
-        format_ok: whether the completion has exactly the asked form and has ended.
+        format_ok: whether the completion has exactly the answer format and has ended.
         reasoning: text inside `<think>`, stripped; "" unless `format_ok`.
     """
 
@@ -49,7 +49,7 @@ def read_answer(text: str, ended: bool = True) -> Answer:
     Args:
         text: a completion with its special tokens, but without the end token.
         ended: whether an end token closed it. One that the limit of tokens cut is not of the
-            asked form.
+            answer format.
     """
     parsed = parse_completion(text) if ended else MALFORMED
     before, word = _split(SPECIAL_TOKEN.sub("", text))

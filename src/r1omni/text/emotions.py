@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Literal
 
 from r1omni.types import UsageError
 
@@ -181,6 +182,9 @@ class LabelSet:
 
 _SEVEN = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 
+LabelSetName = Literal[
+    "dfew", "mafw", "ravdess", "ravdess_7way_no_calm", "ravdess_7way_calm_as_neutral", "mer", "all"
+]
 LABEL_SETS: dict[str, LabelSet] = {
     labels.name: labels
     for labels in (

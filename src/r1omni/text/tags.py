@@ -28,7 +28,7 @@ class ParsedCompletion:
     """A completion taken apart.
 
     Attributes:
-        format_ok: whether the completion has exactly the asked form.
+        format_ok: whether the completion has exactly the answer format.
         reasoning: text inside `<think>`, stripped; "" unless `format_ok`.
         answer: text inside `<answer>`, stripped; "" unless `format_ok`.
     """
@@ -42,7 +42,7 @@ MALFORMED = ParsedCompletion(False, "", "")
 
 
 def parse_completion(text: str) -> ParsedCompletion:
-    """Take a completion apart, if it has exactly the asked form.
+    """Take a completion apart, if it has exactly the answer format.
 
     The form is one `<think>` block, then one `<answer>` block, with nothing but white space
     around and between them, at most `MAX_SPACE_OUTSIDE` characters in each place; neither is
@@ -51,7 +51,7 @@ def parse_completion(text: str) -> ParsedCompletion:
 
     Args:
         text: a completion that has ended, without its end token; one that was cut is not of the
-            asked form, whatever its text (`text/answers.py`).
+            answer format, whatever its text (`text/answers.py`).
     """
     spans = [match.start() for match in _TAG_LIKE.finditer(text)]
     if len(spans) != len(_TAGS):

@@ -10,16 +10,17 @@ from torch import Tensor, nn
 
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.checkpoint import cast_weights, same_architecture
-from r1omni.models.config import DTYPES
+from r1omni.models.config import TORCH_DTYPES
 from r1omni.models.omni import OmniModel
 from r1omni.models.parallelize import whole
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.saving import check_replaceable, save_model
 from r1omni.models.towers import fingerprint
 from r1omni.models.weights import unpickle
+from r1omni.options import check_choice
 from r1omni.training.optimization import choose_trained
 from r1omni.training.shares import PLAIN_VALUES, join_shares
-from r1omni.types import R1OmniError, UsageError
+from r1omni.types import Dtype, R1OmniError, UsageError
 
 # What a run folder holds: checkpoints, the model it ends with, and the settings of its training.
 CHECKPOINTS = "checkpoints"
@@ -47,7 +48,7 @@ def newest_checkpoint(run_dir: Path) -> Path | None:
 
 
 def resolve_checkpoint(ckpt_path: str, run_dir: Path) -> Path:
-    """The file, or folder of shares, that `--ckpt_path` means.
+    """The file, or folder of shards, that `--ckpt_path` means.
 
     Args:
         ckpt_path: a path; "last" is the newest of the run, "best" the one of `run.keep_best`.
@@ -84,7 +85,7 @@ def _best_checkpoint(run_dir: Path, newest: Path) -> Path:
 
 
 def is_sharded(path: Path) -> bool:
-    """Whether a checkpoint is a folder of shares."""
+    """Whether a checkpoint is a folder of shards."""
     return (path / PLAIN_VALUES).is_file()
 
 
@@ -110,15 +111,15 @@ def start_fingerprint(model: OmniModel) -> str:
     """A digest of some values of each weight that training will change, adapters left out.
 
     Every weight differs after the first optimizer steps, so some values tell models apart. Weights
-    in shares are gathered one at a time; all ranks call this together.
+    that are sharded are gathered one at a time; all ranks call this together.
     """
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n}
-    # A copy: a view would keep the whole of a weight that was gathered from its shares.
+    # A copy: a view would keep the whole of a weight that was gathered from its shards.
     return fingerprint({n: whole(p.detach()).flatten()[:1024].clone() for n, p in trained.items()})
 
 
 def export_checkpoint(
-    path: Path, out: Path, model: str | None = None, dtype: str | None = None
+    path: Path, out: Path, model: str | None = None, dtype: Dtype | None = None
 ) -> None:
     """Write the model of a training checkpoint as a folder in the released layout.
 
@@ -132,8 +133,7 @@ def export_checkpoint(
         UsageError: no such file, or an unknown dtype.
         R1OmniError: the file cannot be read, or does not belong to the model.
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise UsageError(f"--dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
+    check_choice("--dtype", dtype, Dtype | None)
     is_run = path.is_dir() and not is_sharded(path)
     file = resolve_checkpoint("last" if is_run else str(path), path)
     check_replaceable(out)
@@ -144,7 +144,7 @@ def export_checkpoint(
     choose_trained(omni.model, recorded["trainable"], adapters_of(recorded))
     _load_trained(omni.model, checkpoint["state_dict"], recorded["frozen"], file)
     if dtype is not None:
-        cast_weights(omni.model, DTYPES[dtype])
+        cast_weights(omni.model, TORCH_DTYPES[dtype])
     save_model(omni.model, omni.folder, out)
 
 
@@ -159,7 +159,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
 
 
 def read_values(file: Path) -> dict[str, Any]:
-    """A training checkpoint as `read_checkpoint` gives it, but without tensors that lie in shares.
+    """A training checkpoint as `read_checkpoint` gives it, but without tensors that lie in shards.
 
     Raises:
         R1OmniError: the file is damaged, holds code, or was not written by r1omni.
@@ -202,7 +202,7 @@ def _load_trained(model: OmniModel, state: Mapping[str, Tensor], frozen: str, fi
     if missing:
         raise R1OmniError(
             f"{file} lacks {len(missing)} weights of the model ({', '.join(missing[:5])}); "
-            "it is not whole"
+            "it is not complete"
         )
     if frozen_fingerprint(model) != frozen:
         raise R1OmniError(

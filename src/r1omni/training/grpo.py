@@ -44,7 +44,7 @@ from r1omni.training.grpo_config import GRPOConfig, check_batch_size, check_trai
 from r1omni.training.grpo_log import StepLog
 from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import grpo_batch
-from r1omni.training.optimization import OptimizerConfig
+from r1omni.training.optimization import OptimizerConfig, Part, check_parts
 from r1omni.training.reference import AdaptersOff, Reference, check_shared_reference, start_of
 from r1omni.training.rollout import (
     high_entropy_mask,
@@ -78,13 +78,14 @@ class GRPOModule(EmotionModule):
     def __init__(
         self,
         init_from: str,
-        trainable: list[str] | None = None,
+        trainable: list[Part] | None = None,
         optimizer: OptimizerConfig = OptimizerConfig(learning_rate=1e-6),  # noqa: B008
         max_new_tokens: int | None = None,
         grpo: GRPOConfig = GRPOConfig(),  # noqa: B008 - frozen
         frame_fit: FrameFit | None = None,
         lora: LoRAConfig | None = None,
     ) -> None:
+        check_parts(trainable)
         towers = [part for part in trainable or [] if part.endswith("_tower")]
         if towers:
             # A clip is encoded once, for the policy and the frozen reference alike.

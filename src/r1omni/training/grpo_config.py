@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
+from r1omni.kernels.advantages import Aggregation, Baseline, Scale
 from r1omni.ops import GRPOLossConfig
-from r1omni.ops.importance import check_importance_correction
-from r1omni.options import SEED, TOKENS, Ranges, above, at_least, check_numbers
+from r1omni.ops.importance import ImportanceCorrection
+from r1omni.options import SEED, TOKENS, Ranges, above, at_least, check_choices, check_numbers
 from r1omni.rewards import COLUMNS, RewardSpec, check_rewards, get_reward
 from r1omni.rewards.overlong import check_limit, overlong
 from r1omni.types import UsageError
@@ -34,8 +35,9 @@ class GRPOConfig:
         log_kl: compute and log the KL to the reference also where nothing uses it.
         loss: the loss; its lengths and temperature are those of the sampling (`loss_in_force`).
         num_iterations: how often the completions of a rollout are learned from.
-        steps_per_generation: optimizer steps that the prompts of a rollout are dealt to.
-        micro_batch_size: prompts in one forward and backward pass; None takes all of a step's.
+        steps_per_generation: optimizer steps that the prompts of a rollout batch are split into.
+        micro_batch_size: prompts of a micro-batch, which goes forward and backward at once; None
+            takes all of a step's.
         max_grad_norm: gradients are scaled down to this norm; None never does.
         mask_truncated_completions: learn nothing from completions that the length limit cut off.
         importance_correction: "none", or factors on the policy terms for the difference between
@@ -47,7 +49,7 @@ class GRPOConfig:
         ref_sync_steps: optimizer steps between moves of the reference towards the policy; 0 never
             moves it.
         ref_mixup_alpha: share of the policy in the moved reference.
-        groups_across_ranks: deal the members of each group to all ranks, where a whole group does
+        groups_across_ranks: split the members of each group over all ranks, where a group does
             not fit on one; otherwise a rank has groups of its own. What is learned is the same.
         seed: of the sampling; with the step, the sample and the member's index it fixes every
             completion.
@@ -65,9 +67,9 @@ class GRPOConfig:
     rewards: list[RewardSpec] = field(
         default_factory=lambda: [RewardSpec("accuracy"), RewardSpec("format")]
     )
-    scale_rewards: str = "group"
-    baseline: str = "mean"
-    aggregation: str = "sum_then_normalize"
+    scale_rewards: Scale = "group"
+    baseline: Baseline = "mean"
+    aggregation: Aggregation = "sum_then_normalize"
     kl_in_reward: float = 0.0
     log_kl: bool = False
     loss: GRPOLossConfig = field(default_factory=GRPOLossConfig)
@@ -76,7 +78,7 @@ class GRPOConfig:
     micro_batch_size: int | None = None
     max_grad_norm: float | None = 1.0
     mask_truncated_completions: bool = False
-    importance_correction: str = "none"
+    importance_correction: ImportanceCorrection = "none"
     importance_cap: float = 3.0
     max_refills: int = 0
     ref_sync_steps: int = 0
@@ -118,7 +120,7 @@ class GRPOConfig:
 
     @property
     def compares_the_batch(self) -> bool:
-        """Whether advantages are divided by a spread over the completions of all ranks."""
+        """Whether advantages are divided by a standard deviation over all ranks."""
         return self.scale_rewards == "batch" or self.aggregation == "normalize_then_sum"
 
     @property
@@ -145,20 +147,11 @@ class GRPOConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self, "grpo.")
-        self._check_names()
+        check_choices(self, "grpo.")
+        self._check_rewards()
         self._check_combinations()
 
-    def _check_names(self) -> None:
-        check_importance_correction(self.importance_correction, self.importance_cap)
-        for key, names in {
-            "scale_rewards": ("group", "batch", "none"),
-            "baseline": ("mean", "leave_one_out"),
-            "aggregation": ("sum_then_normalize", "normalize_then_sum"),
-        }.items():
-            if getattr(self, key) not in names:
-                raise UsageError(
-                    f"grpo.{key} {getattr(self, key)!r} is unknown; use one of {', '.join(names)}"
-                )
+    def _check_rewards(self) -> None:
         try:
             check_rewards(self.rewards, COLUMNS)  # a typing error should not cost a rollout
             for spec in self.rewards:
@@ -185,14 +178,14 @@ class GRPOConfig:
             )
         if self.aggregation == "normalize_then_sum" and self.kl_in_reward:
             raise UsageError(
-                f"grpo.aggregation normalize_then_sum divides every reward by its own spread, so "
-                f"the rate kl_in_reward {self.kl_in_reward} would have no effect; use "
-                "grpo.loss.beta instead"
+                "grpo.aggregation normalize_then_sum divides every reward by its own standard "
+                f"deviation, so the rate kl_in_reward {self.kl_in_reward} would have no effect; "
+                "use grpo.loss.beta instead"
             )
         if self.aggregation == "normalize_then_sum" and self.scale_rewards != "group":
             raise UsageError(
                 f"grpo.scale_rewards {self.scale_rewards} has no effect with aggregation "
-                "normalize_then_sum, which divides by spreads of its own; leave it out"
+                "normalize_then_sum, which divides by standard deviations of its own; leave it out"
             )
         if self.max_refills and self.kl_in_reward:
             raise UsageError(
@@ -202,8 +195,8 @@ class GRPOConfig:
             )
         if self.max_refills and self.scale_rewards == "batch":
             raise UsageError(
-                "grpo.max_refills drops groups by their own spread, but scale_rewards batch "
-                "compares all of them; use scale_rewards group or none"
+                "grpo.max_refills drops groups by their own standard deviation, but scale_rewards "
+                "batch compares all of them; use scale_rewards group or none"
             )
         if self.loss.max_completion_length not in (None, self.max_new_tokens):
             raise UsageError(
@@ -231,8 +224,8 @@ def check_trainer(gradient_clip_val: float | None, accumulate_grad_batches: int)
         )
     if accumulate_grad_batches != 1:
         raise UsageError(
-            "trainer.accumulate_grad_batches has no effect on GRPO, where a batch is a whole "
-            "rollout; raise data.loader.batch_size and set model.init_args.grpo."
+            "trainer.accumulate_grad_batches has no effect on GRPO, where a batch is a "
+            "rollout batch; raise data.loader.batch_size and set model.init_args.grpo."
             "micro_batch_size to what fits into memory"
         )
 
@@ -245,7 +238,7 @@ def check_batch_size(config: GRPOConfig, batch_size: int) -> None:
     """
     if config.steps_per_generation > batch_size:
         raise UsageError(
-            f"grpo.steps_per_generation {config.steps_per_generation} deals the prompts of a "
-            f"rollout to as many optimizer steps, but a rank has {batch_size} of them; lower it, "
-            "or raise data.loader.batch_size"
+            f"grpo.steps_per_generation {config.steps_per_generation} splits the prompts of a "
+            f"rollout batch into as many optimizer steps, but a rank has {batch_size} of them; "
+            "lower it, or raise data.loader.batch_size"
         )

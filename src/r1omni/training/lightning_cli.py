@@ -24,6 +24,7 @@ from r1omni.training.logger import KeepBest, RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule, weights_read_in_place
 from r1omni.training.optimization import check_precision
 from r1omni.training.progress import StepProgressBar
+from r1omni.training.renamed import with_new_names
 from r1omni.training.resume import changed_settings, check_steps_left, flat_settings
 from r1omni.training.run_folder import (
     FolderLock,
@@ -54,6 +55,14 @@ _EXPECTED_WARNINGS = (
     ".*recommended to use .*sync_dist=True.*",
 )
 
+# What a run has where its file does not say otherwise. Our sampler splits batches over the ranks
+# itself, and answers of a model that has learned nothing yet are long and say nothing.
+TRAINER_DEFAULTS = {
+    "use_distributed_sampler": False,
+    "num_sanity_val_steps": 0,
+    "enable_model_summary": False,
+}
+
 
 class R1OmniCLI(LightningCLI):
     """`python -m r1omni fit|validate|test|predict --config FILE [--ckpt_path last]`.
@@ -69,7 +78,7 @@ class R1OmniCLI(LightningCLI):
         self._lock: FolderLock | None = None
         handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
         try:
-            self._parse_and_run(args, run)
+            self._parse_and_run(with_new_names(args), run)
         finally:
             for signum, handler in handlers.items():
                 signal.signal(signum, handler)
@@ -84,8 +93,7 @@ class R1OmniCLI(LightningCLI):
             save_config_callback=LogConfig,
             save_config_kwargs={"save_to_log_dir": False},
             parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False},
-            # Our sampler deals batches to the ranks itself.
-            trainer_defaults={"use_distributed_sampler": False},
+            trainer_defaults=TRAINER_DEFAULTS,
             auto_configure_optimizers=False,
             seed_everything_default=0,
             args=args,
@@ -130,8 +138,8 @@ class R1OmniCLI(LightningCLI):
         values = read_values(checkpoint)
         if is_sharded(checkpoint) and FSDP2Strategy.__name__ not in str(config.trainer.strategy):
             raise UsageError(
-                f"{checkpoint} is in shares; add --config configs/overlay/fsdp.yaml to go on "
-                "with it, or make a model folder of it by `export`"
+                f"{checkpoint} is sharded; add --config configs/overlay/fsdp.yaml to resume "
+                "from it, or make a model folder of it by `export`"
             )
         config.ckpt_path = str(checkpoint)
         if self.subcommand != "fit":

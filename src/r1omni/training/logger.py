@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from lightning.pytorch.loggers import Logger
 
-from r1omni.options import SECONDS, Range, Ranges, at_least, check_numbers
+from r1omni.options import SECONDS, Range, Ranges, at_least, check_choices, check_numbers
 from r1omni.training.tracking import Figures, StoreAway, TrackingStore
 from r1omni.types import UsageError
 
@@ -42,8 +42,7 @@ class KeepBest:
     mode: Literal["max", "min"] = "max"
 
     def __post_init__(self) -> None:
-        if self.mode not in ("max", "min"):
-            raise UsageError(f"run.keep_best.mode is {self.mode!r}; use max or min")
+        check_choices(self, "run.keep_best.")
 
     def is_better(self, value: float, best: float) -> bool:
         """Whether a value beats the best one; the earlier of two equal ones stays."""
@@ -139,7 +138,7 @@ class TrackingLogger(Logger):
         """Open or take up the run and note its id.
 
         Args:
-            training: whether the command trains; one that goes on repeats steps after its
+            training: whether the command trains; one that is resumed repeats steps after its
                 checkpoint, and their figures replace those in the file.
 
         Raises:

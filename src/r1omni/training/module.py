@@ -22,15 +22,17 @@ from r1omni.models.omni import CLIP_TOWERS
 from r1omni.models.parallelize import gathered, own_share, parallelize, whole
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.towers import features_fingerprint
-from r1omni.options import TOKENS, Ranges, check_number
+from r1omni.options import TOKENS, Ranges, check_choice, check_number
 from r1omni.training.checkpoints import frozen_fingerprint, start_fingerprint, trained_state
 from r1omni.training.evaluated import EvaluatedModule
 from r1omni.training.nonfinite import keep_batch
 from r1omni.training.optimization import (
     DEFAULT_PARTS,
     OptimizerConfig,
+    Part,
     apply_settings,
     build_optimizer,
+    check_parts,
     check_precision,
     choose_trained,
 )
@@ -75,7 +77,7 @@ class EmotionModule(EvaluatedModule):
     def __init__(
         self,
         init_from: str,
-        trainable: list[str] | None = None,
+        trainable: list[Part] | None = None,
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
         max_new_tokens: int = 512,
         frame_fit: FrameFit | None = None,
@@ -83,6 +85,8 @@ class EmotionModule(EvaluatedModule):
     ) -> None:
         super().__init__()
         check_number("model.max_new_tokens", max_new_tokens, TOKENS, int)
+        check_choice("model.frame_fit", frame_fit, FrameFit | None)
+        check_parts(trainable)
         self._lacks_weights = _READ_LATER.get()
         self.omni = R1Omni.from_pretrained(init_from, with_weights=not self._lacks_weights)
         # In full, or by its commit: a checkpoint may be exported from elsewhere, or later.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal
 
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
@@ -14,11 +14,20 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from r1omni.models.adapters import LoRAConfig, add_adapters
 from r1omni.models.omni import OmniModel
-from r1omni.options import SHARE, Range, Ranges, at_least, check_numbers
+from r1omni.options import (
+    SHARE,
+    Range,
+    Ranges,
+    at_least,
+    check_choice,
+    check_choices,
+    check_numbers,
+)
 from r1omni.types import UsageError
 
+Part = Literal["vision_tower", "audio_tower", "text_tower", "projectors", "language_model"]
 # Part of the shared model -> the modules it stands for.
-PARTS = {
+PARTS: dict[Part, tuple[str, ...]] = {
     "vision_tower": ("vision_tower",),
     "audio_tower": ("audio_tower",),
     "text_tower": ("text_tower",),
@@ -26,7 +35,7 @@ PARTS = {
     "language_model": ("language_model", "lm_head"),
 }
 
-DEFAULT_PARTS = ("projectors", "language_model")
+DEFAULT_PARTS: tuple[Part, ...] = ("projectors", "language_model")
 Schedule = Literal["cosine", "linear", "constant"]
 
 # As trainer.precision names them; 32 and bf16 are Lightning's older names.
@@ -42,11 +51,11 @@ class OptimizerConfig:
         learning_rate: peak rate.
         weight_decay: on matrices only, never on biases and norms.
         adam_betas: decay of the two moments.
-        warmup_share: share of all optimizer steps over which the rate rises from 0.
-        schedule: "cosine" or "linear" (to `final_share` of the peak), or "constant".
-        final_share: rate at the last step over the peak rate, for those that fall.
-        projector_rate_scale: factor on the rate of projectors and gate.
-        tower_rate_scale: factor on the rate of towers, where they are trained.
+        warmup_ratio: share of all optimizer steps over which the rate rises from 0.
+        schedule: "cosine" or "linear" (to `min_lr_ratio` of the peak), or "constant".
+        min_lr_ratio: rate at the last step over the peak rate, for those that fall.
+        projector_lr_scale: factor on the rate of projectors and gate.
+        tower_lr_scale: factor on the rate of towers, where they are trained.
 
     Raises:
         UsageError: an unknown schedule, or a number out of its range.
@@ -55,29 +64,25 @@ class OptimizerConfig:
     learning_rate: float = 2e-5
     weight_decay: float = 0.0
     adam_betas: tuple[float, float] = (0.9, 0.999)
-    warmup_share: float = 0.03
+    warmup_ratio: float = 0.03
     schedule: Schedule = "cosine"
-    final_share: float = 0.0
-    projector_rate_scale: float = 1.0
-    tower_rate_scale: float = 1.0
+    min_lr_ratio: float = 0.0
+    projector_lr_scale: float = 1.0
+    tower_lr_scale: float = 1.0
 
     RANGES: ClassVar[Ranges] = {
         "learning_rate": SHARE,
         "weight_decay": at_least(0, 100),
         "adam_betas": Range(0, 1, below=True),
-        "warmup_share": SHARE,
-        "final_share": SHARE,
-        "projector_rate_scale": at_least(0, 10_000),
-        "tower_rate_scale": at_least(0, 10_000),
+        "warmup_ratio": SHARE,
+        "min_lr_ratio": SHARE,
+        "projector_lr_scale": at_least(0, 10_000),
+        "tower_lr_scale": at_least(0, 10_000),
     }
 
     def __post_init__(self) -> None:
         check_numbers(self, "optimizer.")
-        if self.schedule not in get_args(Schedule):
-            raise UsageError(
-                f"optimizer.schedule: {self.schedule!r} is unknown; use one of "
-                f"{', '.join(get_args(Schedule))}"
-            )
+        check_choices(self, "optimizer.")
 
 
 def check_precision(precision: str | int | None, plugin: Precision | None = None) -> None:
@@ -105,6 +110,16 @@ def check_precision(precision: str | int | None, plugin: Precision | None = None
     )
 
 
+def check_parts(trainable: Sequence[str] | None) -> None:
+    """Refuse an unknown part of the model.
+
+    Raises:
+        UsageError: naming it and the known ones.
+    """
+    if trainable != []:  # with adapters nothing beside them is trained
+        check_choice("model.trainable", trainable, list[Part] | None)
+
+
 def choose_trained(
     model: OmniModel, trainable: Sequence[str] | None, lora: LoRAConfig | None = None
 ) -> None:
@@ -120,14 +135,11 @@ def choose_trained(
         UsageError: an unknown part, nothing to train, or a language model that would be trained
             beside its adapters.
     """
+    check_parts(trainable)
     if trainable is None:
         trainable = [] if lora else DEFAULT_PARTS
-    unknown = [part for part in trainable if part not in PARTS]
-    if unknown or not (trainable or lora):
-        raise UsageError(
-            f"model.trainable: {unknown or 'nothing'} cannot be trained; "
-            f"use any of {', '.join(PARTS)}"
-        )
+    if not (trainable or lora):
+        raise UsageError(f"model.trainable is empty; use any of {', '.join(PARTS)}")
     if lora and "language_model" in trainable:
         raise UsageError(
             "model.trainable names language_model, but model.lora trains adapters in its place; "
@@ -147,12 +159,12 @@ def choose_trained(
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
     """Trainable parameters by part and by whether they decay."""
     scales = {
-        "projectors": config.projector_rate_scale,
+        "projectors": config.projector_lr_scale,
         "language_model": 1.0,
     }
     groups = []
     for part, modules in PARTS.items():
-        rate = config.learning_rate * scales.get(part, config.tower_rate_scale)
+        rate = config.learning_rate * scales.get(part, config.tower_lr_scale)
         chosen = [p for p in _parameters(model, modules) if p.requires_grad]
         for decays in (True, False):
             members = [p for p in chosen if (p.dim() >= 2) is decays]
@@ -201,7 +213,7 @@ def apply_settings(
 
 def rate_factor(config: OptimizerConfig, total_steps: int) -> Callable[[int], float]:
     """The factor on the peak rate at each step (the first step is 0)."""
-    warmup = max(1, round(config.warmup_share * total_steps))
+    warmup = max(1, round(config.warmup_ratio * total_steps))
 
     def factor(step: int) -> float:
         if step < warmup:
@@ -212,6 +224,6 @@ def rate_factor(config: OptimizerConfig, total_steps: int) -> Callable[[int], fl
         left = 1 - progress
         if config.schedule == "cosine":
             left = 0.5 * (1 + math.cos(math.pi * progress))
-        return config.final_share + (1 - config.final_share) * left
+        return config.min_lr_ratio + (1 - config.min_lr_ratio) * left
 
     return factor

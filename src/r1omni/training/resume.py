@@ -1,4 +1,4 @@
-"""Going on with a run: what its checkpoint records, and what may be other than it was."""
+"""Resuming a run: what its checkpoint records, and what may be other than it was."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from r1omni.training.renamed import renamed_settings
 from r1omni.training.run_folder import MODEL
 from r1omni.types import UsageError
 
@@ -53,12 +54,13 @@ def changed_settings(
 
     Args:
         recorded: from `flat_settings`, of the run that wrote the checkpoint.
-        settings: from `flat_settings`, of the run that goes on.
+        settings: from `flat_settings`, of the run that is resumed.
         checkpoint: named in the message.
 
     Raises:
         UsageError: naming every setting that cannot take effect any more.
     """
+    recorded = renamed_settings(recorded)
     differing = [
         name
         for name in dict.fromkeys((*recorded, *settings))
@@ -76,19 +78,19 @@ def changed_settings(
     fixed = [change for name, change in changes.items() if _is_among(name, FIXED)]
     if fixed:
         raise UsageError(
-            f"--ckpt_path {checkpoint}: the run cannot go on with {'; '.join(fixed)}; give the "
-            "values it was started with, or begin another run from its model folder"
+            f"--ckpt_path {checkpoint}: the run cannot be resumed with {'; '.join(fixed)}; give "
+            "the values it was started with, or begin another run from its model folder"
         )
     return list(changes.values())
 
 
 def check_steps_left(checkpoint: Path, done: int, max_steps: int, run_dir: Path) -> None:
-    """Refuse to go on where nothing is left to do.
+    """Refuse to resume where nothing is left to do.
 
     A run that was stopped between its last step and its model folder has that left to write.
 
     Args:
-        checkpoint: to go on from.
+        checkpoint: to resume from.
         done: its optimizer steps.
         max_steps: where the run shall end.
         run_dir: folder of the run.

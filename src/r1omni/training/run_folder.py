@@ -78,20 +78,20 @@ def check_beginning(run_dir: Path) -> None:
     if newest_checkpoint(run_dir) is not None:
         raise UsageError(
             f"{run_dir / CHECKPOINTS} holds checkpoints of an earlier run; add "
-            "--ckpt_path last to go on with it, or give another --trainer.default_root_dir"
+            "--ckpt_path last to resume it, or give another --trainer.default_root_dir"
         )
 
 
 def check_newest(run_dir: Path, checkpoint: Path) -> None:
-    """Refuse to go on behind checkpoints of later steps, beside which none could be kept.
+    """Refuse to resume behind checkpoints of later steps, beside which none could be kept.
 
     Raises:
-        UsageError: the folder holds a newer checkpoint than the one to go on from.
+        UsageError: the folder holds a newer checkpoint than the one to resume from.
     """
     newest = newest_checkpoint(run_dir)
     if newest is not None and newest.resolve() != checkpoint.resolve():
         raise UsageError(
-            f"--ckpt_path {checkpoint}: {newest} is newer, and `fit` goes on from the newest; "
+            f"--ckpt_path {checkpoint}: {newest} is newer, and `fit` resumes from the newest; "
             "use --ckpt_path last, or give another --trainer.default_root_dir"
         )
 

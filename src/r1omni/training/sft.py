@@ -21,7 +21,7 @@ from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_target
 from r1omni.training.data_checks import check_targets
 from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import sft_batch
-from r1omni.training.optimization import OptimizerConfig
+from r1omni.training.optimization import OptimizerConfig, Part
 
 _logger = logging.getLogger(__name__)
 # Enough for "<think>" in any tokenizer.
@@ -46,7 +46,7 @@ class SFTModule(EmotionModule):
     def __init__(
         self,
         init_from: str,
-        trainable: list[str] | None = None,
+        trainable: list[Part] | None = None,
         optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
         max_new_tokens: int = 512,
         frame_fit: FrameFit | None = None,

@@ -106,7 +106,7 @@ class Termination(L.Callback):
         if self._checkpoint is None:
             place = ""
         elif trainer.global_step:
-            place = f" at step {trainer.global_step}; go on with --ckpt_path last"
+            place = f" at step {trainer.global_step}; resume with --ckpt_path last"
         else:
             place = " before the first step"
         return Terminated(word + place, signum)

@@ -28,7 +28,7 @@ from r1omni.world.cues import FACE_VALUES, VOICE_VALUES
 from r1omni.world.perception import Percept, render_percepts
 
 _BATCH_SIZE = 32
-_RATE = OptimizerConfig(learning_rate=2e-3, warmup_share=0.1)
+_RATE = OptimizerConfig(learning_rate=2e-3, warmup_ratio=0.1)
 # Share of the clips that is held out, to report what the towers perceive.
 _HELD_OUT = 10
 _MAX_SHIFT_PX = 3

@@ -55,7 +55,7 @@ class TrackingStore:
         experiment: name of the experiment; it is created where it is missing.
         name: of the run.
         tags: of a new run.
-        run_id: the run to go on in; where the store has none of that id, a new one is opened.
+        run_id: the run to continue; where the store has none of that id, a new one is opened.
         wait_s: seconds that a locked database is waited for.
     """
 
@@ -152,7 +152,7 @@ class TrackingStore:
         return str(found.experiment_id)
 
     def _found(self, client: MlflowClient) -> Run | None:
-        """The run to go on in; a store or a run that was deleted means a new one."""
+        """The run to continue; a store or a run that was deleted means a new one."""
         if self.run_id is None:
             return None
         try:

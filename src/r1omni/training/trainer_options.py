@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
+import yaml
+from jsonargparse import ArgumentParser
 from lightning.fabric.plugins import CheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies import Strategy
 
 from r1omni.options import above, at_least
 from r1omni.types import UsageError
@@ -59,7 +62,7 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     ),
     "use_distributed_sampler": (
         lambda value: not value,
-        "r1omni deals samples to the ranks itself; leave it out",
+        "r1omni splits samples over the ranks itself; leave it out",
     ),
     "reload_dataloaders_every_n_epochs": (
         lambda value: not value,
@@ -88,6 +91,7 @@ def check_trainer_options(trainer: Any, command: str) -> None:
 
     Raises:
         UsageError: naming the option and what to use instead.
+        ArgumentError: a strategy that is written out on the command line, and wrongly.
     """
     for name, allowed in (RANGES if command == "fit" else _LIMITS[command]).items():
         value = trainer.get(name)
@@ -97,11 +101,21 @@ def check_trainer_options(trainer: Any, command: str) -> None:
         value = trainer.get(name)
         if (command == "fit" or name not in _OF_FIT) and not honours(value):
             raise UsageError(f"trainer.{name} is {_shown(value)}, but {instead}")
+    strategy = trainer.get("strategy")
+    if isinstance(strategy, str) and "class_path" in strategy:
+        _refuse_as_class(strategy)
     if trainer.get("gradient_clip_algorithm") and trainer.get("gradient_clip_val") is None:
         raise UsageError(
             f"trainer.gradient_clip_algorithm is {trainer.get('gradient_clip_algorithm')}, but "
             "nothing is clipped without trainer.gradient_clip_val"
         )
+
+
+def _refuse_as_class(strategy: str) -> None:
+    """Say what a strategy's class does not take: the parser took it for a name instead."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_subclass_arguments(Strategy, "trainer.strategy")
+    parser.parse_object({"trainer": {"strategy": yaml.safe_load(strategy)}})
 
 
 def _classes(value: Any) -> Iterator[type]:

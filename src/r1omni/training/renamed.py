@@ -1,0 +1,139 @@
+"""Options and metrics under the names they had before: accepted for one release, with a warning.
+
+The table is `OPTIONS` and `METRICS`. Old names are taken on the command line, in configuration
+files, in the settings that a checkpoint records, and as `run.keep_best.metric`. In Python only the
+new ones are known.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from lightning.pytorch.utilities import rank_zero_only
+
+from r1omni.types import UsageError
+
+# Old name -> new name, `init_args` left out. An option stays in its section.
+OPTIONS = {
+    "data.loader.max_broken_share": "data.loader.max_broken_ratio",
+    "model.optimizer.warmup_share": "model.optimizer.warmup_ratio",
+    "model.optimizer.final_share": "model.optimizer.min_lr_ratio",
+    "model.optimizer.projector_rate_scale": "model.optimizer.projector_lr_scale",
+    "model.optimizer.tower_rate_scale": "model.optimizer.tower_lr_scale",
+}
+METRICS = {
+    "kl_clamped_share": "kl_clamped_ratio",
+    "off_policy_masked_share": "off_policy_masked_ratio",
+}
+# The option that names a metric.
+_NAMES_A_METRIC = "run.keep_best.metric"
+_CONFIG_FLAGS = ("--config", "-c")
+_INIT_ARGS = re.compile(r"\binit_args\.?")
+_logger = logging.getLogger(__name__)
+
+
+def with_new_names(args: list[str]) -> list[str]:
+    """The words of a command line, old names replaced in them and in the files that they name.
+
+    A file that has old names is replaced by its content. One warning names all of them.
+
+    Raises:
+        UsageError: an option under both names.
+    """
+    found: dict[str, str] = {}
+    words: list[str] = []
+    flag = ""
+    for word in args:
+        name, equals, value = word.partition("=")
+        if word.startswith("-"):
+            name = _new_flag(name, found)
+            words.append(name + equals + (_new_value(name, value, found) if equals else ""))
+            flag = "" if equals else name
+        else:
+            words.append(_new_value(flag, word, found))
+            flag = ""
+    if found:
+        _warn(found)
+    return words
+
+
+def renamed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by dotted name, as a checkpoint of an earlier release records them, by new names."""
+    new = {_with_init_args(old, name): name for name in settings for old in [_plain(name)]}
+    values = {new_name: settings[name] for new_name, name in new.items()}
+    if values.get(_NAMES_A_METRIC) in METRICS:
+        values[_NAMES_A_METRIC] = METRICS[values[_NAMES_A_METRIC]]
+    return values
+
+
+def _with_init_args(plain: str, name: str) -> str:
+    """The new name of an option, with `init_args` where its old one has it."""
+    if plain not in OPTIONS:
+        return name
+    return f"{name.rpartition('.')[0]}.{OPTIONS[plain].rpartition('.')[2]}"
+
+
+def _plain(name: str) -> str:
+    return _INIT_ARGS.sub("", name.strip("-")).strip(".")
+
+
+def _new_flag(flag: str, found: dict[str, str]) -> str:
+    plain = _plain(flag)
+    if plain in OPTIONS:
+        found[plain] = OPTIONS[plain]
+    return _with_init_args(plain, flag)
+
+
+def _new_value(flag: str, value: str, found: dict[str, str]) -> str:
+    """A value, or the content of the file that it names, where an old name stands in it."""
+    is_file = value.endswith((".yaml", ".yml")) and Path(value).is_file()
+    text = Path(value).read_text(encoding="utf-8") if is_file else value
+    old_names = [old.rpartition(".")[2] for old in (*OPTIONS, *METRICS)]
+    if not any(old in text for old in old_names):
+        return value
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError:  # the parser says what is wrong with it
+        return value
+    prefix = "" if flag in _CONFIG_FLAGS else _plain(flag)
+    new = _renamed(content, prefix, value if is_file else flag, found)
+    if new == content:
+        return value
+    return new if isinstance(new, str) else yaml.safe_dump(new, sort_keys=False, width=2**20)
+
+
+def _renamed(value: Any, path: str, place: str, found: dict[str, str]) -> Any:
+    """A part of a configuration under new names; `path` is where it lies."""
+    if isinstance(value, dict):
+        new: dict[Any, Any] = {}
+        for key, entry in value.items():
+            whole = _plain(f"{path}.{key}")
+            name = key
+            if whole in OPTIONS:
+                name = OPTIONS[whole].rpartition(".")[2]
+                found[whole] = OPTIONS[whole]
+                if name in value:
+                    raise UsageError(f"{place}: {key} is called {name} now; it has both, leave one")
+            new[name] = _renamed(entry, whole, place, found)
+        return new
+    if isinstance(value, str) and path == _NAMES_A_METRIC and value in METRICS:
+        found[value] = METRICS[value]
+        return METRICS[value]
+    if isinstance(value, str) and "${" in value:
+        for old, new_name in OPTIONS.items():
+            named = re.compile(rf"\.{old.rpartition('.')[2]}\b")
+            if named.search(value):
+                found[old] = new_name
+                value = named.sub(f".{new_name.rpartition('.')[2]}", value)
+    return value
+
+
+@rank_zero_only
+def _warn(found: Mapping[str, str]) -> None:
+    changes = "; ".join(f"{old} is now {new}" for old, new in found.items())
+    _logger.warning("renamed: %s. The old names are accepted until the next release", changes)

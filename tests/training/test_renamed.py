@@ -1,0 +1,118 @@
+"""Every old name of an option or a metric is taken for the new one, with one warning."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from r1omni.ops import GRPOLossConfig, grpo_loss
+from r1omni.training.lightning_cli import R1OmniCLI
+from r1omni.training.renamed import METRICS, OPTIONS, renamed_settings, with_new_names
+from r1omni.training.resume import changed_settings, flat_settings
+from r1omni.types import UsageError
+
+CONFIG = Path(__file__).parents[2] / "configs" / "mini" / "label_sft.yaml"
+VALUE = 0.25
+
+
+def settings(args: list[str], patch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The configuration of a command, by dotted name; no model is made."""
+    patch.setattr(R1OmniCLI, "instantiate_classes", lambda self: None)
+    cli = R1OmniCLI(["--config", str(CONFIG), *args], run=False)
+    return flat_settings(yaml.safe_load(cli.parser.dump(cli.config, skip_none=False)))
+
+
+def written(name: str) -> str:
+    """An option with `init_args`, as files and checkpoints have it."""
+    return name.replace("model.", "model.init_args.")
+
+
+def nested(values: dict[str, object]) -> dict[str, Any]:
+    """Dotted names as sections of YAML."""
+    content: dict[str, Any] = {}
+    for name, value in values.items():
+        *sections, leaf = name.split(".")
+        place = content
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[leaf] = value
+    return content
+
+
+def forms(folder: Path) -> dict[str, list[str]]:
+    """The ways to give options: all of the table, under their old names."""
+    file = folder / "overlay.yaml"
+    file.write_text(yaml.safe_dump(nested({written(old): VALUE for old in OPTIONS})))
+    sections = {written(old).rpartition(".")[0]: {} for old in OPTIONS}
+    for old in OPTIONS:
+        sections[written(old).rpartition(".")[0]][old.rpartition(".")[2]] = VALUE
+    return {
+        "two words": [word for old in OPTIONS for word in (f"--{written(old)}", str(VALUE))],
+        "one word": [f"--{written(old)}={VALUE}" for old in OPTIONS],
+        "without init_args": [f"--{old}={VALUE}" for old in OPTIONS],
+        "sections": [f"--{name}={yaml.safe_dump(own)}" for name, own in sections.items()],
+        "a file": ["--config", str(file)],
+    }
+
+
+def test_old_options_are_the_new_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    known = settings([], monkeypatch)
+    assert all(written(new) in known and written(old) not in known for old, new in OPTIONS.items())
+    assert not [r for r in caplog.records if r.name.startswith("r1omni")]
+    given = {written(new): VALUE for new in OPTIONS.values()}
+    for form, args in forms(tmp_path).items():
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "r1omni"):
+            assert settings(args, monkeypatch) == {**known, **given}, form
+        [record] = [r for r in caplog.records if r.name.startswith("r1omni")]
+        assert all(f"{old} is now {new}" in record.message for old, new in OPTIONS.items())
+    # A checkpoint of the last release is resumed as if nothing had changed.
+    old_names = {written(new): written(old) for old, new in OPTIONS.items()}
+    recorded = {old_names.get(name, name): value for name, value in known.items()}
+    assert recorded.keys() != known.keys()
+    assert renamed_settings(recorded) == known
+    assert changed_settings(recorded, known, Path("step_000001.ckpt")) == []
+
+
+def test_both_names_are_refused(tmp_path: Path) -> None:
+    for old, new in OPTIONS.items():
+        section, _, leaf = old.rpartition(".")
+        both = {leaf: 1, new.rpartition(".")[2]: 2}
+        file = tmp_path / "both.yaml"
+        file.write_text(yaml.safe_dump(nested({section: both})))
+        with pytest.raises(UsageError, match=rf"both\.yaml: {leaf} is called"):
+            with_new_names(["--config", str(file)])
+
+
+def test_other_texts_stay_as_they_are(tmp_path: Path) -> None:
+    """A user's reward may have an option of an old name; files without one are read from disk."""
+    args = ["fit", "--config", str(CONFIG), "--seed_everything", "-1", "--data.train",
+            "[{name: own, root: warmup_share}]", "--model.init_args.grpo.rewards",
+            "[{name: mine:reward, options: {warmup_share: 1}}]",
+            "--x", "{: final_share"]  # fmt: skip
+    assert with_new_names(args) == args
+    reference = tmp_path / "reference.yaml"
+    reference.write_text("a: ${model.init_args.optimizer.warmup_share}\n")
+    [_, content] = with_new_names(["--config", str(reference)])
+    assert yaml.safe_load(content) == {"a": "${model.init_args.optimizer.warmup_ratio}"}
+
+
+@pytest.mark.parametrize(("old", "new"), METRICS.items())
+def test_an_old_metric_is_the_new_one(old: str, new: str) -> None:
+    config = GRPOLossConfig(off_policy_mask_threshold=1.0)
+    logps = torch.zeros(2, 3)
+    metrics = grpo_loss(
+        logps, torch.ones(2), torch.ones(2, 3), old_logps=logps, ref_logps=logps, config=config
+    ).metrics
+    assert new in metrics and old not in metrics
+    option = "run.keep_best.metric"
+    assert with_new_names([f"--{option}", old]) == [f"--{option}", new]
+    assert with_new_names(["--run.keep_best", f"{{metric: {old}}}"])[1] == f"metric: {new}\n"
+    assert renamed_settings({option: old}) == {option: new}
