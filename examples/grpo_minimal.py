@@ -8,7 +8,7 @@ kept on disk, half precision, passes of a few prompts, and what the paper's reci
 
 Sources: GRPO is arXiv 2402.03300, section 4.1; R1-Omni's recipe is arXiv 2503.05379.
 Shapes: B prompts, G completions each, N = B * G of them side by side, C tokens of a completion,
-P tokens of a prompt (media tokens included), D width of the model, K rewards.
+L tokens of a prompt (media tokens included), D width of the model, K rewards.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def encode(omni: R1Omni, batch: Sequence[Sample]) -> PromptInputs:
     """B prompts: the clip's file -> frames and log-mel -> features of the frozen towers."""
     media = [omni.processor.load(s.clip, s.modality) for s in batch]
     return PromptInputs(
-        # long [L_text] each; two negative ids stand where the media tokens go.
+        # long [L_text] each; a negative id stands where the tokens of a medium go.
         token_ids=tuple(encode_prompt(omni.tokenizer, s.instruction, s.modality) for s in batch),
         # long [L] each, for the gate, which mixes the video projector's branches by the question.
         instruction_ids=tuple(omni.encode_instruction(s.instruction) for s in batch),
@@ -80,7 +80,7 @@ def train(omni: R1Omni, samples: Sequence[Sample], args: argparse.Namespace) -> 
         seeds = [stream_seed(0, step, s.sample_id, g) for s in batch for g in range(group_size)]
         with torch.no_grad():
             prompts = encode(omni, batch)
-            embedded = policy.embed_prompts(prompts)  # B of float [P, D]
+            embedded = policy.embed_prompts(prompts)  # B of float [L, D]
             # .ids long [N, C], .mask bool [N, C]: True up to and including the end token.
             sampled = generate(policy, embedded, sampling, group_size=group_size, seeds=seeds)
         texts, ended = omni.completions(sampled)  # N texts; did an end token close them?
