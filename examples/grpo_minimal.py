@@ -1,6 +1,6 @@
 """GRPO from top to bottom: one file, one loop, no trainer.
 
-    python examples/grpo_minimal.py MODEL_FOLDER DATA_ROOT --steps 3
+    python examples/grpo_minimal.py outputs/quickstart/emer_sft/model outputs/quickstart/world
 
 It trains what `python -m r1omni fit` trains, by the same steps: the first three updates are equal
 (tests/test_examples.py). It leaves out what a long run needs: checkpoints, several ranks, clips
@@ -64,7 +64,7 @@ def train(omni: R1Omni, samples: Sequence[Sample], args: argparse.Namespace) -> 
     trained = [p for p in policy.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=args.learning_rate, weight_decay=0.0)
     # The rate rises over the first steps, then falls along half a cosine.
-    rise = max(1, round(args.warmup_share * args.steps))
+    rise = max(1, round(args.warmup_ratio * args.steps))
 
     def rate(step: int) -> float:
         progress = max(0, step - rise) / max(1, args.steps - rise)
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     parser.add_argument("data", type=Path, help="folder that holds MAFW/, such as a mini-world")
     for name, default in {
         "steps": 3, "prompts": 4, "group_size": 8, "max_new_tokens": 64, "temperature": 1.0,
-        "learning_rate": 1e-4, "warmup_share": 0.1, "beta": 0.04, "max_grad_norm": 1.0,
+        "learning_rate": 1e-4, "warmup_ratio": 0.1, "beta": 0.04, "max_grad_norm": 1.0,
     }.items():  # fmt: skip
         parser.add_argument(f"--{name}", type=type(default), default=default)
     parser.add_argument("--rewards", nargs="+", default=["accuracy", "format"])

@@ -61,7 +61,7 @@ def test_it_makes_the_updates_of_a_fit(
     capsys.readouterr()
     settings = (
         "--steps", STEPS, "--prompts", 4, "--group_size", 4, "--max_new_tokens", 8,
-        "--temperature", 0.9, "--learning_rate", 1e-3, "--warmup_share", 0.5, "--beta", 0.1,
+        "--temperature", 0.9, "--learning_rate", 1e-3, "--warmup_ratio", 0.5, "--beta", 0.1,
         "--max_grad_norm", 0.5, "--sampling", "first:10", "--rewards", *rewards,
     )  # fmt: skip
     steps = run_example(mini_world, tmp_path / "out", *map(str, settings))
