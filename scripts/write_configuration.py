@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from r1omni.data import EmotionDataModule, registry
+from r1omni.data import EmotionDataModule
 from r1omni.data.datamodule import LoaderConfig
-from r1omni.data.registry import DatasetName, DatasetSpec, dataset_names
+from r1omni.data.registry import DatasetSpec, dataset_names, get_loader
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import ShardingConfig
 from r1omni.ops import GRPOLossConfig
@@ -242,7 +242,7 @@ def sections() -> list[Section]:
         Section("Data", "data", "", options_of(EmotionDataModule)),
         Section("Data sets", "data.train[], data.val[], data.test[], data.predict[]", "",
                 options_of(DatasetSpec)),
-        *_functions("Data set", typing.get_args(DatasetName), _loader, {*_SHARED, "return"}),
+        *_functions("Data set", dataset_names(), get_loader, {*_SHARED, "return"}),
         Section("Batches, processes and the cache of clips", "data.loader", "",
                 options_of(LoaderConfig)),
         Section("Tracking and checkpoints", "run", "", options_of(RunConfig)),
@@ -264,11 +264,6 @@ def _functions(
         options = options_of(find(name), leave_out)
         if options:
             yield Section(f"{what} `{name}`", "options", "", options)
-
-
-def _loader(name: str) -> Any:
-    dataset_names()
-    return registry._LOADERS[name]
 
 
 def page() -> str:

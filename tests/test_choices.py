@@ -37,6 +37,7 @@ OPEN_TEXTS = {
     "GRPOModule.init_from": "a path, or a repository of the hub",
     "EmotionDataModule.root": A_PATH,
     "LoaderConfig.cache_dir": A_PATH,
+    "DatasetSpec.name": "a registered name, or `package.module:function` of the user's",
     "DatasetSpec.root": A_PATH,
     "DatasetSpec.split": "for `own` any word of the column `split`; loaders refuse what they lack",
     "DatasetSpec.instruction": "a question in words",

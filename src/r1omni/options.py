@@ -1,4 +1,4 @@
-"""Values that a person may set: ranges of numbers, choices among names, and their one check.
+"""What a person may set: ranges of numbers, choices among names, and functions by import path.
 
 A class of options names the range of each of its numbers in `RANGES`, annotates what has a fixed
 set of values as a `Literal`, and calls `check_numbers` and `check_choices` when it is made. So a
@@ -8,11 +8,12 @@ anything is loaded.
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import math
 import numbers
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any
@@ -208,6 +209,29 @@ def _fits(value: Any, hint: Any) -> bool:
     # A text is a sequence of texts in Python, and never meant as one.
     is_list = isinstance(value, list | tuple)
     return is_list and all(_fits(entry, members[0]) for entry in value)
+
+
+def imported(what: str, path: str) -> Callable[..., Any]:
+    """The function that an import path `package.module:function` names.
+
+    Args:
+        what: what the function is, for messages: "reward", "dataset".
+        path: the import path.
+
+    Raises:
+        UsageError: no such module or function.
+    """
+    module_name, _, attribute = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, ValueError) as error:
+        raise UsageError(
+            f"{what} {path!r}: cannot import module {module_name!r}: {error}"
+        ) from error
+    function = getattr(module, attribute, None)
+    if not callable(function):
+        raise UsageError(f"{what} {path!r}: module {module_name!r} has no function {attribute!r}")
+    return function  # type: ignore[no-any-return]
 
 
 def number_fields(cls: type) -> Iterator[tuple[str, type, int | None, bool]]:

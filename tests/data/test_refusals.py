@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import layouts
 import pytest
 
 from r1omni.data import DatasetSpec, load_dataset
-from r1omni.data.registry import select
+from r1omni.data.registry import _LOADERS, options_in_force, register, select
 from r1omni.media.audio import read_waveform
 from r1omni.media.container import MediaError
 from r1omni.media.timeline import read_duration_s
 from r1omni.media.video import read_frames
-from r1omni.types import UsageError
+from r1omni.types import Clip, Sample, UsageError
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "media"))
 
@@ -40,6 +41,56 @@ def test_unknown_names(tmp_path: Path) -> None:
     assert "no split 'val'" in refusal("dfew", tmp_path, "val")
     assert "fold 6 does not exist" in refusal("dfew", tmp_path, fold=6)
     assert "protocol '9way'" in refusal("ravdess", tmp_path, "test", protocol="9way")
+
+
+def loads(*samples: object, **options: object) -> str:
+    """Import path of a loader that returns what is given, whatever the root."""
+
+    def loader(
+        root: Path,
+        *,
+        split: str,
+        instruction: object = None,
+        modality: object = None,
+        size: int = 1,
+    ) -> list[object]:
+        return list(samples)
+
+    globals()["loader_of_a_test"] = options.get("loader", loader)
+    return f"{__name__}:loader_of_a_test"
+
+
+def test_loaders_by_import_path(tmp_path: Path) -> None:
+    good = Sample("mine/a", Clip(tmp_path / "a.mp4"), "What?", label="happy", label_set="dfew")
+    spec = DatasetSpec(loads(good), str(tmp_path), options={"size": 2})
+    assert load_dataset(spec) == [good]
+    assert spec.short_name == "loader_of_a_test"
+    assert options_in_force(spec) == {"size": 2}
+
+    assert "option size is 'x'; it must be: int" in refusal(spec.name, tmp_path, size="x")
+    assert "known are size" in refusal(spec.name, tmp_path, sise=1)
+    twice = [good, replace(good, sample_id="mine/b")]
+    assert "lists one clip twice, as mine/a and as mine/b" in refusal(loads(*twice), tmp_path)
+    several = loads(loader=register("of_a_test", conversations=True)(globals()["loader_of_a_test"]))
+    assert load_dataset(DatasetSpec(several, str(tmp_path))) == twice
+    assert load_dataset(DatasetSpec("of_a_test", str(tmp_path))) == twice
+    _LOADERS.pop("of_a_test")
+
+    assert "has to return a list of Sample" in refusal(loads(good, "b"), tmp_path)
+    assert "modality 'sight'" in refusal(loads(replace(good, modality="sight")), tmp_path)  # type: ignore[arg-type]
+    other = replace(twice[1], clip=Clip(tmp_path / "b.mp4"), label_set=None)
+    assert "the label sets None, dfew; give" in refusal(loads(good, other), tmp_path)
+    outside = loads(replace(good, label="calm"))
+    assert "outside the label set dfew (calm 1)" in refusal(outside, tmp_path)
+    assert "cannot import module 'no_such_module'" in refusal("no_such_module:load", tmp_path)
+    assert "has no function 'no_loader'" in refusal(f"{__name__}:no_loader", tmp_path)
+    assert "has no parameter instruction, modality, root, split" in refusal(
+        f"{__name__}:write_clip_at", tmp_path
+    )
+
+
+def write_clip_at(path: Path) -> None:
+    """No loader."""
 
 
 def test_missing_folder_and_files(tmp_path: Path) -> None:

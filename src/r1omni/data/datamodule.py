@@ -247,10 +247,10 @@ class EmotionDataModule(L.LightningDataModule):
         """What each dataloader of a split serves, in order; `setup` has read the split."""
         conditions = self.conditions if split == "test" else ("full",)
         specs = self.specs[split]
-        counts = Counter(spec.name for spec in specs)
+        counts = Counter(spec.short_name for spec in specs)
         return [
             EvaluationSet(
-                spec.name if counts[spec.name] == 1 else f"{spec.name}_{index}",
+                spec.short_name if counts[spec.short_name] == 1 else f"{spec.short_name}_{index}",
                 self._label_sets[split][index],
                 condition,
             )

@@ -12,13 +12,21 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from r1omni.data.labels_io import modality_of
-from r1omni.options import SEED, Ranges, check_choice, check_choices, check_numbers, check_type
+from r1omni.options import (
+    SEED,
+    Ranges,
+    check_choice,
+    check_choices,
+    check_numbers,
+    check_type,
+    imported,
+)
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
-from r1omni.types import Clip, Modality, Sample, UsageError
+from r1omni.types import MODALITIES, Clip, Modality, Sample, UsageError
 
 Loader = Callable[..., list[Sample]]
 AnyLoader = TypeVar("AnyLoader", bound=Loader)
@@ -26,10 +34,9 @@ AnyLoader = TypeVar("AnyLoader", bound=Loader)
 _LOADERS: dict[str, Loader] = {}
 # What every loader takes; its other parameters are options.
 _SHARED = {"root", "split", "instruction", "modality"}
-# Data sets whose rows are conversations: one clip may be asked about many times.
-_CONVERSATIONS: set[str] = set()
-# A loader is in the module of its name.
-DatasetName = Literal["dfew", "emer", "humanomni", "mafw", "own", "ravdess"]
+# Loaders whose rows are conversations: one clip may be asked about many times.
+_CONVERSATIONS: set[Loader] = set()
+_MODULES = ("dfew", "emer", "humanomni", "mafw", "own", "ravdess")
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,8 @@ class DatasetSpec:
     """Which samples of which dataset.
 
     Attributes:
-        name: registry name: dfew, mafw, ravdess, emer, humanomni or own.
+        name: registry name: dfew, mafw, ravdess, emer, humanomni or own; or the import path of a
+            loader of one's own, `package.module:function`, which results call by its function.
         root: folder of the dataset (for humanomni and own also the label file itself).
         split: split of the publisher: train or test; "all" where a dataset has none.
         instruction: what is asked; None means R1-Omni's instruction, and for humanomni the file's.
@@ -53,7 +61,7 @@ class DatasetSpec:
         UsageError: a number out of its range.
     """
 
-    name: DatasetName
+    name: str
     root: str
     split: str = "train"
     instruction: str | None = None
@@ -68,12 +76,18 @@ class DatasetSpec:
         check_choices(self, "dataset: ")
         check_numbers(self, f"dataset {self.name}: ")
 
+    @property
+    def short_name(self) -> str:
+        """What results call the data set."""
+        return self.name.rpartition(":")[2]
+
 
 def register(name: str, conversations: bool = False) -> Callable[[AnyLoader], AnyLoader]:
     """Enter a loader into the registry.
 
     A loader takes `root: Path` and the keywords `split`, `instruction`, `modality` and its own
-    options, and returns samples in a fixed order, all with the same `label_set`.
+    options, and returns samples in a fixed order, all with the same `label_set`. One outside the
+    package needs no entry, since its import path is a name.
 
     Args:
         name: of the data set.
@@ -86,7 +100,7 @@ def register(name: str, conversations: bool = False) -> Callable[[AnyLoader], An
             raise ValueError(f"two loaders are called {name!r}")
         _LOADERS[name] = loader
         if conversations:
-            _CONVERSATIONS.add(name)
+            _CONVERSATIONS.add(loader)
         return loader
 
     return enter
@@ -94,9 +108,33 @@ def register(name: str, conversations: bool = False) -> Callable[[AnyLoader], An
 
 def dataset_names() -> tuple[str, ...]:
     """Names of all loaders, sorted."""
-    for module in get_args(DatasetName):
+    for module in _MODULES:
         importlib.import_module(f"r1omni.data.{module}")
     return tuple(sorted(_LOADERS))
+
+
+def get_loader(name: str) -> Loader:
+    """The loader registered as `name`, or found at "package.module:function".
+
+    Raises:
+        UsageError: no such name, module or function, or a function that is no loader.
+    """
+    if ":" not in name:
+        names = dataset_names()
+        if name not in names:
+            raise UsageError(
+                f"dataset {name!r} is unknown; use one of {', '.join(names)}, or an import path "
+                "package.module:function"
+            )
+        return _LOADERS[name]
+    loader = imported("dataset", name)
+    lacking = sorted(_SHARED - inspect.signature(loader).parameters.keys())
+    if lacking:
+        raise UsageError(
+            f"dataset {name!r}: the function has no parameter {', '.join(lacking)}; a loader takes "
+            "root, and the keywords split, instruction and modality"
+        )
+    return loader
 
 
 def load_dataset(spec: DatasetSpec) -> list[Sample]:
@@ -107,8 +145,7 @@ def load_dataset(spec: DatasetSpec) -> list[Sample]:
             malformed row, a label outside the label set, a path outside the root; a clip that is
             listed twice, or lacks the modality asked for; no samples.
     """
-    dataset_names()
-    loader = _LOADERS[spec.name]
+    loader = get_loader(spec.name)
     _check_options(spec, loader)
     root = Path(spec.root).expanduser()
     if not root.exists():
@@ -125,15 +162,15 @@ def load_dataset(spec: DatasetSpec) -> list[Sample]:
     )
     if not samples:
         raise UsageError(f"{root}: split {spec.split!r} of {spec.name} holds no samples")
-    _check_unique(spec, samples)
+    _check_samples(spec, samples)
+    _check_unique(spec, samples, loader in _CONVERSATIONS)
     _check_labels(spec, samples)
     return select(samples, spec.sampling, spec.seed)
 
 
 def options_in_force(spec: DatasetSpec) -> dict[str, Any]:
     """The loader's options, defaults included."""
-    dataset_names()
-    parameters = inspect.signature(_LOADERS[spec.name]).parameters
+    parameters = inspect.signature(get_loader(spec.name)).parameters
     defaults = {name: parameters[name].default for name in sorted(parameters.keys() - _SHARED)}
     return {**defaults, **spec.options}
 
@@ -147,11 +184,30 @@ def _check_options(spec: DatasetSpec, loader: Loader) -> None:
                 f"dataset {spec.name}: option {option!r} is unknown; known are {', '.join(known)}"
             )
         key = f"dataset {spec.name}: option {option}"
-        check_choice(key, value, hints[option])
-        check_type(key, value, hints[option])
+        hint = hints.get(option, Any)
+        check_choice(key, value, hint)
+        check_type(key, value, hint)
 
 
-def _check_unique(spec: DatasetSpec, samples: list[Sample]) -> None:
+def _check_samples(spec: DatasetSpec, samples: list[Sample]) -> None:
+    """Refuse what no loader may return."""
+    if not isinstance(samples, list) or not all(isinstance(one, Sample) for one in samples):
+        raise UsageError(f"dataset {spec.name}: the function has to return a list of Sample")
+    label_sets = {sample.label_set for sample in samples}
+    if len(label_sets) != 1 or not label_sets <= LABEL_SETS.keys():
+        raise UsageError(
+            f"dataset {spec.name}: its samples have the label sets "
+            f"{', '.join(sorted(map(str, label_sets)))}; give all of them the same, one of "
+            f"{', '.join(LABEL_SETS)}"
+        )
+    for modality in {sample.modality for sample in samples} - set(MODALITIES):
+        raise UsageError(
+            f"dataset {spec.name}: a sample has the modality {modality!r}; use one of "
+            f"{', '.join(MODALITIES)}"
+        )
+
+
+def _check_unique(spec: DatasetSpec, samples: list[Sample], conversations: bool) -> None:
     where = f"{spec.root}: split {spec.split!r} of {spec.name}"
     names: set[str] = set()
     clips: dict[tuple[object, ...], str] = {}
@@ -160,7 +216,7 @@ def _check_unique(spec: DatasetSpec, samples: list[Sample]) -> None:
         if name in names:
             raise UsageError(f"{where} lists {name} twice; keep one of the rows")
         names.add(name)
-        if spec.name in _CONVERSATIONS:
+        if conversations:
             continue
         first = clips.setdefault(_identity(sample.clip), name)
         if first != name:
@@ -177,12 +233,8 @@ def _identity(clip: Clip) -> tuple[object, ...]:
 
 
 def _check_labels(spec: DatasetSpec, samples: list[Sample]) -> None:
-    label_sets = {sample.label_set for sample in samples}
-    if len(label_sets) != 1 or not label_sets <= LABEL_SETS.keys():
-        raise ValueError(f"the loader {spec.name} gives its samples the label sets {label_sets}")
-    [name] = label_sets
     labels = Counter(sample.label for sample in samples if sample.label is not None)
-    refuse_outside(Path(spec.root), name, labels)
+    refuse_outside(Path(spec.root), samples[0].label_set, labels)
 
 
 def refuse_outside(place: Path, label_set: str | None, labels: Counter[str]) -> None:

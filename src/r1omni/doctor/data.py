@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import cast
 
 from r1omni.data.labels_io import MissingDataError
-from r1omni.data.registry import DatasetName, DatasetSpec, load_dataset
+from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.doctor import published
 from r1omni.doctor.checks import Finding, failure, guarded
 from r1omni.doctor.clips import Shelf, check_first_clip, class_differences, completeness
@@ -59,17 +58,13 @@ def _is_one(title: str, root: Path) -> bool:
     split = "test" if title == "RAVDESS" else "train"
     for option in options:
         try:
-            load_dataset(DatasetSpec(_name(title), str(root), split=split, options=option))
+            load_dataset(DatasetSpec(title.lower(), str(root), split=split, options=option))
         except MissingDataError:
             continue
         except UsageError:
             pass  # its files are there, and the check will say what is wrong with them
         return True
     return False
-
-
-def _name(title: str) -> DatasetName:
-    return cast(DatasetName, title.lower())
 
 
 def _loads(file: Path) -> bool:
@@ -88,7 +83,7 @@ def _check_folds(title: str, folder: Path, shelf: Shelf) -> Iterator[Finding]:
     for fold in range(1, 6):
         splits: dict[str, list[Sample]] = {}
         for split in ("train", "test"):
-            spec = DatasetSpec(_name(title), str(folder), split=split, options={"fold": fold})
+            spec = DatasetSpec(title.lower(), str(folder), split=split, options={"fold": fold})
             try:
                 splits[split] = load_dataset(spec)
             except MissingDataError as error:

@@ -21,10 +21,10 @@ wait together.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any, Protocol, TypeVar
 
+from r1omni.options import imported
 from r1omni.types import UsageError
 
 
@@ -103,14 +103,4 @@ def get_reward(name: str) -> RewardFunction:
                 "import path package.module:function"
             )
         return _REGISTRY[name]
-    module_name, _, attribute = name.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
-        raise UsageError(
-            f"reward {name!r}: cannot import module {module_name!r}: {error}"
-        ) from error
-    function = getattr(module, attribute, None)
-    if not callable(function):
-        raise UsageError(f"reward {name!r}: module {module_name!r} has no function {attribute!r}")
-    return function  # type: ignore[no-any-return]
+    return imported("reward", name)
