@@ -25,12 +25,14 @@ from torch import Tensor
 from tqdm import tqdm
 from transformers import DynamicCache, GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
+from r1omni.kernels import use
 from r1omni.models.checkpoint import cast_weights
 from r1omni.models.omni import Embedded, OmniModel, pad_embeds
 from r1omni.models.sampler import Sampling, generate
 from r1omni.models.sampler.choose import choose
 from r1omni.models.sizes import config_from_sizes
 from r1omni.streams import stream_seed, uniform_streams
+from r1omni.types import R1OmniError
 
 ROOT = Path(__file__).resolve().parents[1]
 # Towers are not used: they are the mini model's whatever the language model's size.
@@ -74,11 +76,13 @@ class Work:
 Way = Callable[[Work], Tensor]
 
 
-def ours(work: Work, *, cuda_graphs: bool = True) -> Tensor:
+def ours(work: Work, *, cuda_graphs: bool = True, kernels: str = "auto") -> Tensor:
     """Completions [N, C] by this package."""
     sampling = Sampling(work.tokens, 1.0, (), 0, cuda_graphs=cuda_graphs)
     seeds = [stream_seed(row) for row in range(work.rows)]
-    return generate(work.model, work.prompts, sampling, group_size=GROUP_SIZE, seeds=seeds).ids
+    with use(kernels):
+        found = generate(work.model, work.prompts, sampling, group_size=GROUP_SIZE, seeds=seeds)
+    return found.ids
 
 
 def loop(work: Work) -> Tensor:
@@ -125,7 +129,9 @@ def ways(device: torch.device) -> dict[str, Way]:
         return {"ours": ours, "loop": loop, "transformers": library}
     return {
         "ours": ours,
+        "ours_without_triton": lambda work: ours(work, kernels="torch"),
         "ours_without_graphs": lambda work: ours(work, cuda_graphs=False),
+        "ours_without_either": lambda work: ours(work, cuda_graphs=False, kernels="torch"),
         "loop": loop,
         "transformers": library,
     }
@@ -219,21 +225,30 @@ def measure(
     device = work.model.device
     every = ways(device)
     peaks: dict[str, float] = {}
-    for name, way in every.items():
+    failures: dict[str, str] = {}
+    for name, way in list(every.items()):
         work.model.sampler_memory = None
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
-        seconds(way, work)
+        try:
+            seconds(way, work)
+        except (RuntimeError, R1OmniError) as error:  # the others are worth knowing all the same
+            failures[name] = " ".join(str(error).split())[:2000]
+            del every[name]
+            print(f"{name} failed: {failures[name]}")
+            continue
         if device.type == "cuda":
             peaks[name] = torch.cuda.max_memory_allocated(device) / 2**30
-    seconds(ours, work)  # its graphs, once more for the rounds
+    for way in every.values():
+        seconds(way, work)  # graphs once more, which went with the memory
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in every}
     for _ in tqdm(range(repeats), desc=f"{work.rows} rows"):
         for name, way in every.items():
             rounds[name].append((seconds(way, work.shorter(1)), seconds(way, work)))
     least = least_seconds(work, dtype, limits)
-    figures: dict[str, object] = {}
+    figures: dict[str, object] = {name: {"failed": text} for name, text in failures.items()}
+    first_way = next(iter(rounds.values()))
     for name, times in rounds.items():
         decode = [whole - prefill for prefill, whole in times]
         whole = [whole for _, whole in times]
@@ -247,21 +262,25 @@ def measure(
             "decode_times_least": round(min(decode) / least["decode_s"], 2),
             "all_times_least": round(min(whole) / (least["prefill_s"] + least["decode_s"]), 2),
             "all_times_least_operations": round(min(whole) / least["all_s_by_operations_alone"], 2),
-            "seconds_relative_to_ours": spread(
-                [own / first for own, (_, first) in zip(whole, rounds["ours"], strict=True)], 2
+            "seconds_relative_to_the_first": spread(
+                [own / first for own, (_, first) in zip(whole, first_way, strict=True)], 2
             ),
             **({"peak_memory_gib": round(peaks[name], 3)} if peaks else {}),
         }
     with torch.no_grad(), work.autocast():
-        same = (ours(work) == loop(work)).float()
+        wanted = loop(work)
+        same = {name: (every[name](work) == wanted).float() for name in every if "ours" in name}
     return {
         "prompts": len(work.prompts),
         "prompt_tokens": len(work.prompts[0]),
         "tokens": work.tokens,
         "least": {name: float(f"{value:.4g}") for name, value in least.items()},
         "tokens_equal_to_the_loop": {
-            "first_8": round(same[:, :8].mean().item(), 4),
-            "all": round(same.mean().item(), 4),
+            name: {
+                "first_8": round(equal[:, :8].mean().item(), 4),
+                "all": round(equal.mean().item(), 4),
+            }
+            for name, equal in same.items()
         },
         "ways": figures,
     }

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache
 
+from r1omni.kernels.dispatch import uses_triton
 from r1omni.models.omni import OmniModel, pad_embeds
 from r1omni.models.sampler.choose import choose
 from r1omni.models.sampler.graphs import StepGraphs
@@ -233,7 +234,8 @@ class _Writer:
         if not self.with_graphs:
             run()
             return
-        shape = (tuple(grid.own.shape), tuple(grid.prompt.shape), columns, temperature)
+        sizes = tuple(grid.own.shape), tuple(grid.prompt.shape)
+        shape = (*sizes, columns, temperature, uses_triton(grid.logps))
         addresses = (*self.weights.addresses(), *grid.addresses())
         self.memory.graphs.run(shape, addresses, run)
 
@@ -303,11 +305,11 @@ def advance(weights: DecoderWeights, grid: Grid, columns: int, temperature: floa
     logits = decode(
         weights,
         F.embedding(grid.token, weights.embedding),
-        (grid.cosines[position][:, None], grid.sines[position][:, None]),
+        (grid.cosines[position], grid.sines[position]),
         grid.prompt,
         grid.own,
         grid.step,
-        grid.bias[:, None, : length + columns],
+        grid.bias[:, : length + columns],
     )
     grid.step.add_(1)
     uniform = None

@@ -6,7 +6,7 @@ as one, adapters added to what they adapt. The model stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,6 @@ class DecoderWeights:
         head: [V, D].
         num_heads, num_kv_heads, head_dim: H, Hkv, d.
         eps: of the norms.
-        activation: between gate and up.
     """
 
     dtype: torch.dtype
@@ -63,7 +62,6 @@ class DecoderWeights:
     num_kv_heads: int
     head_dim: int
     eps: float
-    activation: Callable[[Tensor], Tensor]
 
     def tensors(self) -> list[Tensor]:
         """Every weight, in a fixed order."""
@@ -94,6 +92,8 @@ class WeightReader:
         config = model.config.language
         if set(config.layer_types or ()) - {"full_attention"}:
             raise ValueError(f"sampling knows layers of full attention, not {config.layer_types}")
+        if config.hidden_act != "silu":
+            raise ValueError(f"sampling knows layers with silu, not {config.hidden_act!r}")
         language: Any = model.language_model
         dtype = computing_dtype(model)
         layers = []
@@ -131,7 +131,6 @@ class WeightReader:
             num_kv_heads=first.self_attn.config.num_key_value_heads,
             head_dim=first.self_attn.head_dim,
             eps=config.rms_norm_eps,
-            activation=first.mlp.act_fn,
         )
 
     def _read(
