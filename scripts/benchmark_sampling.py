@@ -26,10 +26,10 @@ from tqdm import tqdm
 from transformers import DynamicCache, GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
 from r1omni.kernels import use
+from r1omni.kernels.choice import choose
 from r1omni.models.checkpoint import cast_weights
 from r1omni.models.omni import Embedded, OmniModel, pad_embeds
 from r1omni.models.sampler import Sampling, generate
-from r1omni.models.sampler.choose import choose
 from r1omni.models.sizes import config_from_sizes
 from r1omni.streams import stream_seed, uniform_streams
 from r1omni.types import R1OmniError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from kernel_checks import NAN, check, random
+from kernel_checks import INF, NAN, check, random
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -121,3 +121,30 @@ def norms_and_gates(device: str, dtype: torch.dtype) -> None:
         for gated in (triton_decoding.gated, decoding.gated):
             with kernels.use("torch"):
                 same(gated(fused), gate * gate.sigmoid() * up, dtype)
+
+
+@check
+def choice_by_a_uniform_number(device: str, dtype: torch.dtype) -> None:
+    from r1omni.kernels import triton_choice
+
+    for rows, width, temperature in ((40, 1000, 1.0), (12, 9000, 0.7), (3, 1, 1.0)):
+        logits = (4 * random(rows, width)).to(dtype)
+        logits[1::3, width // 2 :] = -INF if width > 1 else 0  # tokens that cannot be
+        uniform = torch.rand(
+            rows, dtype=torch.float64, generator=torch.Generator().manual_seed(width)
+        )
+        uniform[:3] = torch.tensor([0.0, 1 - 2**-53, 2**-53])
+        given = logits.to(device), temperature, uniform.to(device)
+        ids, logps = (found.cpu() for found in triton_choice.choose(*given))
+        exact = (logits.double() / temperature).log_softmax(dim=-1)
+        sums = exact.exp().cumsum(dim=-1)
+        after = sums.gather(1, ids[:, None]).squeeze(1)
+        chosen = exact.gather(1, ids[:, None]).squeeze(1)
+        # The token that the number falls on, but for the roundoff of sums in float32.
+        slack = 1e-5
+        assert (after >= uniform - slack).all()
+        assert (after - chosen.exp() <= uniform + slack).all()
+        assert chosen.isfinite().all()
+        assert_close(logps, chosen.float(), rtol=1e-5, atol=2e-5)
+        exactly = torch.searchsorted(sums, uniform[:, None], right=True).squeeze(1)
+        assert (ids == exactly)[3:].float().mean() > 0.9 or width == 1

@@ -16,6 +16,7 @@ from hopper import Binary, Launch, ghost, recorded
 
 from r1omni.kernels import (
     triton_advantages,
+    triton_choice,
     triton_decoding,
     triton_grpo,
     triton_linear,
@@ -212,6 +213,23 @@ def test_decoding(dtype: torch.dtype, members: int, tmp_path: Path) -> None:
         binary = launch.compile(tmp_path)
         _report(f"{launch.kernel.__name__} {dtype} {members}", launch, binary)
         _check_clean(binary)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_choice(dtype: torch.dtype, tmp_path: Path) -> None:
+    with (
+        recorded(triton_choice, "sums_kernel") as sums,
+        recorded(triton_choice, "pick_kernel") as picks,
+    ):
+        uniform = ghost(128, dtype=torch.float64)
+        triton_choice.choose(ghost(128, WIDTH, dtype=dtype), 0.7, uniform)
+    binary = sums[0].compile(tmp_path)
+    _report(f"sums {dtype}", sums[0], binary)
+    _check_clean(binary)
+    assert binary.instructions(r"LDG.*\.128")
+    pick = picks[0].compile(tmp_path)
+    _report(f"pick {dtype}", picks[0], pick)
+    assert pick.stack == 0  # float64 is meant here: a few thousand numbers a row
 
 
 @pytest.mark.parametrize("kernel", ROW_KERNELS)

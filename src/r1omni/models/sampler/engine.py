@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from transformers import DynamicCache
 
+from r1omni.kernels.choice import choose
 from r1omni.kernels.dispatch import uses_triton
 from r1omni.models.omni import OmniModel, pad_embeds
-from r1omni.models.sampler.choose import choose
 from r1omni.models.sampler.graphs import StepGraphs
 from r1omni.models.sampler.grid import Grid, Storage, fewer_slots
 from r1omni.models.sampler.layers import decode, head_product
@@ -151,7 +151,7 @@ def _prefill(
     bias = take("bias", batch, kept + columns, dtype=weights.dtype)
     bias.fill_(float("-inf"))
     bias[:, :padded].masked_fill_(embedded.mask, 0.0)
-    cosines, sines = _rotary_tables(model, hidden, kept + columns)
+    cosines, sines = _rotary_tables(model, embedded.embeds, kept + columns)
     grid = Grid(
         prompt=prompt,
         own=own,
@@ -204,6 +204,8 @@ class _Writer:
         self.memory = memory
         self.pace = pace
         self.with_graphs = with_graphs
+        # Nothing moves while completions are written: a smaller grid lies in the same memory.
+        self.addresses = (*weights.addresses(), *grid.addresses())
         self.ends = torch.tensor(sampling.end_ids, device=grid.token.device)
         # Which completion each row of the grid is; beyond the last where it is none.
         self.owner = list(range(len(grid.token)))
@@ -236,8 +238,7 @@ class _Writer:
             return
         sizes = tuple(grid.own.shape), tuple(grid.prompt.shape)
         shape = (*sizes, columns, temperature, uses_triton(grid.logps))
-        addresses = (*self.weights.addresses(), *grid.addresses())
-        self.memory.graphs.run(shape, addresses, run)
+        self.memory.graphs.run(shape, self.addresses, run)
 
     def _columns(self, written: int) -> int:
         columns = self.pace.columns

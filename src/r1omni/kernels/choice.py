@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from r1omni.kernels.dispatch import uses_triton
+
 # Tokens of a block; about the square root of the vocabularies in use, and a divisor of most.
 _BLOCK = 128
 
@@ -30,6 +32,10 @@ def choose(logits: Tensor, temperature: float, uniform: Tensor | None) -> tuple[
     if uniform is None:
         tokens = logits.argmax(dim=-1)
         return tokens, _log_probability(logits.softmax(dim=-1, dtype=torch.float32), tokens)
+    if uses_triton(logits):
+        from r1omni.kernels import triton_choice
+
+        return triton_choice.choose(logits, temperature, uniform)
     if temperature != 1:
         logits = logits.float() / temperature
     probabilities = logits.softmax(dim=-1, dtype=torch.float32)
