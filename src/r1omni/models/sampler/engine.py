@@ -205,7 +205,7 @@ class _Writer:
         self.pace = pace
         self.with_graphs = with_graphs
         # Nothing moves while completions are written: a smaller grid lies in the same memory.
-        self.addresses = (*weights.addresses(), *grid.addresses())
+        self.addresses = (*weights.addresses(), *memory.storage.addresses())
         self.ends = torch.tensor(sampling.end_ids, device=grid.token.device)
         # Which completion each row of the grid is; beyond the last where it is none.
         self.owner = list(range(len(grid.token)))

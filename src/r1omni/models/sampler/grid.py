@@ -7,7 +7,7 @@ step can be recorded once and replayed. Where a step stands is a number on the d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,6 +28,10 @@ class Storage:
         if flat is None or flat.numel() < size or (flat.dtype, flat.device) != (dtype, device):
             flat = self._flat[name] = torch.empty(size, dtype=dtype, device=device)
         return flat[:size].view(*shape)
+
+    def addresses(self) -> tuple[int, ...]:
+        """Where everything that was taken begins."""
+        return tuple(flat.data_ptr() for flat in self._flat.values())
 
 
 @dataclass
@@ -63,11 +67,6 @@ class Grid:
     def shape(self) -> tuple[int, int]:
         """B and G."""
         return self.own.shape[2], self.own.shape[4]
-
-    def addresses(self) -> tuple[int, ...]:
-        """Where everything lies."""
-        tensors = (getattr(self, field.name) for field in fields(self))
-        return tuple(tensor.data_ptr() for tensor in tensors if tensor is not None)
 
     def narrow(self, slots: Sequence[Sequence[int]], written: int, storage: Storage) -> None:
         """Keep some rows, moved together at the start of the same memory.
