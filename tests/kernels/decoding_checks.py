@@ -69,16 +69,14 @@ def rotation_writes_keys_and_values_in_place(device: str, dtype: torch.dtype) ->
     for batch, kv_heads, members, repeats, width, _, columns in SHAPES:
         rows, heads = batch * members, kv_heads * repeats
         fused = random(rows, (heads + 2 * kv_heads) * width).to(device, dtype)
-        angles = random(rows, width, seed=1)
-        angles[:, width // 2 :] = angles[:, : width // 2]
-        cosines, sines = angles.cos(), angles.sin()
+        angles = random(rows, width // 2, seed=1)
+        cosines, sines = angles.cos()[:, None], angles.sin()[:, None]
         x = fused.cpu().double().view(rows, -1, width)
-        turned = torch.cat([-x[..., width // 2 :], x[..., : width // 2]], dim=-1)
-        turned = x * cosines[:, None] + turned * sines[:, None]
-        signed = sines.clone()
-        signed[:, : width // 2] *= -1
+        even, odd = x[..., ::2], x[..., 1::2]
+        turned = torch.stack([even * cosines - odd * sines, odd * cosines + even * sines], dim=-1)
+        turned = turned.flatten(-2)
         column = torch.tensor([columns // 2], device=device)
-        tables = [t.to(device) for t in (cosines, signed)]
+        turns = torch.polar(torch.ones_like(angles), angles).to(device)
 
         def in_grid(part: Tensor) -> Tensor:
             return part.unflatten(0, (batch, members)).transpose(1, 2)  # noqa: B023
@@ -88,7 +86,7 @@ def rotation_writes_keys_and_values_in_place(device: str, dtype: torch.dtype) ->
             own = torch.full((2, batch, kv_heads, members, columns, width), 7.0)
             own = own.to(device, dtype)
             with kernels.use("torch"):  # says nothing to the first of them
-                query = rotate(fused, *tables, own, column, heads)
+                query = rotate(fused.clone(), turns, own, column, heads)
             assert query.is_contiguous()
             same(query, expected, dtype)
             written = own[..., columns // 2, :]

@@ -89,7 +89,7 @@ def _decoding(dtype: torch.dtype, width: int, members: int) -> list[Launch]:
             triton_decoding.norm(ghost(rows, 896), delta, ghost(896), 1e-6, dtype)
         triton_decoding.rotate(
             ghost(rows, (heads + 2 * kv_heads) * width, dtype=dtype),
-            ghost(rows, width), ghost(rows, width), own, ghost(1, dtype=torch.long), heads,
+            ghost(rows, width // 2, dtype=torch.complex64), own, ghost(1, dtype=torch.long), heads,
         )  # fmt: skip
         prompt = ghost(2, batch, kv_heads, length, width, dtype=dtype)
         bias = ghost(batch, length + columns, dtype=dtype)

@@ -35,34 +35,36 @@ def add_and_norm(
 
 
 def rotate_and_keep(
-    fused: Tensor, cosines: Tensor, sines: Tensor, own: Tensor, column: Tensor, num_heads: int
+    fused: Tensor, turns: Tensor, own: Tensor, column: Tensor, num_heads: int
 ) -> Tensor:
     """Turn queries and keys by their positions (arXiv 2104.09864), and keep keys and values.
 
+    The two numbers that are turned together stand side by side: a pair is one complex number.
+
     Args:
-        fused: [n, (H + 2 Hkv) d], queries, keys and values of one token a row.
-        cosines, sines: [n, d], of the tokens' positions; the first half of the sines is negative.
+        fused: [n, (H + 2 Hkv) d], queries, keys and values of one token a row; may be changed.
+        turns: complex64 [n, d / 2], cos + i sin of the angles of each row's position.
         own: [2, B, Hkv, G, C, d], contiguous: keys and values of the rows, written at `column`.
         column: long [1].
         num_heads: H.
 
     Returns:
-        queries [B, Hkv, G, H / Hkv, d].
+        queries [B, Hkv, G, H / Hkv, d], contiguous.
     """
     if uses_triton(fused):
         from r1omni.kernels import triton_decoding
 
-        return triton_decoding.rotate(fused, cosines, sines, own, column, num_heads)
+        return triton_decoding.rotate(fused, turns, own, column, num_heads)
     _, batch, kv_heads, members, _, width = own.shape
-    heads = fused.view(len(fused), -1, width)
-    turned, values = heads.split([num_heads + kv_heads, kv_heads], dim=1)
-    first, second = turned.chunk(2, dim=-1)
-    swapped = torch.stack([second, first], dim=2).flatten(2)
-    turned = torch.addcmul(turned * cosines[:, None], swapped, sines[:, None]).to(fused.dtype)
-    grid = (batch, members, kv_heads, 1, width)
-    own[0].index_copy_(3, column, turned[:, num_heads:].reshape(grid).transpose(1, 2))
-    own[1].index_copy_(3, column, values.reshape(grid).transpose(1, 2))
-    query = turned[:, :num_heads].view(batch, members, kv_heads, -1, width)
+    heads = fused.view(batch, members, num_heads + 2 * kv_heads, width)
+    turned = heads[:, :, : num_heads + kv_heads]
+    pairs = torch.view_as_complex(turned.unflatten(-1, (-1, 2)).float())
+    pairs *= turns.view(batch, members, 1, -1)
+    if fused.dtype != torch.float32:  # float32 was turned in place
+        turned.copy_(torch.view_as_real(pairs).flatten(-2))
+    kept = heads[:, :, num_heads:].unflatten(2, (2, 1, kv_heads))  # keys, then values
+    own.index_copy_(4, column, kept.permute(2, 0, 4, 1, 3, 5))
+    query = heads[:, :, :num_heads].unflatten(2, (kv_heads, -1))
     return query.transpose(1, 2).contiguous()
 
 
@@ -84,20 +86,19 @@ def attend(query: Tensor, prompt: Tensor, own: Tensor, bias: Tensor) -> Tensor:
 
         return triton_decoding.attend(query, prompt, own, bias)
     batch, kv_heads, members, repeats, width = query.shape
-    length, per_head = prompt.shape[3], batch * kv_heads
+    length, pairs = prompt.shape[3], batch * kv_heads
     (keys, values), (own_keys, own_values) = prompt.flatten(1, 2), own.flatten(1, 3)
     # The G rows of a group side by side read the prompt's keys once.
-    queries = query.view(per_head, members * repeats, width)
-    scores = queries.new_empty(per_head, members * repeats, length + own.shape[4])
+    queries = query.view(pairs, members * repeats, width)
+    scores = queries.new_empty(pairs, members * repeats, length + own.shape[4])
+    by_row = scores.view(-1, repeats, scores.shape[2])
     torch.bmm(queries, keys.mT, out=scores[..., :length])
-    own_scores = torch.bmm(queries.view(-1, repeats, width), own_keys.mT)
-    scores[..., length:] = own_scores.view(per_head, members * repeats, -1)
-    scores.unflatten(0, (batch, kv_heads)).add_(bias[:, None, None])
+    torch.bmm(queries.view(-1, repeats, width), own_keys.mT, out=by_row[..., length:])
+    scores.view(batch, -1, scores.shape[2]).add_(bias[:, None])
     shares = scores.softmax(dim=-1, dtype=torch.float32).to(query.dtype)
     mixed = torch.bmm(shares[..., :length], values).view(-1, repeats, width)
-    own_shares = shares[..., length:].reshape(len(mixed), repeats, -1)
-    mixed = mixed.baddbmm_(own_shares, own_values).view(query.shape)
-    return mixed.transpose(1, 2).reshape(batch * members, -1)
+    mixed.baddbmm_(shares.view(by_row.shape)[..., length:], own_values)
+    return mixed.view(query.shape).transpose(1, 2).reshape(batch * members, -1)
 
 
 def gated(fused: Tensor) -> Tensor:

@@ -49,8 +49,7 @@ def norm_kernel(
 @triton.jit
 def rotate_kernel(
     fused,
-    cosines,
-    sines,
+    turns,
     column,
     query,
     own,
@@ -65,7 +64,6 @@ def rotate_kernel(
     """One program a row and head: queries and keys are turned, keys and values kept."""
     ALL: tl.constexpr = HEADS + 2 * KV_HEADS
     REPEATS: tl.constexpr = HEADS // KV_HEADS
-    HALF: tl.constexpr = WIDTH // 2
     program = tl.program_id(0)
     row = (program // ALL).to(tl.int64)
     head = program % ALL
@@ -76,12 +74,12 @@ def rotate_kernel(
     source = fused + program.to(tl.int64) * WIDTH
     x = tl.load(source + at, mask=inside, other=0.0).to(tl.float32)
     if head < HEADS + KV_HEADS:
-        # The other half, whose sign is in the table of sines.
-        other = tl.where(at < HALF, at + HALF, at - HALF)
-        beside = tl.load(source + other, mask=inside, other=0.0).to(tl.float32)
-        cosine = tl.load(cosines + row * WIDTH + at, mask=inside, other=0.0).to(tl.float32)
-        sine = tl.load(sines + row * WIDTH + at, mask=inside, other=0.0).to(tl.float32)
-        x = x * cosine + beside * sine
+        # The other number of the pair; a + i b times cos + i sin.
+        beside = tl.load(source + (at ^ 1), mask=inside, other=0.0).to(tl.float32)
+        turn = turns + row * WIDTH + at // 2 * 2
+        cosine = tl.load(turn, mask=inside, other=0.0)
+        sine = tl.load(turn + 1, mask=inside, other=0.0)
+        x = x * cosine + tl.where(at % 2 == 0, -beside, beside) * sine
     if head < HEADS:
         asked = (group * KV_HEADS + head // REPEATS) * MEMBERS + member
         tl.store(
@@ -274,16 +272,14 @@ def norm(
     return out
 
 
-def rotate(
-    fused: Tensor, cosines: Tensor, sines: Tensor, own: Tensor, column: Tensor, heads: int
-) -> Tensor:
+def rotate(fused: Tensor, turns: Tensor, own: Tensor, column: Tensor, heads: int) -> Tensor:
     """See `decoding.rotate_and_keep`."""
     _, batch, kv_heads, members, columns, width = own.shape
     query = fused.new_empty(batch, kv_heads, members, heads // kv_heads, width)
     programs = len(fused) * (heads + 2 * kv_heads)
     with device_of(fused):
         rotate_kernel[(programs,)](
-            fused, cosines, sines, column, query, own,
+            fused, torch.view_as_real(turns), column, query, own,
             len(fused), members, heads, kv_heads, columns, width,
             triton.next_power_of_2(width), num_warps=1,
         )  # fmt: skip

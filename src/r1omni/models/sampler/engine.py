@@ -22,7 +22,7 @@ from r1omni.models.sampler.graphs import StepGraphs
 from r1omni.models.sampler.grid import Grid, Storage, fewer_slots
 from r1omni.models.sampler.layers import decode, head_product
 from r1omni.models.sampler.settings import Sampled, Sampling, mask_after_end
-from r1omni.models.sampler.weights import DecoderWeights, WeightReader
+from r1omni.models.sampler.weights import DecoderWeights, WeightReader, pair_order
 from r1omni.streams import uniform_streams
 
 
@@ -141,9 +141,10 @@ def _prefill(
     prompt = take("prompt", len(weights.layers), 2, batch, inner[0], kept, inner[1],
                   dtype=weights.dtype)  # fmt: skip
     prompt[..., padded:, :] = 0  # masked, but what is no number would go through a mask
+    order = pair_order(weights.head_dim, device)
     cache_layers: list[Any] = cache.layers
     for place, layer in zip(prompt, cache_layers, strict=True):
-        place[0, ..., :padded, :].copy_(layer.keys)
+        place[0, ..., :padded, :].copy_(layer.keys[..., order])
         place[1, ..., :padded, :].copy_(layer.values)
     own = take("own", len(weights.layers), 2, batch, inner[0], group_size, columns, inner[1],
                dtype=weights.dtype)  # fmt: skip
@@ -151,7 +152,7 @@ def _prefill(
     bias = take("bias", batch, kept + columns, dtype=weights.dtype)
     bias.fill_(float("-inf"))
     bias[:, :padded].masked_fill_(embedded.mask, 0.0)
-    cosines, sines = _rotary_tables(model, embedded.embeds, kept + columns)
+    turns = _turns(model, embedded.embeds, kept + columns)
     grid = Grid(
         prompt=prompt,
         own=own,
@@ -162,8 +163,7 @@ def _prefill(
         ids=take("ids", rows, columns, dtype=torch.long),
         logps=take("logps", rows, columns, dtype=torch.float32),
         step=take("step", 1, dtype=torch.long),
-        cosines=take("cosines", *cosines.shape, dtype=cosines.dtype).copy_(cosines),
-        sines=take("sines", *sines.shape, dtype=sines.dtype).copy_(sines),
+        turns=take("turns", *turns.shape, dtype=turns.dtype).copy_(turns),
     )
     grid.lengths.copy_(embedded.mask.sum(dim=1).repeat_interleave(group_size))
     grid.step.zero_()
@@ -178,12 +178,12 @@ def _prefill(
     return grid
 
 
-def _rotary_tables(model: OmniModel, like: Tensor, length: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [length, d] of the library; the first half of the sines is negative."""
+def _turns(model: OmniModel, like: Tensor, length: int) -> Tensor:
+    """The library's rotary positions as complex64 [length, d / 2], in the precision of `like`."""
     positions = torch.arange(length, device=model.device)[None]
     cosines, sines = model.language_model.rotary_emb(like, positions)
     half = sines.shape[-1] // 2
-    return cosines[0], torch.cat([-sines[0, :, :half], sines[0, :, half:]], dim=-1)
+    return torch.complex(cosines[0, :, :half].float(), sines[0, :, :half].float())
 
 
 class _Writer:
@@ -306,7 +306,7 @@ def advance(weights: DecoderWeights, grid: Grid, columns: int, temperature: floa
     logits = decode(
         weights,
         F.embedding(grid.token, weights.embedding),
-        (grid.cosines[position], grid.sines[position]),
+        grid.turns[position],
         grid.prompt,
         grid.own,
         grid.step,

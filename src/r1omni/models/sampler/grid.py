@@ -39,7 +39,8 @@ class Grid:
     """B groups of G rows; n = B * G, row g of group b is at b * G + g.
 
     Attributes:
-        prompt: keys and values of the prompts, [layers, 2, B, Hkv, P, d].
+        prompt: keys and values of the prompts, [layers, 2, B, Hkv, P, d]; keys in the order of
+            `weights.pair_order`.
         own: those of the rows, [layers, 2, B, Hkv, G, C, d].
         bias: [B, P + C], 0 where a row of the group may look, else minus infinity.
         lengths: long [n], tokens of each row's prompt.
@@ -48,7 +49,7 @@ class Grid:
         ids: long [n, C], the tokens that were drawn.
         logps: float32 [n, C], their log-probabilities.
         step: long [1], the place of `token` in `ids`.
-        cosines, sines: [P + C, d], rotary positions; the first half of the sines is negative.
+        turns: complex64 [P + C, d / 2], rotary positions.
     """
 
     prompt: Tensor
@@ -60,8 +61,7 @@ class Grid:
     ids: Tensor
     logps: Tensor
     step: Tensor
-    cosines: Tensor
-    sines: Tensor
+    turns: Tensor
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -20,7 +20,7 @@ _FEW_ROWS = 64
 def decode(
     weights: DecoderWeights,
     embeds: Tensor,
-    rotary: tuple[Tensor, Tensor],
+    turns: Tensor,
     prompt: Tensor,
     own: Tensor,
     column: Tensor,
@@ -31,8 +31,7 @@ def decode(
     Args:
         weights: of the language model.
         embeds: [n, D], n = B * G, one token a row; changed in place.
-        rotary: cosines and sines of the tokens' positions, each [n, d], the first half of the
-            sines negative.
+        turns: complex64 [n, d / 2], rotary positions of the tokens.
         prompt: keys and values of the prompts, [layers, 2, B, Hkv, P, d].
         own: those of the rows, [layers, 2, B, Hkv, G, C, d].
         column: long [1], the place among C of the given tokens.
@@ -45,7 +44,7 @@ def decode(
     for layer, shared, written in zip(weights.layers, prompt, own, strict=True):
         read = add_and_norm(hidden, delta, layer.norm, weights.eps, weights.dtype)
         fused = F.linear(read, layer.qkv, layer.qkv_bias)
-        query = rotate_and_keep(fused, *rotary, written, column, weights.num_heads)
+        query = rotate_and_keep(fused, turns, written, column, weights.num_heads)
         mixed = attend(query, shared, written[..., :columns, :], bias)
         delta = F.linear(mixed, layer.out)
         read = add_and_norm(hidden, delta, layer.mlp_norm, weights.eps, weights.dtype)

@@ -23,7 +23,8 @@ class LayerWeights:
 
     Attributes:
         norm, mlp_norm: [D], in their own dtype.
-        qkv: [(H + 2 Hkv) d, D]; the rows of the queries hold the scale of the scores.
+        qkv: [(H + 2 Hkv) d, D]; the rows of the queries hold the scale of the scores, and within
+            a head of queries and keys they are in the order of `pair_order`.
         qkv_bias: [(H + 2 Hkv) d], the same.
         out: [D, H d].
         gate_up: [2 I, D].
@@ -100,16 +101,17 @@ class WeightReader:
         for index, layer in enumerate(language.layers):
             attention, mlp = layer.self_attn, layer.mlp
             read = (attention.q_proj, attention.k_proj, attention.v_proj)
+            matrices = [effective_weight(linear) for linear in read]
             biases = [_base(linear).bias for linear in read]
-            scales = (attention.scaling, 1.0, 1.0)
+            for parts in (matrices, biases):
+                parts[0] = in_pairs(parts[0], attention.head_dim) * attention.scaling
+                parts[1] = in_pairs(parts[1], attention.head_dim)
             name = f"{index}."
             layers.append(
                 LayerWeights(
                     norm=layer.input_layernorm.weight,
-                    qkv=self._read(
-                        name + "qkv", [effective_weight(m) for m in read], dtype, scales
-                    ),
-                    qkv_bias=self._read(name + "qkv_bias", biases, dtype, scales),
+                    qkv=self._read(name + "qkv", matrices, dtype),
+                    qkv_bias=self._read(name + "qkv_bias", biases, dtype),
                     out=self._read(name + "out", [effective_weight(attention.o_proj)], dtype),
                     mlp_norm=layer.post_attention_layernorm.weight,
                     gate_up=self._read(
@@ -133,17 +135,10 @@ class WeightReader:
             eps=config.rms_norm_eps,
         )
 
-    def _read(
-        self,
-        name: str,
-        parts: Sequence[Tensor],
-        dtype: torch.dtype,
-        scales: Sequence[float] | None = None,
-    ) -> Tensor:
+    def _read(self, name: str, parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
         """The parts below each other, in `dtype`."""
         first = parts[0]
-        is_the_model_s = isinstance(first, nn.Parameter)
-        if len(parts) == 1 and scales is None and first.dtype == dtype and is_the_model_s:
+        if len(parts) == 1 and first.dtype == dtype and isinstance(first, nn.Parameter):
             self._copies.pop(name, None)
             return first.detach()
         shape = (sum(len(part) for part in parts), *first.shape[1:])
@@ -151,9 +146,23 @@ class WeightReader:
         if copy is None or (copy.shape, copy.dtype, copy.device) != (shape, dtype, first.device):
             copy = self._copies[name] = torch.empty(shape, dtype=dtype, device=first.device)
         places = copy.split([len(part) for part in parts])
-        for place, part, scale in zip(places, parts, scales or [1.0] * len(parts), strict=True):
-            place.copy_(part if scale == 1 else part * scale)
+        for place, part in zip(places, parts, strict=True):
+            place.copy_(part)
         return copy
+
+
+def pair_order(width: int, device: torch.device) -> Tensor:
+    """Long [d], 0, d/2, 1, d/2 + 1, ...: what rotary positions turn together, side by side.
+
+    Qwen2 turns number i of a head together with number i + d / 2. Scores do not change when
+    queries and keys are reordered alike.
+    """
+    return torch.arange(width, device=device).view(2, -1).t().flatten()
+
+
+def in_pairs(rows: Tensor, width: int) -> Tensor:
+    """Rows [heads d, ...], of each head in the order of `pair_order`."""
+    return rows.unflatten(0, (-1, width))[:, pair_order(width, rows.device)].flatten(0, 1)
 
 
 def computing_dtype(model: OmniModel) -> torch.dtype:
