@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import linear_checks  # noqa: F401 - adds its checks
+import decoding_checks  # noqa: F401 - adds its checks
+import linear_checks  # noqa: F401
 import loss_checks  # noqa: F401
 import selective_checks  # noqa: F401
 from kernel_checks import CHECKS

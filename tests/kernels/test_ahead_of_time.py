@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from hopper import Binary, Launch, ghost, recorded
 
 from r1omni.kernels import (
     triton_advantages,
+    triton_choice,
+    triton_decoding,
     triton_grpo,
     triton_linear,
     triton_scaling,
@@ -71,6 +74,30 @@ def _linear(dtype: torch.dtype, rows: int = ROWS) -> list[Launch]:
     ):
         triton_linear.forward(hidden, weight, ghost(rows, dtype=torch.long), 0.7)
     return [*sections, *joins]
+
+
+def _decoding(dtype: torch.dtype, width: int, members: int) -> list[Launch]:
+    """All small steps of one layer: 14 heads over 2, three prompts of 1,026 tokens."""
+    batch, kv_heads, repeats, length, columns = 3, 2, 7, 1026, 128
+    rows, heads = batch * members, kv_heads * repeats
+    own = ghost(2, batch, kv_heads, members, columns, width, dtype=dtype)
+    query = ghost(batch, kv_heads, members, repeats, width, dtype=dtype)
+    kernels = ("norm_kernel", "rotate_kernel", "prompt_kernel", "own_kernel", "gated_kernel")
+    with ExitStack() as stack:
+        made = [stack.enter_context(recorded(triton_decoding, name)) for name in kernels]
+        for delta in (None, ghost(rows, 896, dtype=dtype)):
+            triton_decoding.norm(ghost(rows, 896), delta, ghost(896), 1e-6, dtype)
+        triton_decoding.rotate(
+            ghost(rows, (heads + 2 * kv_heads) * width, dtype=dtype),
+            ghost(rows, width // 2, dtype=torch.complex64), own, ghost(1, dtype=torch.long), heads,
+        )  # fmt: skip
+        prompt = ghost(2, batch, kv_heads, length, width, dtype=dtype)
+        bias = ghost(batch, length + columns, dtype=dtype)
+        triton_decoding.attend(query, prompt, own[..., :64, :], bias[:, : length + 64])
+        triton_decoding.gated(ghost(rows, 2 * 4864, dtype=dtype))
+    launches = [launch for launches in made for launch in launches]
+    assert len(launches) == 6
+    return launches
 
 
 ROW_KERNELS: dict[str, Callable[..., Launch]] = {
@@ -177,6 +204,32 @@ def test_linear(dtype: torch.dtype, tmp_path: Path) -> None:
             half = dtype != torch.float32
             assert bool(binary.instructions("HGMMA")) == half, "tensor cores for half precision"
             assert len(binary.instructions(r"LDGSTS\.E.*\.128")) > 0
+
+
+@pytest.mark.parametrize("members", [1, 8])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_decoding(dtype: torch.dtype, members: int, tmp_path: Path) -> None:
+    for launch in _decoding(dtype, 64, members):
+        binary = launch.compile(tmp_path)
+        _report(f"{launch.kernel.__name__} {dtype} {members}", launch, binary)
+        _check_clean(binary)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_choice(dtype: torch.dtype, tmp_path: Path) -> None:
+    with (
+        recorded(triton_choice, "sums_kernel") as sums,
+        recorded(triton_choice, "pick_kernel") as picks,
+    ):
+        uniform = ghost(128, dtype=torch.float64)
+        triton_choice.choose(ghost(128, WIDTH, dtype=dtype), 0.7, uniform)
+    binary = sums[0].compile(tmp_path)
+    _report(f"sums {dtype}", sums[0], binary)
+    _check_clean(binary)
+    assert binary.instructions(r"LDG.*\.128")
+    pick = picks[0].compile(tmp_path)
+    _report(f"pick {dtype}", picks[0], pick)
+    assert pick.stack == 0  # float64 is meant here: a few thousand numbers a row
 
 
 @pytest.mark.parametrize("kernel", ROW_KERNELS)

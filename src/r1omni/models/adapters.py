@@ -95,11 +95,30 @@ def merged_state(model: OmniModel) -> dict[str, Tensor]:
             if ".lora_" not in name:
                 state[name] = tensor
         elif rest == "weight":
-            delta: Tensor = adapted[layer].get_delta_weight(_ADAPTER)
-            state[f"{layer}.{rest}"] = (tensor.float() + delta.float()).to(tensor.dtype)
+            merged = _with_adapter(adapted[layer], tensor)
+            state[f"{layer}.{rest}"] = merged.to(tensor.dtype)
         else:
             state[f"{layer}.{rest}"] = tensor
     return state
+
+
+def effective_weight(linear: Any) -> Tensor:
+    """The matrix that a layer multiplies by, adapter included where it has one that is on.
+
+    Without an adapter this is the layer's own parameter; with one it is float32, and new.
+    """
+    if not hasattr(linear, "base_layer"):
+        weight: Tensor = linear.weight
+        return weight
+    base: Tensor = linear.base_layer.weight
+    return base if linear.disable_adapters else _with_adapter(linear, base)
+
+
+def _with_adapter(layer: Any, base: Tensor) -> Tensor:
+    """float32 W + (alpha / rank) B A."""
+    with torch.autocast(base.device.type, enabled=False):
+        delta: Tensor = layer.get_delta_weight(_ADAPTER)
+    return base.float() + delta.float()
 
 
 def base_state(model: OmniModel) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from r1omni.models.projector import Gate, VideoProjector, audio_projector
 from r1omni.models.towers import AudioTower, TextTower, VisionTower
 from r1omni.text.prompt import AUDIO_PLACEHOLDER, VIDEO_PLACEHOLDER
 from r1omni.types import ClipFeatures, ClipMedia, PromptInputs
+
+if TYPE_CHECKING:
+    from r1omni.models.sampler import SamplerMemory
 
 T = TypeVar("T")
 CLIP_TOWERS = ("vision_tower", "audio_tower")
@@ -75,6 +78,8 @@ class OmniModel(nn.Module):
         self.lm_head = nn.Linear(width, config.language.vocab_size, bias=False)
         if config.language.tie_word_embeddings:
             self.lm_head.weight = self.language_model.embed_tokens.weight
+        # What sampling on a CUDA device keeps from one call to the next.
+        self.sampler_memory: SamplerMemory | None = None
 
     @property
     def device(self) -> torch.device:

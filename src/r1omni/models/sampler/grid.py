@@ -1,0 +1,137 @@
+"""The state of completions that are being written: a grid of groups and their rows.
+
+Everything a step reads or writes lies here, at places that do not change from token to token, so a
+step can be recorded once and replayed. Where a step stands is a number on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+class Storage:
+    """Named memory that is taken once and then used again, whatever shapes are asked for."""
+
+    def __init__(self) -> None:
+        self._flat: dict[str, Tensor] = {}
+
+    def take(
+        self, name: str, shape: Sequence[int], dtype: torch.dtype, device: torch.device
+    ) -> Tensor:
+        """[*shape], not initialised, from the memory of this name, which grows if it must."""
+        size = torch.Size(shape).numel()
+        flat = self._flat.get(name)
+        if flat is None or flat.numel() < size or (flat.dtype, flat.device) != (dtype, device):
+            flat = self._flat[name] = torch.empty(size, dtype=dtype, device=device)
+        return flat[:size].view(*shape)
+
+    def addresses(self) -> tuple[int, ...]:
+        """Where everything that was taken begins."""
+        return tuple(flat.data_ptr() for flat in self._flat.values())
+
+
+@dataclass
+class Grid:
+    """B groups of G rows; n = B * G, row g of group b is at b * G + g.
+
+    Attributes:
+        prompt: keys and values of the prompts, [layers, 2, B, Hkv, P, d]; keys in the order of
+            `weights.pair_order`.
+        own: those of the rows, [layers, 2, B, Hkv, G, C, d].
+        bias: [B, P + C], 0 where a row of the group may look, else minus infinity.
+        lengths: long [n], tokens of each row's prompt.
+        token: long [n], the newest token of each row, whose keys are not written yet.
+        uniforms: float64 [n, C], the random numbers of each row; None takes the best token.
+        ids: long [n, C], the tokens that were drawn.
+        logps: float32 [n, C], their log-probabilities.
+        step: long [1], the place of `token` in `ids`.
+        turns: complex64 [P + C, d / 2], rotary positions.
+    """
+
+    prompt: Tensor
+    own: Tensor
+    bias: Tensor
+    lengths: Tensor
+    token: Tensor
+    uniforms: Tensor | None
+    ids: Tensor
+    logps: Tensor
+    step: Tensor
+    turns: Tensor
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """B and G."""
+        return self.own.shape[2], self.own.shape[4]
+
+    def narrow(self, slots: Sequence[Sequence[int]], written: int, storage: Storage) -> None:
+        """Keep some rows, moved together at the start of the same memory.
+
+        Args:
+            slots: B' lists of G' rows of one group each; a row may stand in place of one that is
+                missing, and is then computed twice.
+            written: columns of `own` that hold something.
+            storage: where the grid was taken from.
+        """
+        members = self.shape[1]
+        flat = torch.tensor(slots, device=self.token.device)  # [B', G']
+        group, member = flat[:, 0] // members, flat % members
+        moved = self.own[..., :written, :].transpose(3, 4)  # [layers, 2, B, G, Hkv, C, d]
+        moved = moved[:, :, group[:, None], member]  # a copy, before its memory is written again
+        shape = list(self.own.shape)
+        shape[2], shape[4] = flat.shape
+        self.own = storage.take("own", shape, self.own.dtype, self.own.device)
+        self.own[..., :written, :].copy_(moved.transpose(3, 4))
+        if len(group) < len(self.bias):
+            kept = self.prompt[:, :, group]
+            self.prompt = storage.take("prompt", kept.shape, kept.dtype, kept.device)
+            self.prompt.copy_(kept)
+            self.bias = self._keep("bias", group, storage)
+        rows = flat.flatten()
+        for name in ("lengths", "token", "uniforms", "ids", "logps"):
+            if getattr(self, name) is not None:
+                setattr(self, name, self._keep(name, rows, storage))
+
+    def _keep(self, name: str, rows: Tensor, storage: Storage) -> Tensor:
+        old: Tensor = getattr(self, name)
+        kept = old[rows]
+        return storage.take(name, kept.shape, old.dtype, old.device).copy_(kept)
+
+
+def fewer_slots(
+    live: Sequence[int], members: int, *, halve: bool
+) -> tuple[list[list[int]], list[list[bool]]]:
+    """A smaller grid for the rows that go on.
+
+    Args:
+        live: the rows, in order, of a grid with G = `members`; at least one.
+        members: G.
+        halve: take only grids of G / 2^k rows a group, so that few shapes occur. The number of
+            groups is rounded up to a power of two.
+
+    Returns:
+        B' lists of G' rows, and which of them are real; the others stand in for a row of their
+        group, or for a group.
+    """
+    groups: dict[int, list[int]] = {}
+    for slot in live:
+        groups.setdefault(slot // members, []).append(slot)
+    kept = list(groups.values())
+    width = max(len(rows) for rows in kept)
+    height = len(kept)
+    if halve:
+        halved = members
+        while (halved + 1) // 2 >= width and halved > 1:
+            halved = (halved + 1) // 2
+        width = halved
+        height = 1 << (height - 1).bit_length()
+    slots = [rows + rows[:1] * (width - len(rows)) for rows in kept]
+    real = [[True] * len(rows) + [False] * (width - len(rows)) for rows in kept]
+    for _ in range(height - len(kept)):
+        slots.append(kept[0][:1] * width)
+        real.append([False] * width)
+    return slots, real
