@@ -197,6 +197,32 @@ def test_smaller_grids(live: list[int], halve: bool, slots: list[list[int]], num
     assert kept == live and len(kept) == num_real
 
 
+def test_shapes_of_a_device_change_nothing(
+    tiny: R1Omni, prompts: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many batches one after the other in the same memory, rows ending soon and late."""
+    memory = sampler_engine.SamplerMemory()
+    paces = sampler_engine.CPU_PACE, sampler_engine.CUDA_PACE
+    for batch, members, length, every in (
+        (5, 3, 40, 20),
+        (1, 8, 70, 40),
+        (3, 1, 9, 5),
+        (4, 5, 2, 3),
+    ):
+        sampling = Sampling(length, 1.0, tuple(range(0, 384, every)), PAD)
+        found = []
+        for pace in paces:
+            monkeypatch.setattr(sampler_engine, "pace_of", lambda _, pace=pace: pace)
+            monkeypatch.setattr(sampler_engine, "SamplerMemory", lambda: memory)
+            seeds = seeds_for(batch * members)
+            found.append(
+                generate(tiny.model, prompts[:batch], sampling, group_size=members, seeds=seeds)
+            )
+        assert torch.equal(found[0].ids, found[1].ids)
+        assert torch.equal(found[0].mask, found[1].mask)
+        assert_close(found[0].logps, found[1].logps, rtol=0, atol=1e-5)
+
+
 # What a token costs ---------------------------------------------------------------------------
 
 
@@ -206,7 +232,6 @@ class Operations(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.counts: Counter[str] = Counter()
-        self.largest = 0  # numbers of the largest new tensor
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
