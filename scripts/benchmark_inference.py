@@ -23,8 +23,8 @@ import torch
 from tqdm import tqdm
 
 from r1omni.models.checkpoint import cast_weights
-from r1omni.models.generate import Sampling, generate
 from r1omni.models.omni import OmniModel
+from r1omni.models.sampler import Sampling, generate
 from r1omni.models.sizes import config_from_sizes
 from r1omni.text.prompt import AUDIO_PLACEHOLDER, VIDEO_PLACEHOLDER
 from r1omni.types import ClipMedia, PromptInputs
@@ -68,25 +68,26 @@ def prompt(model: OmniModel, modality: str) -> PromptInputs:
 def answer(model: OmniModel, inputs: PromptInputs, num_tokens: int) -> Timing:
     """One greedy answer about a decoded clip that never ends early.
 
-    Each token is dated by itself: as a difference of two whole answers, the time of a few tokens
-    would drown in the noise of the towers'.
+    Further tokens are timed apart from the towers, in whose noise they would drown.
     """
-    dates: list[float] = []
+    device = model.device
 
-    def date(*_: object) -> None:
-        synchronize(model.device)
-        dates.append(time.perf_counter())
+    def since(started: float) -> float:
+        synchronize(device)
+        return time.perf_counter() - started
 
-    no_end = Sampling(num_tokens, 0.0, (-1,), 0)
-    synchronize(model.device)
+    synchronize(device)
     started = time.perf_counter()
-    hook = model.lm_head.register_forward_hook(date)
-    try:
-        generate(model, model.embed_prompts(inputs), no_end)
-    finally:
-        hook.remove()
-    assert len(dates) == num_tokens
-    return Timing(dates[0] - started, (dates[-1] - dates[0]) / (num_tokens - 1))
+    prompts = model.embed_prompts(inputs)
+    generate(model, prompts, Sampling(1, 0.0, (), 0))
+    first_token_s = since(started)
+
+    started = time.perf_counter()
+    generate(model, prompts, Sampling(1, 0.0, (), 0))
+    prompt_s = since(started)
+    started = time.perf_counter()
+    generate(model, prompts, Sampling(num_tokens, 0.0, (), 0))
+    return Timing(first_token_s, (since(started) - prompt_s) / (num_tokens - 1))
 
 
 def synchronize(device: torch.device) -> None:

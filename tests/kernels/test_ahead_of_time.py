@@ -207,7 +207,7 @@ def test_linear(dtype: torch.dtype, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("members", [1, 8])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 def test_decoding(dtype: torch.dtype, members: int, tmp_path: Path) -> None:
     for launch in _decoding(dtype, 64, members):
         binary = launch.compile(tmp_path)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional as F
 from transformers import DynamicCache
 
@@ -57,12 +58,16 @@ def pace_of(device: torch.device) -> Pace:
 class SamplerMemory:
     """What sampling keeps between calls on a CUDA device: buffers, copied weights and graphs.
 
-    A copy of it is empty: graphs belong to the memory they were recorded over.
+    A copy of it is empty: graphs belong to the memory they were recorded over. A model lets go of
+    it by `model.sampler_memory = None`.
+
+    Args:
+        copy_all: as of `WeightReader`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, copy_all: bool = False) -> None:
         self.storage = Storage()
-        self.reader = WeightReader()
+        self.reader = WeightReader(copy_all)
         self.graphs = StepGraphs()
 
     def __deepcopy__(self, _: Any) -> SamplerMemory:
@@ -111,7 +116,7 @@ def generate(
 
 def _kept_memory(model: OmniModel) -> SamplerMemory:
     if model.sampler_memory is None:
-        model.sampler_memory = SamplerMemory()
+        model.sampler_memory = SamplerMemory(copy_all=isinstance(model, FSDPModule))
     return model.sampler_memory
 
 

@@ -77,10 +77,15 @@ class DecoderWeights:
 class WeightReader:
     """Reads a model's weights; what it had to copy lies at the same place at every reading.
 
-    A matrix that needs no change (one part, the computing dtype, no adapter) is not copied.
+    A tensor that needs no change (one part, the right dtype, no adapter) is not copied.
+
+    Args:
+        copy_all: copy such tensors, too: those of a sharded model lie elsewhere each time that
+            they are gathered.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, copy_all: bool = False) -> None:
+        self._copy_all = copy_all
         self._copies: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -109,11 +114,13 @@ class WeightReader:
             name = f"{index}."
             layers.append(
                 LayerWeights(
-                    norm=layer.input_layernorm.weight,
+                    norm=self._as_it_is(name + "norm", layer.input_layernorm.weight),
                     qkv=self._read(name + "qkv", matrices, dtype),
                     qkv_bias=self._read(name + "qkv_bias", biases, dtype),
                     out=self._read(name + "out", [effective_weight(attention.o_proj)], dtype),
-                    mlp_norm=layer.post_attention_layernorm.weight,
+                    mlp_norm=self._as_it_is(
+                        name + "mlp_norm", layer.post_attention_layernorm.weight
+                    ),
                     gate_up=self._read(
                         name + "gate_up",
                         [effective_weight(mlp.gate_proj), effective_weight(mlp.up_proj)],
@@ -123,22 +130,30 @@ class WeightReader:
                 )
             )
         first = language.layers[0]
+        head = self._read("head", [model.lm_head.weight], dtype)
+        rows = language.embed_tokens.weight
+        shared = rows is model.lm_head.weight and rows.dtype == dtype
+        embedding = head if shared else self._as_it_is("embedding", rows)
         return DecoderWeights(
             dtype=dtype,
-            embedding=language.embed_tokens.weight,
+            embedding=embedding,
             layers=tuple(layers),
-            norm=language.norm.weight,
-            head=self._read("head", [model.lm_head.weight], dtype),
+            norm=self._as_it_is("norm", language.norm.weight),
+            head=head,
             num_heads=first.self_attn.config.num_attention_heads,
             num_kv_heads=first.self_attn.config.num_key_value_heads,
             head_dim=first.self_attn.head_dim,
             eps=config.rms_norm_eps,
         )
 
+    def _as_it_is(self, name: str, tensor: Tensor) -> Tensor:
+        return self._read(name, [tensor], tensor.dtype)
+
     def _read(self, name: str, parts: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
         """The parts below each other, in `dtype`."""
         first = parts[0]
-        if len(parts) == 1 and first.dtype == dtype and isinstance(first, nn.Parameter):
+        unchanged = len(parts) == 1 and first.dtype == dtype and isinstance(first, nn.Parameter)
+        if unchanged and not self._copy_all:
             self._copies.pop(name, None)
             return first.detach()
         shape = (sum(len(part) for part in parts), *first.shape[1:])
