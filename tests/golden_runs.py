@@ -194,7 +194,9 @@ def differences(recorded: dict[str, Any], found: dict[str, Any]) -> list[str]:
     if same and old["sha256"] != new["sha256"]:
         said.append("other bits of the trained weights")
     if not _close(old["distance_from_start"], new["distance_from_start"], allowed):
-        said.append(f"weights moved by {new['distance_from_start']}, not {old}")
+        said.append(
+            f"weights moved by {new['distance_from_start']}, not {old['distance_from_start']}"
+        )
     return said
 
 

@@ -312,3 +312,12 @@ def test_the_walk_sees_every_form_of_import(file: str, code: str, complaint: str
 )
 def test_the_walk_sees_unsafe_calls(code: str, num_complaints: int) -> None:
     assert len(list(unsafe_calls(SOURCE / "models/x.py", ast.parse(code)))) == num_complaints
+
+
+def test_the_version_is_in_the_changelog() -> None:
+    """With its date, below what is not released."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.MULTILINE)
+    assert headings[0] == ("Unreleased", "")
+    assert dict(headings[1:]).get(version), f"CHANGELOG.md has no dated entry of {version}"
