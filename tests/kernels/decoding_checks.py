@@ -128,11 +128,14 @@ def choice_by_a_uniform_number(device: str, dtype: torch.dtype) -> None:
     for rows, width, temperature in ((40, 1000, 1.0), (12, 9000, 0.7), (3, 1, 1.0)):
         logits = (4 * random(rows, width)).to(dtype)
         logits[1::3, width // 2 :] = -INF if width > 1 else 0  # tokens that cannot be
+        # One number a row of a table of one a token, as sampling has them.
         uniform = torch.rand(
-            rows, dtype=torch.float64, generator=torch.Generator().manual_seed(width)
-        )
+            rows, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(width)
+        )[:, 1]
         uniform[:3] = torch.tensor([0.0, 1 - 2**-53, 2**-53])
-        given = logits.to(device), temperature, uniform.to(device)
+        there = torch.zeros(rows, 5, dtype=torch.float64, device=device)
+        there[:, 1] = uniform
+        given = logits.to(device), temperature, there[:, 1]
         ids, logps = (found.cpu() for found in triton_choice.choose(*given))
         exact = (logits.double() / temperature).log_softmax(dim=-1)
         sums = exact.exp().cumsum(dim=-1)

@@ -150,7 +150,6 @@ def tokens_ruled_out(device: str, dtype: torch.dtype) -> None:
     close_gradient(
         out[finite.to(device)],
         row_gradient(logits[finite], ids[finite], 0.7, grads[finite], grads[finite]),
-        with_entropy=True,
     )
     assert not out[2].any()
 

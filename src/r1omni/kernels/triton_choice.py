@@ -50,6 +50,7 @@ def pick_kernel(
     tokens,
     logps,
     row_stride,
+    uniform_stride,
     V: tl.constexpr,
     TEMPERATURE: tl.constexpr,
     SECTIONS: tl.constexpr,
@@ -65,7 +66,7 @@ def pick_kernel(
     mass = tl.load(totals + row * SECTIONS + at, mask=inside, other=0.0) * tl.exp(high - top)
     mass = mass.to(tl.float64)
     total = tl.sum(mass, 0)
-    threshold = tl.load(uniform + row) * total
+    threshold = tl.load(uniform + row * uniform_stride) * total
     passed = (tl.cumsum(mass, 0) <= threshold).to(tl.int32)
     # Not beyond the last section that holds anything, where roundoff would go further.
     last = tl.max(tl.where(mass > 0, at, 0), 0)
@@ -98,7 +99,7 @@ def choose(logits: Tensor, temperature: float, uniform: Tensor) -> tuple[Tensor,
             logits, largest, totals, stride, width, temperature, sections, _SECTION, num_warps=4
         )
         pick_kernel[(rows,)](
-            logits, uniform, largest, totals, tokens, logps, stride, width, temperature, sections,
-            _SECTION, triton.next_power_of_2(sections), num_warps=8,
+            logits, uniform, largest, totals, tokens, logps, stride, uniform.stride(0), width,
+            temperature, sections, _SECTION, triton.next_power_of_2(sections), num_warps=8,
         )  # fmt: skip
     return tokens, logps

@@ -99,7 +99,8 @@ def backward_kernel(
         token = tl.load(token_ids + index * ids_stride)
         row = logits + index * logits_stride
         values, columns = load_tile(row, start, V, LANES, DEPTH, True, False)
-        logp = values * (1.0 / TEMPERATURE) - lse
+        # Divided as the forward pass divides: of a certain token nothing but 0 is left.
+        logp = values / TEMPERATURE - lse
         share = tl.exp2(logp * LOG2_E)
         # The chosen token's part is added in float32: 1 - p is small where p is near 1.
         gradient = slope * (tl.where(columns == token, 1.0, 0.0) - share)
