@@ -1,7 +1,6 @@
 """Sampling on a CUDA device: with and without graphs and Triton, the same completions.
 
-`scripts/test.sh -m gpu tests/models/test_sampler_gpu.py`; also `python` on this file, on a machine
-without pytest.
+`scripts/test.sh -m gpu tests/models/test_sampler_gpu.py`, or `python` on this file.
 """
 
 from __future__ import annotations

@@ -266,7 +266,7 @@ class _Writer:
         ]
         if not going:
             return False
-        slots, real = fewer_slots(going, grid.shape[1], halve=self.pace.halve)
+        slots, real = fewer_slots(going, grid.shape, halve=self.pace.halve)
         if len(slots) * len(slots[0]) < len(self.owner):
             grid.narrow(slots, stop - 1, self.memory.storage)
             self.owner = [

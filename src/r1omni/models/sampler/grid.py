@@ -103,20 +103,21 @@ class Grid:
 
 
 def fewer_slots(
-    live: Sequence[int], members: int, *, halve: bool
+    live: Sequence[int], shape: tuple[int, int], *, halve: bool
 ) -> tuple[list[list[int]], list[list[bool]]]:
     """A smaller grid for the rows that go on.
 
     Args:
-        live: the rows, in order, of a grid with G = `members`; at least one.
-        members: G.
-        halve: take only grids of G / 2^k rows a group, so that few shapes occur. The number of
-            groups is rounded up to a power of two.
+        live: the rows that go on, in order; at least one.
+        shape: B and G of the grid they are in.
+        halve: take only grids of G / 2^k rows a group, and of a power of two, or B, groups, so
+            that few shapes occur.
 
     Returns:
         B' lists of G' rows, and which of them are real; the others stand in for a row of their
         group, or for a group.
     """
+    batch, members = shape
     groups: dict[int, list[int]] = {}
     for slot in live:
         groups.setdefault(slot // members, []).append(slot)
@@ -128,7 +129,7 @@ def fewer_slots(
         while (halved + 1) // 2 >= width and halved > 1:
             halved = (halved + 1) // 2
         width = halved
-        height = 1 << (height - 1).bit_length()
+        height = min(1 << (height - 1).bit_length(), batch)
     slots = [rows + rows[:1] * (width - len(rows)) for rows in kept]
     real = [[True] * len(rows) + [False] * (width - len(rows)) for rows in kept]
     for _ in range(height - len(kept)):
