@@ -24,8 +24,8 @@ import torch
 from r1omni import R1Omni
 from r1omni.data import DatasetSpec, load_dataset
 from r1omni.data.sampler import LengthGroupedSampler
-from r1omni.models.generate import generate
 from r1omni.models.packed import completion_logps
+from r1omni.models.sampler import generate
 from r1omni.ops import GRPOLossConfig, group_advantages, grpo_loss
 from r1omni.rewards import RewardSpec, score
 from r1omni.streams import stream_seed
