@@ -288,8 +288,8 @@ def page() -> str:
         "does.",
         "",
         "`seed_everything` (0) is the one seed of a run: of fresh adapters, and of whatever has a "
-        "seed of its own that is not given. Which clips a `sampling` takes is no matter of a run, and "
-        "follows the data set's own `seed`.",
+        "seed of its own that is not given. Which clips a `sampling` takes is no matter of a run, "
+        "and follows the data set's own `seed`.",
         "",
     ]
     for section in sections():
