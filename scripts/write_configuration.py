@@ -282,7 +282,9 @@ def page() -> str:
         "arguments of `analyze`, `export` and the other plain commands, which `--help` of each "
         "does.",
         "",
-        "`seed_everything` (0) is Lightning's seed, for what has none of its own: fresh adapters.",
+        "`seed_everything` (0) is the one seed of a run: of fresh adapters, and of whatever has a "
+        "seed of its own that is not given. Which clips a `sampling` takes is no matter of a run, "
+        "and follows the data set's own `seed`.",
         "",
     ]
     for section in sections():

@@ -19,6 +19,7 @@ from r1omni.models.parallelize import ShardingConfig
 from r1omni.ops import GRPOLossConfig
 from r1omni.rewards import RewardSpec
 from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig
+from r1omni.training.lightning_cli import SEEDS, R1OmniCLI
 from r1omni.training.logger import RunConfig
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -26,12 +27,12 @@ GRPO_CONFIGS = sorted(CONFIGS.glob("*/r1omni.yaml"))
 OVERLAYS = sorted((CONFIGS / "overlay").glob("*.yaml"))
 
 # A name in two places of one configuration is one thing said twice, unless it is told here why not.
-DERIVED = {"max_new_tokens", "temperature"}
+# Seeds of the sampling and of the order of samples follow that of the run; a data set's is another.
+DERIVED = {"max_new_tokens", "temperature", "seed"}
 INDEPENDENT = {
     "name": "of a data set, of a reward, and of the run",
     "options": "of a data set and of a reward",
     "root": "of all data, and of a data set within it",
-    "seed": "of the sampling and of the order of samples, which are other streams",
 }
 CLASSES = (
     GRPOConfig, GRPOLossConfig, OptimizerConfig, LoRAConfig, LoaderConfig, DatasetSpec, RewardSpec,
@@ -94,6 +95,29 @@ def test_no_combination_of_shipped_files_contradicts_itself(config: Path) -> Non
         )
         losses.add(shared.loss_type)
     assert losses >= {"grpo", "dapo", "dr_grpo", "cispo"}
+
+
+@pytest.mark.parametrize("command", [None, "fit"])
+def test_one_seed_makes_another_run(
+    command: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of `seed_everything` and the two seeds of streams, one is enough, and each can be given."""
+    monkeypatch.setattr(R1OmniCLI, "instantiate_classes", lambda self: None)
+    monkeypatch.setattr(R1OmniCLI, "_run_subcommand", lambda self, name: None)
+    words = [*([command] if command else []), "--config", str(GRPO_CONFIGS[0]), "--seed_everything",
+             "7", "--trainer.default_root_dir", str(tmp_path)]  # fmt: skip
+    overlay = tmp_path / "overlay.yaml"
+    overlay.write_text("data: {loader: {seed: 0}}")
+    for more, wanted in (
+        ([], [7, 7]),
+        (["--model.init_args.grpo.seed", "0"], [7, 0]),
+        (["--config", str(overlay)], [0, 7]),
+    ):
+        config = R1OmniCLI([*words, *more], run=command is not None)._config
+        assert [config[name] for name in SEEDS] == wanted
+        assert config["data.train"][0]["seed"] == 0  # which clips are held out
+    sft = [word.replace("r1omni.yaml", "label_sft.yaml") for word in words]
+    assert R1OmniCLI(sft, run=command is not None)._config["data.loader.seed"] == 7
 
 
 def test_evaluation_follows_the_sampling_unless_it_has_a_limit_of_its_own(

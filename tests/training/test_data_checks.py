@@ -54,6 +54,18 @@ def test_rows_without_a_target(model_dir: str, tmp_path: Path) -> None:
         fit(SFTModule(model_dir), tmp_path, rows[0])
 
 
+def test_a_class_that_the_counts_of_a_reward_lack(model_dir: str, tmp_path: Path) -> None:
+    """They stand in the configuration beside the data that they count."""
+    rows = ["a.mp4,happy,", "b.mp4,sad,", "c.mp4,sad,"]
+    counts = {"happy": 1, "angry": 5}
+    wanted = r"class_counts of balanced_accuracy lacks sad; .* are \{happy: 1, sad: 2\}"
+    for extra, message in (({}, wanted), ({"sadness": 2}, DECODES)):
+        reward = RewardSpec("balanced_accuracy", options={"class_counts": counts | extra})
+        module = GRPOModule(model_dir, grpo=GRPOConfig(rewards=[reward]))
+        with pytest.raises(R1OmniError, match=message):
+            fit(module, tmp_path, *rows)
+
+
 def test_a_target_that_is_too_long(model_dir: str, tmp_path: Path) -> None:
     rows = ["a.mp4,happy,He smiles.", f"b.mp4,sad,{'she cries ' * 200}"]
     wanted = r"1 of 2 samples \(own/b\.mp4 \(\S*, line 3, [\d,]+ tokens\)\).* more than 300 tokens"

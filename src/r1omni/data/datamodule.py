@@ -68,7 +68,8 @@ class LoaderConfig:
         decode_workers: processes that decode clips before training; 0 decodes in the main one,
             which a clip that crashes or hangs the decoder then takes along.
         clip_limit_s: seconds that a clip may take in such a process before it counts as broken.
-        seed: of the order of training samples.
+        seed: of the order of training samples; a command takes `seed_everything` where this is not
+            given.
         max_broken_ratio: share of a split's clips that may fail to decode before the run stops.
         cache_features: keep the frozen towers' features on disk, so that a clip is encoded once.
         cache_dir: where decoded clips and features are kept.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache, partial
 
@@ -10,7 +11,9 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from r1omni.data import EmotionDataModule
 from r1omni.models.pipeline import R1Omni
-from r1omni.rewards import RewardSpec, needs_labels
+from r1omni.rewards import RewardSpec, get_reward, needs_labels
+from r1omni.rewards.balanced_accuracy import balanced_accuracy
+from r1omni.text.emotions import canonical
 from r1omni.text.prompt import encode_prompt, encode_target
 from r1omni.types import NUM_EXAMPLES, Modality, Sample, UsageError
 
@@ -62,11 +65,13 @@ def _num_prompt_tokens(omni: R1Omni, instruction: str, modality: Modality) -> in
 
 
 def check_labels(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None:
-    """Refuse training samples of which none has a label, where a reward needs one.
+    """Refuse training samples of which none has a label, or one that a reward does not know.
 
     Raises:
-        UsageError: naming the first of them with their data set, and the rewards.
+        UsageError: naming the first of them with their data set and the rewards, or the classes
+            that are not in `class_counts`, with the counts of the training samples.
     """
+    _check_class_counts(data, rewards)
     needing = [spec.name for spec in rewards if spec.weight and needs_labels(spec.name)]
     samples = list(_trained(data))
     bare = [(place, s) for place, s in samples if s.label is None and not s.open_labels]
@@ -76,6 +81,22 @@ def check_labels(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None
     if len(bare) == len(samples):
         raise UsageError(f"{found}; give labels, or rewards that need none")
     _warn(f"{found}: these say nothing of them")
+
+
+def _check_class_counts(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None:
+    """Counts that are written beside the data they count: a class they lack would end the run."""
+    counted = Counter(sample.label for _, sample in _trained(data) if sample.label is not None)
+    for spec in rewards:
+        if "class_counts" not in spec.options or get_reward(spec.name) is not balanced_accuracy:
+            continue
+        known = {canonical(str(name)) for name in spec.options["class_counts"]}
+        lacking = [label for label in counted if canonical(label) not in known]
+        if lacking:
+            counts = ", ".join(f"{label}: {count}" for label, count in sorted(counted.items()))
+            raise UsageError(
+                f"grpo.rewards: class_counts of {spec.name} lacks {', '.join(sorted(lacking))}; "
+                f"the training samples are {{{counts}}}"
+            )
 
 
 @rank_zero_only

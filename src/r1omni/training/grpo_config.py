@@ -53,6 +53,7 @@ class GRPOConfig:
             not fit on one; otherwise a rank has groups of its own. What is learned is the same.
         seed: of the sampling; with the step, the sample and the member's index it fixes every
             completion.
+            A command takes `seed_everything` where this is not given.
         log_completions_every: rollouts between samples of completions in MLflow; 0 logs none.
         max_completion_logs: most samples of completions in a run; in a longer run they lie further
             apart.

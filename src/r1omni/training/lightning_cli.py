@@ -64,6 +64,10 @@ TRAINER_DEFAULTS = {
 }
 
 
+# Seeds of streams of their own.
+SEEDS = ("data.loader.seed", "model.init_args.grpo.seed")
+
+
 class R1OmniCLI(LightningCLI):
     """`python -m r1omni fit|validate|test|predict --config FILE [--ckpt_path last]`.
 
@@ -103,6 +107,19 @@ class R1OmniCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(RunConfig, "run")
 
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        super().parse_arguments(parser, args)
+        self._given = parser.parse_args(args, defaults=False)
+
+    def _follow_seed(self) -> None:
+        """One seed makes another run: those that are not given are `seed_everything`."""
+        seed = self._get(self.config, "seed_everything")
+        given = self._given if self.subcommand is None else self._given[self.subcommand]
+        for name in SEEDS:
+            has_it = self._config.get(name) is not None and not isinstance(seed, bool)
+            if has_it and given.get(name) is None:
+                self._config[name] = seed
+
     def _set_seed(self) -> None:
         seed = self._get(self.config, "seed_everything")
         if not isinstance(seed, bool):  # true draws one, false leaves the generators alone
@@ -113,6 +130,7 @@ class R1OmniCLI(LightningCLI):
         """Do nothing: Lightning would put a checkpoint's settings over the command line's."""
 
     def before_instantiate_classes(self) -> None:
+        self._follow_seed()
         if self.subcommand is None:
             return
         config = self.config[self.subcommand]

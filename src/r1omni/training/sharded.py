@@ -29,9 +29,9 @@ class FSDP2Strategy(ModelParallelStrategy):
 
     Args:
         sharding: how the model is sharded.
-        sharded_checkpoint: each rank writes its shares, and a checkpoint is a folder. Otherwise
+        sharded_checkpoint: each rank writes its shards, and a checkpoint is a folder. Otherwise
             rank 0 gathers everything and writes the file that a run without sharding would write.
-            Either goes on on any number of ranks, the file also without sharding.
+            Either is resumed on any number of ranks, the file also without sharding.
     """
 
     def __init__(
