@@ -24,7 +24,6 @@ import torch
 from r1omni import R1Omni
 from r1omni.data import DatasetSpec, load_dataset
 from r1omni.data.sampler import LengthGroupedSampler
-from r1omni.models.packed import completion_logps
 from r1omni.models.sampler import generate
 from r1omni.ops import GRPOLossConfig, group_advantages, grpo_loss
 from r1omni.rewards import RewardSpec, score
@@ -98,9 +97,9 @@ def train(omni: R1Omni, samples: Sequence[Sample], args: argparse.Namespace) -> 
         tokens, temperature = (sampled.ids, sampled.mask), args.temperature
         with torch.no_grad():
             read = reference.embed_prompts(prompts)
-            ref_logps, _ = completion_logps(reference, read, *tokens, temperature=temperature)
+            ref_logps, _ = reference.completion_logps(read, *tokens, temperature=temperature)
         read = policy.embed_prompts(prompts)
-        logps, _ = completion_logps(policy, read, *tokens, temperature=temperature)
+        logps, _ = policy.completion_logps(read, *tokens, temperature=temperature)
         # 2402.03300, eq. 3 and 4, with one update a rollout: the policy that sampled is the one
         # that learns, so the ratio r = exp(logp - logp.detach()) is 1 and only its gradient counts.
         # L = mean over N of mean over a completion's tokens of -(r A - beta KL),

@@ -28,7 +28,8 @@ from transformers import DynamicCache, GenerationConfig, Qwen2Config, Qwen2ForCa
 from r1omni.kernels import use
 from r1omni.kernels.choice import choose
 from r1omni.models.checkpoint import cast_weights
-from r1omni.models.omni import Embedded, OmniModel, pad_embeds
+from r1omni.models.omni import OmniModel
+from r1omni.models.packed import Embedded, pad_embeds
 from r1omni.models.sampler import Sampling, generate
 from r1omni.models.sizes import config_from_sizes
 from r1omni.streams import stream_seed, uniform_streams

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from r1omni import R1Omni, kernels
 from r1omni.models.generate import generate
-from r1omni.models.packed import completion_logps
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_prompt
 from r1omni.types import ClipMedia, PromptInputs
 
@@ -62,9 +61,9 @@ def outputs(omni: R1Omni, completions: Tensor | None) -> dict[str, Tensor]:
     found |= {"sampled tokens": sampled.ids, "mask": sampled.mask, "sampler's": sampled.logps}
     ids = sampled.ids if completions is None else completions.to(model.device)
     mask = torch.ones_like(ids, dtype=torch.bool)
-    found["log-probabilities"] = completion_logps(model, embedded, ids, mask)[0]
+    found["log-probabilities"] = model.completion_logps(embedded, ids, mask)[0]
     with kernels.use("torch"):
-        found["log-probabilities by torch"] = completion_logps(model, embedded, ids, mask)[0]
+        found["log-probabilities by torch"] = model.completion_logps(embedded, ids, mask)[0]
     if completions is None:
         own = found["log-probabilities"][sampled.mask] - sampled.logps[sampled.mask]
         found["sampler against scorer"] = own.abs().max()

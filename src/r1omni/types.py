@@ -174,6 +174,7 @@ class Rollout:
         texts: N decoded completions, special tokens kept but for the end token.
         group_size: G.
         end_ids: the tokens that end a completion.
+        num_prompt_tokens: of the B prompts together, media tokens included.
     """
 
     prompts: PromptInputs
@@ -183,26 +184,14 @@ class Rollout:
     texts: tuple[str, ...]
     group_size: int
     end_ids: tuple[int, ...]
+    num_prompt_tokens: int = 0
 
-
-@dataclass(frozen=True)
-class ScoredGroup:
-    """A rollout with its rewards and advantages, the unit of work of the loss.
-
-    Attributes:
-        rollout: the completions.
-        rewards: float32 [N, K], one column a reward function, NaN where it returned None.
-        advantages: float32 [N].
-        reward_names: K names.
-        group_rewards: float32 [B * G, K], rewards of all members of the groups. It is `rewards`
-            itself unless members of a group are on several ranks.
-    """
-
-    rollout: Rollout
-    rewards: Tensor
-    advantages: Tensor
-    reward_names: tuple[str, ...]
-    group_rewards: Tensor
+    @property
+    def ended(self) -> Tensor:
+        """bool [N]: whether an end token closed the completion."""
+        last = self.mask.sum(dim=1) - 1
+        closing = self.completion_ids.gather(1, last[:, None])
+        return (closing == closing.new_tensor(self.end_ids)).any(dim=1)
 
 
 @dataclass(frozen=True)

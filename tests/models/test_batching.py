@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from r1omni.models import R1Omni
-from r1omni.models.omni import pad_embeds
+from r1omni.models.packed import pad_embeds
 from r1omni.text.prompt import AUDIO_PLACEHOLDER, VIDEO_PLACEHOLDER
 from r1omni.types import ClipFeatures, ClipMedia, PromptInputs
 

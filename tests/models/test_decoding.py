@@ -17,7 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from r1omni.kernels.choice import choose
 from r1omni.models import R1Omni
 from r1omni.models.adapters import LoRAConfig, adapters_off, add_adapters
-from r1omni.models.omni import OmniModel, pad_embeds
+from r1omni.models.omni import OmniModel
+from r1omni.models.packed import pad_embeds
 from r1omni.models.sampler import Sampled, Sampling, generate
 from r1omni.models.sampler import engine as sampler_engine
 from r1omni.models.sampler.grid import fewer_slots

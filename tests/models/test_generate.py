@@ -11,8 +11,7 @@ from torch.testing import assert_close
 
 from r1omni.models import R1Omni
 from r1omni.models.generate import Sampled, Sampling, generate
-from r1omni.models.omni import pad_embeds
-from r1omni.models.packed import completion_logps
+from r1omni.models.packed import pad_embeds
 from r1omni.streams import stream_seed
 
 PAD = 385
@@ -72,7 +71,7 @@ def test_recorded_log_probabilities_are_those_of_a_second_pass(
     tiny: R1Omni, prompts: list[Tensor], temperature: float
 ) -> None:
     found = draw(tiny, prompts, temperature)
-    again, _ = completion_logps(tiny.model, prompts, found.ids, found.mask, temperature=temperature)
+    again, _ = tiny.model.completion_logps(prompts, found.ids, found.mask, temperature=temperature)
     assert_close(found.logps, again, rtol=0, atol=1e-4)
 
 

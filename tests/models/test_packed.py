@@ -12,8 +12,7 @@ from torch.testing import assert_close
 
 from r1omni.models import R1Omni
 from r1omni.models.attention import PackedRows, packed_attention
-from r1omni.models.omni import pad_embeds
-from r1omni.models.packed import completion_logps
+from r1omni.models.packed import pad_embeds
 
 LENGTH = 7
 
@@ -51,8 +50,8 @@ def test_packed_equals_one_by_one(tiny: R1Omni, group_size: int, temperature: fl
     prompts = embed(tiny, prompts_of(tiny))
     assert len({len(prompt) for prompt in prompts}) > 2
     ids, mask = completions(len(prompts) * group_size)
-    packed, entropies = completion_logps(
-        tiny.model, prompts, ids, mask, temperature=temperature, with_entropy=True
+    packed, entropies = tiny.model.completion_logps(
+        prompts, ids, mask, temperature=temperature, with_entropy=True
     )
     wanted, wanted_entropies = one_by_one(tiny, prompts, ids, mask, temperature)
     assert packed.dtype == torch.float32
@@ -80,7 +79,7 @@ def test_gradients_are_equal(tiny: R1Omni, group_size: int) -> None:
     def gradients(packed: bool) -> dict[str, Tensor]:
         prompts = model.embed_prompts(inputs)
         if packed:
-            logps, _ = completion_logps(model, prompts, ids, mask)
+            logps, _ = model.completion_logps(prompts, ids, mask)
         else:
             logps, _ = one_by_one(tiny, prompts, ids, mask, 1.0)
         found = torch.autograd.grad((logps * weights).sum(), list(parameters.values()))
@@ -97,8 +96,8 @@ def test_gradients_are_equal(tiny: R1Omni, group_size: int) -> None:
 def test_what_stands_behind_the_end_does_not_matter(tiny: R1Omni) -> None:
     prompts = embed(tiny, prompts_of(tiny))
     ids, mask = completions(len(prompts) * 3)
-    before, _ = completion_logps(tiny.model, prompts, ids, mask)
-    after, _ = completion_logps(tiny.model, prompts, ids.masked_fill(~mask, 385), mask)
+    before, _ = tiny.model.completion_logps(prompts, ids, mask)
+    after, _ = tiny.model.completion_logps(prompts, ids.masked_fill(~mask, 385), mask)
     assert torch.equal(before, after)
 
 
@@ -108,8 +107,8 @@ def test_siblings_do_not_see_each_other(tiny: R1Omni) -> None:
     ids, mask = completions(len(prompts) * 3)
     others = ids.clone()
     others[1::3] = (others[1::3] + 1) % 384  # the second member of every group
-    before, _ = completion_logps(tiny.model, prompts, ids, mask)
-    after, _ = completion_logps(tiny.model, prompts, others, mask)
+    before, _ = tiny.model.completion_logps(prompts, ids, mask)
+    after, _ = tiny.model.completion_logps(prompts, others, mask)
     kept = torch.ones(len(ids), dtype=torch.bool)
     kept[1::3] = False
     assert_close(after[kept], before[kept], rtol=0, atol=1e-6)

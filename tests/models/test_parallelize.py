@@ -16,16 +16,19 @@ from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from r1omni.models import OmniModel, R1Omni
+from r1omni.models.omni import FORWARD_METHODS
+from r1omni.models.packed import pad_embeds
 from r1omni.models.parallelize import (
     ShardingConfig,
+    full_tensor,
     gathered,
-    own_share,
+    own_shard,
     parallelize,
-    whole,
 )
+from r1omni.text.prompt import VIDEO_PLACEHOLDER
 from r1omni.training import FSDP2Strategy
 from r1omni.training.reference import frozen_copy
-from r1omni.types import UsageError
+from r1omni.types import ClipMedia, PromptInputs, UsageError
 
 
 @pytest.fixture
@@ -46,8 +49,13 @@ def model(fixtures_dir: Path) -> OmniModel:
     return made
 
 
+def _prompt(model: OmniModel) -> torch.Tensor:
+    width = model.config.language.hidden_size
+    return torch.randn(12, width, generator=torch.Generator().manual_seed(0))
+
+
 def _hidden(model: OmniModel) -> torch.Tensor:
-    return model.language_model(inputs_embeds=model.embed_tokens(torch.arange(12)[None]))[0]
+    return model.hidden_states(pad_embeds([_prompt(model)]))
 
 
 def test_frozen_towers_are_whole_unless_asked(model: OmniModel, mesh: DeviceMesh) -> None:
@@ -71,8 +79,8 @@ def test_weights_are_whole_within_gathered_alone(model: OmniModel, mesh: DeviceM
         assert not isinstance(model.lm_head.weight, DTensor)
         assert torch.equal(model.lm_head.weight, weight)
     assert isinstance(model.lm_head.weight, DTensor)
-    assert torch.equal(whole(model.lm_head.weight), weight)
-    assert torch.equal(own_share(model.lm_head.weight), weight)  # there is one rank
+    assert torch.equal(full_tensor(model.lm_head.weight), weight)
+    assert torch.equal(own_shard(model.lm_head.weight), weight)  # there is one rank
 
 
 def test_layers_compute_again_in_the_backward_pass(model: OmniModel, mesh: DeviceMesh) -> None:
@@ -85,14 +93,14 @@ def test_layers_compute_again_in_the_backward_pass(model: OmniModel, mesh: Devic
     assert len(calls) == 1 and kept is not None
     norm.weight.grad = None
     parallelize(model, mesh, ShardingConfig(activation_checkpointing=True))
-    found = model(_hidden)
+    found = _hidden(model)
     assert torch.equal(found, wanted) and len(calls) == 2
     found.sum().backward()
     assert len(calls) == 3  # once more
     assert norm.weight.grad is not None
-    torch.testing.assert_close(whole(norm.weight.grad), kept)
+    torch.testing.assert_close(full_tensor(norm.weight.grad), kept)
     with torch.no_grad():
-        model(_hidden)
+        _hidden(model)
     assert len(calls) == 4
 
 
@@ -100,28 +108,65 @@ def test_what_a_batch_does_not_use_has_a_gradient_of_zero(
     model: OmniModel, mesh: DeviceMesh
 ) -> None:
     parallelize(model, mesh, ShardingConfig())
-    output = model(lambda m: (_hidden(m), None))
-    output[0].sum().backward()
+    ids = torch.tensor([[3, 4], [5, 6]])
+    logps, _ = model.completion_logps([_prompt(model)], ids, torch.ones_like(ids).bool())
+    logps.sum().backward()
     unused = [*model.video_projector.parameters(), *model.audio_projector.parameters()]
     assert unused
     for parameter in unused:
-        assert parameter.grad is not None and not whole(parameter.grad).any()
+        assert parameter.grad is not None and not full_tensor(parameter.grad).any()
 
 
 def test_layers_compute_in_bfloat16_and_keep_float32(model: OmniModel, mesh: DeviceMesh) -> None:
     parallelize(model, mesh, ShardingConfig(param_dtype="bfloat16"))
-    found = model(_hidden)
+    found = _hidden(model)
     assert found.dtype == torch.bfloat16
     found.float().sum().backward()
     layer = model.language_model.layers[0].mlp.gate_proj.weight
     assert layer.dtype == torch.float32 and layer.grad.dtype == torch.float32
 
 
-def test_a_whole_model_computes_as_ever(model: OmniModel) -> None:
-    with gathered(model):
-        assert torch.equal(model(_hidden), _hidden(model))
+def _asked(model: OmniModel) -> dict[str, Any]:
+    """What every door of a model gives, by its name."""
+    media = model.config.media
+    shape = (media.num_frames, 3, media.image_size, media.image_size)
+    clips = (ClipMedia(torch.zeros(shape, dtype=torch.uint8), None),)
+    words = torch.arange(5)
+    prompts = PromptInputs((torch.tensor([1, VIDEO_PLACEHOLDER, 2]),), (words,), clips)
+    ids = torch.tensor([[3, 4], [5, 6]])
+    arguments: dict[str, tuple[Any, ...]] = {
+        "encode_media": (clips,),
+        "embed_prompts": (prompts,),
+        "hidden_states": (pad_embeds([_prompt(model)]),),
+        "logits": (prompts,),
+        "completion_logps": (prompts, ids, torch.ones_like(ids).bool()),
+    }
+    return {name: getattr(model, name)(*arguments[name]) for name in FORWARD_METHODS}
+
+
+@torch.no_grad()
+def test_every_door_of_a_sharded_model_gives_what_it_gave(
+    model: OmniModel, mesh: DeviceMesh
+) -> None:
+    wanted = _asked(model)
+    parallelize(model, mesh, ShardingConfig(shard_frozen_towers=True))
+    for _ in range(2):  # the second time nothing is left gathered that should not be
+        found = _asked(model)
+        for name, value in wanted.items():
+            assert str(found[name]) == str(value), name
+    assert all(isinstance(p, DTensor) for p in model.language_model.layers.parameters())
+
+
+def test_doors_are_the_public_methods_that_compute(model: OmniModel) -> None:
+    public = {name for name in vars(OmniModel) if not name.startswith("_")}
+    # These compute parts for the doors, or tell what the model is.
+    inner = {"device", "dtype", "branch_weights", "media_tokens", "embed_tokens"}
+    assert public - inner == set(FORWARD_METHODS)
+
+
+def test_a_full_tensor_stays_as_it_is() -> None:
     plain = torch.ones(2)
-    assert whole(plain) is plain and own_share(plain) is plain
+    assert full_tensor(plain) is plain and own_shard(plain) is plain
 
 
 def test_dtypes_that_do_not_exist() -> None:
@@ -196,7 +241,7 @@ def test_every_tensor_of_the_reference_is_there_too(
 
 def _check_devices(there: OmniModel) -> None:
     tensors = [*there.named_parameters(remove_duplicate=False), *there.named_buffers()]
-    elsewhere = [name for name, tensor in tensors if own_share(tensor).device.type != "cuda"]
+    elsewhere = [name for name, tensor in tensors if own_shard(tensor).device.type != "cuda"]
     assert len(tensors) > 50 and not elsewhere
 
 

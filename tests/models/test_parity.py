@@ -12,7 +12,6 @@ from torch.testing import assert_close
 
 from r1omni.models import R1Omni
 from r1omni.models.generate import generate
-from r1omni.models.packed import completion_logps
 from r1omni.text.prompt import encode_prompt
 from r1omni.types import MODALITIES, ClipFeatures, ClipMedia, Modality, PromptInputs
 
@@ -145,8 +144,8 @@ def test_completion_log_probabilities(tiny: R1Omni, expected: Recorded) -> None:
     prompt = recorded_prompt(expected, "video_audio")
     completion = expected["completion_ids"]
     mask = torch.ones_like(completion, dtype=torch.bool)
-    logps, entropies = completion_logps(
-        tiny.model, tiny.model.embed_prompts(prompt), completion, mask
+    logps, entropies = tiny.model.completion_logps(
+        tiny.model.embed_prompts(prompt), completion, mask
     )
     close(logps, expected["completion_logps"], 1e-4)
     close(-logps.mean(), expected["completion_nll_mean"], 1e-4)

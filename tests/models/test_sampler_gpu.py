@@ -16,7 +16,8 @@ from torch.testing import assert_close
 from transformers import Qwen2Config
 
 from r1omni.kernels import use
-from r1omni.models.omni import OmniModel, pad_embeds
+from r1omni.models.omni import OmniModel
+from r1omni.models.packed import pad_embeds
 from r1omni.models.sampler import Sampled, Sampling, generate
 from r1omni.models.sizes import config_from_sizes
 from r1omni.streams import stream_seed

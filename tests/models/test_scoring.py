@@ -23,7 +23,7 @@ def by_hand(omni: R1Omni, prompt: Tensor, texts: dict[str, str], skip: str) -> d
     for label, text in texts.items():
         ids = torch.tensor(omni.tokenizer.encode(text))
         rows = torch.cat([prompt, omni.model.embed_tokens(ids)])[None]
-        from r1omni.models.omni import Embedded
+        from r1omni.models.packed import Embedded
 
         steps = torch.arange(rows.shape[1])[None]
         hidden = omni.model.hidden_states(Embedded(rows, torch.ones_like(steps).bool(), steps))

@@ -19,7 +19,8 @@ from r1omni.models import pipeline
 from r1omni.models.generate import Sampled
 from r1omni.rewards import RewardSpec
 from r1omni.text.emotions import LABEL_SETS
-from r1omni.training import GRPOConfig, SFTModule, evaluated, rollout
+from r1omni.training import GRPOConfig, SFTModule, evaluated, policy
+from r1omni.training.advantages import score_rollout
 from r1omni.training.evaluation import Evaluation
 from r1omni.types import Analysis, Clip, ClipMedia, Sample
 
@@ -92,7 +93,7 @@ def read(trained: SFTModule, clip: Path, monkeypatch: pytest.MonkeyPatch) -> Any
         monkeypatch.setattr(pipeline, "emotion_scores", lambda *a, **k: {})
         analyses = [omni.analyze(clip, modality="video")[0] for _ in rows]
 
-        for place in (evaluated, rollout):
+        for place in (evaluated, policy):
             monkeypatch.setattr(place, "generate", lambda *a, **k: sampled(rows))
         samples = [
             Sample(f"own/{index}", Clip(clip), "?", "video", label=LABEL, label_set="all")
@@ -103,11 +104,8 @@ def read(trained: SFTModule, clip: Path, monkeypatch: pytest.MonkeyPatch) -> Any
         trained._evaluate(batch, 0)
 
         config = GRPOConfig(group_size=2, rewards=REWARDS, max_new_tokens=LIMIT)
-        drawn = rollout.sample_rollout(
-            omni, trained.prompts(batch), [], omni.sampling(LIMIT, 1.0), members=range(1),
-            stream=(0,), sample_ids=[sample.sample_id for sample in samples],
-        )  # fmt: skip
-        rewards = rollout.score_rollout(drawn, samples, config).tolist()
+        drawn = policy.Policy(omni, config).sample(trained.prompts(batch), range(len(samples)))
+        rewards = score_rollout(drawn, samples, config).tolist()
         return Readings(analyses, trained.evaluation.records(0), rewards)
 
     return readings

@@ -20,7 +20,7 @@ from step_cases import COMBINATIONS, EndsEarly, num_steps
 
 from r1omni.data.batch import Batch
 from r1omni.models.adapters import LoRAConfig
-from r1omni.models.parallelize import ShardingConfig, own_share, whole
+from r1omni.models.parallelize import ShardingConfig, full_tensor, own_shard
 from r1omni.ops import GRPOLossConfig
 from r1omni.training import FSDP2Strategy, GRPOConfig, GRPOModule, SFTModule
 from r1omni.training.module import EmotionModule, weights_read_in_place
@@ -178,7 +178,9 @@ def train(
             **trainer,
         )
     metrics = {key: float(value) for key, value in module.trainer.callback_metrics.items()}
-    weights = {n: whole(p.detach()) for n, p in module.model.named_parameters() if p.requires_grad}
+    weights = {
+        n: full_tensor(p.detach()) for n, p in module.model.named_parameters() if p.requires_grad
+    }
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     return {
         "losses": torch.tensor(seen.losses), "kls": torch.tensor(seen.kls),
@@ -190,10 +192,11 @@ def train(
 def _shares(module: EmotionModule) -> dict[str, tuple[int, int]]:
     """Of each trained weight and of the reference's: elements on this rank, and in all."""
     models = {"policy": module.model}
-    for reference in getattr(module, "_references", []):
+    reference = getattr(module, "reference", None)
+    if reference is not None:
         models |= {"reference": reference.model}
     return {
-        f"{of}.{name}": (own_share(p).numel(), p.numel())
+        f"{of}.{name}": (own_shard(p).numel(), p.numel())
         for of, model in models.items()
         for name, p in model.named_parameters()
     }

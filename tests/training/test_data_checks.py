@@ -15,9 +15,9 @@ from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.datamodule import LoaderConfig
 from r1omni.rewards import RewardSpec, needs_labels, reward_names
 from r1omni.training import GRPOConfig, GRPOModule, SFTModule, data_checks
+from r1omni.training.advantages import score_rollout
 from r1omni.training.data_checks import check_targets
 from r1omni.training.module import EmotionModule
-from r1omni.training.rollout import score_rollout
 from r1omni.types import Clip, PromptInputs, R1OmniError, Rollout, Sample, UsageError
 
 # What a run says that has come as far as its clips, which are not there.

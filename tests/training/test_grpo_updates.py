@@ -12,7 +12,6 @@ import pytest
 import torch
 from small_training import BASE, Weights, fit, logged, moments, weights
 
-from r1omni.models.packed import completion_logps
 from r1omni.ops import GRPOLossConfig, StepTotals, grpo_loss
 from r1omni.rewards import RewardSpec
 from r1omni.training import GRPOConfig, GRPOModule
@@ -42,15 +41,15 @@ def test_steps_end_in_the_middle_of_a_rollout(train: Train) -> None:
 
 
 class _Recorder(GRPOModule):
-    """Keeps the experience and the weights before each update."""
+    """Keeps the rollout batch and the weights before each update."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.updates: list[tuple[Any, Any, Weights]] = []
 
-    def _update(self, experience: Any, step: Any) -> None:
-        self.updates.append((experience, step, weights(self)))
-        super()._update(experience, step)
+    def update(self, rollouts: Any, step: Any) -> None:
+        self.updates.append((rollouts, step, weights(self)))
+        super().update(rollouts, step)
 
 
 def test_the_second_update_compares_with_the_policy_that_sampled(train: Train) -> None:
@@ -68,22 +67,21 @@ def test_the_second_update_compares_with_the_policy_that_sampled(train: Train) -
     module.model.load_state_dict(between, strict=False)
     rollout = second.rollout
     with torch.no_grad():
-        logps, _ = completion_logps(
-            module.model,
+        logps, _ = module.model.completion_logps(
             module.model.embed_prompts(rollout.prompts),
             rollout.completion_ids,
             rollout.mask,
         )
     ratio = (logps - second.old_logps).exp()
     assert float((ratio - 1).abs().max()) > 1e-3
-    advantages = second.group.advantages[:, None]
+    advantages = second.advantages[:, None]
     terms = -torch.minimum(ratio * advantages, ratio.clamp(0.8, 1.2) * advantages)
     away = second.ref_logps - logps
     terms = terms + 0.04 * (away.exp() - away - 1)
     mask = rollout.mask.float()
     by_hand = ((terms * mask).sum(1) / mask.sum(1)).mean()
     ours = grpo_loss(
-        logps, second.group.advantages, rollout.mask, old_logps=second.old_logps,
+        logps, second.advantages, rollout.mask, old_logps=second.old_logps,
         ref_logps=second.ref_logps, config=grpo.loss,
     ).loss  # fmt: skip
     assert float(ours) == pytest.approx(float(by_hand), abs=1e-6)
@@ -99,8 +97,8 @@ def test_truncated_completions_teach_nothing(train: Train) -> None:
     )
     module = train(grpo, seen=_Recorder)
     assert isinstance(module, _Recorder)
-    ((experience, _, before),) = module.updates
-    cut = ~experience.loss_mask.any(dim=1)
+    ((rollouts, _, before),) = module.updates
+    cut = ~rollouts.loss_mask.any(dim=1)
     assert cut.float().mean() > 0.8
     assert logged(module)["completions/clipped_ratio"] == pytest.approx(float(cut.float().mean()))
     if bool(cut.all()):
@@ -111,8 +109,7 @@ def test_divergence_as_a_reward(train: Train) -> None:
     grpo = replace(BASE, kl_in_reward=0.5, loss=GRPOLossConfig(beta=0.0), num_iterations=2)
     module = train(grpo, steps=4, seen=_Recorder)
     assert isinstance(module, _Recorder)
-    experience = module.updates[-1][0]
-    group = experience.group
+    group = module.updates[-1][0]
     assert group.reward_names[-1] == "kl_penalty"
     # The second rollout's policy has left the reference: the penalty is not 0.
     assert float(group.rewards[:, -1].abs().max()) > 1e-4
@@ -157,11 +154,11 @@ def test_groups_without_advantages_are_replaced(train: Train, monkeypatch: Any) 
     def recorded(refills: int) -> tuple[list[str], dict[str, float]]:
         module = train(replace(BASE, max_refills=refills), seen=_Recorder)
         assert isinstance(module, _Recorder)
-        experience = module.updates[0][0]
-        spread = experience.group.advantages.view(-1, 4).std(dim=1)
+        rollouts = module.updates[0][0]
+        spread = rollouts.advantages.view(-1, 4).std(dim=1)
         if refills:
             assert bool((spread > 0.1).all())
-        return [sample.sample_id for sample in experience.samples], logged(module)
+        return [sample.sample_id for sample in rollouts.samples], logged(module)
 
     kept, metrics = recorded(0)
     assert kept == names
@@ -187,11 +184,11 @@ def recorded_all_dull(train: Train) -> tuple[list[str], dict[str, float]]:
 
 def test_the_reference_follows_the_policy(train: Train) -> None:
     module = train(replace(BASE, ref_sync_steps=2, ref_mixup_alpha=1.0), steps=2)
-    reference = dict(module._references[0].model.named_parameters())
+    reference = dict(module.reference.model.named_parameters())
     now = weights(module)
     assert all(torch.equal(reference[name], now[name]) for name in module.trained_names())
     still = train(replace(BASE, ref_sync_steps=3), steps=2)
-    reference = dict(still._references[0].model.named_parameters())
+    reference = dict(still.reference.model.named_parameters())
     start = weights(GRPOModule(still.init_from, grpo=BASE))
     assert all(torch.equal(reference[name], start[name]) for name in reference)
 
@@ -199,8 +196,8 @@ def test_the_reference_follows_the_policy(train: Train) -> None:
 class _Broken(GRPOModule):
     """Its second update sees a loss that is not finite."""
 
-    def _loss(self, part: Any, totals: StepTotals) -> Any:
-        result = super()._loss(part, totals)
+    def loss(self, part: Any, totals: StepTotals) -> Any:
+        result = super().loss(part, totals)
         if self.global_step == 1:
             self.before = weights(self)
             return replace(result, loss=result.loss * float("nan"))

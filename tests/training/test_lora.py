@@ -14,11 +14,10 @@ from small_training import BASE, fit, logged, short_grpo, weights
 from r1omni.cli import main
 from r1omni.models import R1Omni
 from r1omni.models.adapters import LoRAConfig
-from r1omni.models.packed import completion_logps
 from r1omni.ops import GRPOLossConfig
 from r1omni.training import GRPOModule, SFTModule
 from r1omni.training.checkpoints import trained_state
-from r1omni.training.rollout import rollout_logps
+from r1omni.training.reference import Reference
 from r1omni.types import R1OmniError, UsageError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -31,26 +30,27 @@ def _rewards_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class _Recorder(GRPOModule):
-    """Keeps the experience of each rollout."""
+    """Keeps what is learned from each rollout."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.collected: list[Any] = []
 
-    def _collect(self, batch: Any) -> Any:
-        self.collected.append(super()._collect(batch))
+    def roll_out(self, batch: Any) -> Any:
+        self.collected.append(super().roll_out(batch))
         return self.collected[-1]
 
 
 def test_the_reference_is_the_model_without_its_adapters(mini_world: Path, tmp_path: Path) -> None:
     module = fit(mini_world, tmp_path, steps=3, lora=LORA, seen=_Recorder)
     assert isinstance(module, _Recorder)
-    assert module._references[0].model is module.model  # one set of weights
+    assert (
+        module.reference is not None and module.reference.model is module.model
+    )  # one set of weights
     start = R1Omni.from_pretrained(mini_world / "init").model
     ours = module.collected[-1]
     with torch.no_grad():
-        by_hand, _ = completion_logps(
-            start, start.embed_prompts(ours.rollout.prompts),
+        by_hand, _ = start.completion_logps(start.embed_prompts(ours.rollout.prompts),
             ours.rollout.completion_ids, ours.rollout.mask,
         )  # fmt: skip
     assert torch.equal(ours.ref_logps, by_hand)
@@ -68,9 +68,9 @@ def test_it_learns_as_with_a_copy_as_reference(mini_world: Path, tmp_path: Path)
     """The shared reference gives the loss that a copied one gives."""
 
     class Copied(_Recorder):
-        def _reference_logps(self, rollout: Any) -> Any:
-            model = R1Omni.from_pretrained(self.init_from).model
-            return rollout_logps(model, rollout, self.grpo)
+        def configure_model(self) -> None:
+            super().configure_model()
+            self.reference = Reference(self.policy, R1Omni.from_pretrained(self.init_from).model)
 
     shared = fit(mini_world, tmp_path, steps=2, lora=LORA)
     copied = fit(mini_world, tmp_path, steps=2, lora=LORA, seen=Copied)

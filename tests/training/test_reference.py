@@ -17,7 +17,7 @@ from r1omni.models import R1Omni
 from r1omni.models.checkpoint import unfilled
 from r1omni.training import GRPOModule, module
 from r1omni.training.module import weights_read_in_place
-from r1omni.training.rollout import rollout_logps
+from r1omni.training.policy import Policy
 
 MOVED = replace(BASE, ref_sync_steps=1, ref_mixup_alpha=0.5)
 
@@ -28,16 +28,16 @@ def _rewards_of_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class _Recorder(GRPOModule):
-    """Keeps the experience of each rollout, and what a float32 copy of the start makes of it."""
+    """Keeps what the reference and what a float32 copy of the start make of each rollout."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.pairs: list[tuple[torch.Tensor, torch.Tensor]] = []
 
-    def _reference_logps(self, rollout: Any) -> torch.Tensor:
-        found = super()._reference_logps(rollout)
-        start = R1Omni.from_pretrained(self.init_from).model
-        self.pairs.append((found, rollout_logps(start, rollout, self.grpo)))
+    def roll_out(self, batch: Any) -> Any:
+        found = super().roll_out(batch)
+        start = Policy(R1Omni.from_pretrained(self.init_from), self.grpo)
+        self.pairs.append((found.ref_logps, start.logps(found.rollout)))
         return found
 
 
@@ -46,7 +46,7 @@ def test_it_says_what_a_float32_copy_says(mini_world: Path, tmp_path: Path, prec
     trained = fit(mini_world, tmp_path, steps=2, seen=_Recorder, precision=precision)
     assert len(trained.pairs) == 2
     assert all(torch.equal(found, wanted) for found, wanted in trained.pairs)
-    copy = trained._references[0].model
+    copy = trained.reference.model
     assert not any(p.requires_grad for p in copy.parameters())
     layers = {p.dtype for n, p in copy.language_model.layers.named_parameters() if "proj" in n}
     assert layers == {torch.float32 if precision == "32-true" else torch.bfloat16}
@@ -54,7 +54,7 @@ def test_it_says_what_a_float32_copy_says(mini_world: Path, tmp_path: Path, prec
 
 def test_one_that_moves_is_in_float32(mini_world: Path, tmp_path: Path) -> None:
     trained = fit(mini_world, tmp_path, MOVED, steps=2, precision="bf16-mixed")
-    kept = trained._references[0].model.parameters()
+    kept = trained.reference.model.parameters()
     assert {p.dtype for p in kept} == {torch.float32}
 
 
@@ -64,7 +64,7 @@ def test_a_resumed_run_has_the_start_as_its_reference(mini_world: Path, tmp_path
     with weights_read_in_place():
         resumed = fit(mini_world, tmp_path, steps=3, ckpt_path=tmp_path / "half.ckpt")
     start = dict(R1Omni.from_pretrained(mini_world / "init").model.named_parameters())
-    kept = dict(resumed._references[0].model.named_parameters())
+    kept = dict(resumed.reference.model.named_parameters())
     assert kept and all(torch.equal(start[name], tensor) for name, tensor in kept.items())
     moved = weights(resumed)
     assert not all(torch.equal(start[name], moved[name]) for name in kept)
@@ -74,7 +74,7 @@ def test_a_resumed_run_has_the_start_as_its_reference(mini_world: Path, tmp_path
 
 def test_answering_needs_none(mini_world: Path, tmp_path: Path) -> None:
     asked = GRPOModule(str(mini_world / "init"), grpo=BASE, max_new_tokens=4)
-    assert not asked._references
+    assert asked.reference is None
     spec = DatasetSpec("mafw", "MAFW", sampling="first:2", options={"fold": 1})
     data = EmotionDataModule(
         root=str(mini_world / "world"), val=[spec], test=[spec], predict=[spec],
@@ -86,7 +86,7 @@ def test_answering_needs_none(mini_world: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     for ask in (trainer.validate, trainer.test, trainer.predict):
         ask(asked, data)
-        assert not asked._references
+        assert asked.reference is None
 
 
 # Weights that are read when a trainer has placed the model -------------------------------------

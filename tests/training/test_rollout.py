@@ -11,25 +11,21 @@ import torch
 from torch import Tensor
 
 from r1omni.data.batch import Batch
-from r1omni.models.packed import completion_logps
 from r1omni.models.pipeline import R1Omni
 from r1omni.ops import GRPOLossConfig, grpo_loss
 from r1omni.rewards import COLUMNS, RewardSpec
+from r1omni.streams import stream_seed
 from r1omni.text.prompt import encode_prompt
 from r1omni.training import GRPOConfig, GRPOModule
-from r1omni.training.dealing import Dealing
-from r1omni.training.rollout import (
-    RolloutFigures,
-    rollout_metrics,
-    sample_rollout,
-    score_rollout,
-    scored_group,
-    useful_prompts,
-)
-from r1omni.types import Clip, ClipMedia, PromptInputs, Rollout, Sample, ScoredGroup, UsageError
+from r1omni.training.advantages import score_rollout, useful_prompts, with_advantages
+from r1omni.training.batch import RolloutBatch
+from r1omni.training.grpo_log import RolloutFigures, rollout_metrics
+from r1omni.training.policy import Policy
+from r1omni.training.ranks import RankLayout
+from r1omni.types import Clip, ClipMedia, PromptInputs, Rollout, Sample, UsageError
 
 G = 4
-ALONE = Dealing(0, 1, G, across_ranks=False, gather=lambda values: values[None])
+ALONE = RankLayout(0, 1, G, across_ranks=False, gather=lambda values: values[None])
 # Rewards that vary: the tiny model has random weights and never answers in tags.
 REWARDS = [RewardSpec("rewards_of_tests:length"), RewardSpec("format", 0.5)]
 
@@ -65,10 +61,11 @@ def batch_of(omni: R1Omni, *names: str) -> tuple[Batch, PromptInputs]:
 def rollout_of(omni: R1Omni, *names: str, step: int = 3) -> tuple[Batch, Rollout, list[Tensor]]:
     batch, prompts = batch_of(omni, *names)
     embedded = omni.model.embed_prompts(prompts)
-    rollout = sample_rollout(
-        omni, prompts, embedded, omni.sampling(6, 1.0), members=range(G),
-        stream=(0, step), sample_ids=[s.sample_id for s in batch.samples],
-    )  # fmt: skip
+    seeds = [
+        stream_seed(0, step, s.sample_id, member) for s in batch.samples for member in range(G)
+    ]
+    config = GRPOConfig(group_size=G, max_new_tokens=6, temperature=1.0)
+    rollout = Policy(omni, config).sample(prompts, seeds)
     return batch, rollout, embedded
 
 
@@ -77,8 +74,10 @@ def loss_of(omni: R1Omni, *names: str) -> tuple[Tensor, Tensor]:
     batch, rollout, embedded = rollout_of(omni, *names)
     config = GRPOConfig(group_size=G, rewards=REWARDS)
     rewards = score_rollout(rollout, batch.samples, config)
-    group = scored_group(rollout, rewards, config, ALONE)
-    logps, _ = completion_logps(omni.model, embedded, rollout.completion_ids, rollout.mask)
+    group = with_advantages(
+        RolloutBatch.scored(batch.samples, rollout, rewards, config), config, ALONE
+    )
+    logps, _ = omni.model.completion_logps(embedded, rollout.completion_ids, rollout.mask)
     loss = grpo_loss(
         logps,
         group.advantages,
@@ -119,8 +118,8 @@ def test_metrics_by_hand() -> None:
         end_ids=(9,),
     )
     rewards = torch.tensor([[1.0, 0.0], [0.0, float("nan")]])
-    group = ScoredGroup(rollout, rewards, torch.zeros(2), ("accuracy", "format"), rewards)
     config = GRPOConfig(group_size=2, rewards=[RewardSpec("accuracy", 2.0), RewardSpec("format")])
+    group = RolloutBatch.scored([], rollout, rewards, config)
     metrics = rollout_metrics(RolloutFigures.of(group), group.reward_names, config)
     assert metrics["completions/mean_length"] == 2.5
     assert metrics["completions/clipped_ratio"] == 0.5
@@ -167,11 +166,12 @@ def test_a_group_is_judged_by_the_total_that_its_advantages_are_made_of() -> Non
     assert group_of(normalised, rewards.tolist(), replace(ALONE, group_size=2)).advantages.all()
 
 
-def group_of(config: GRPOConfig, rewards: list[list[float]], dealing: Dealing) -> ScoredGroup:
+def group_of(config: GRPOConfig, rewards: list[list[float]], layout: RankLayout) -> RolloutBatch:
     rows = len(rewards)
     ones = torch.ones(rows, 1)
     rollout = Rollout(PromptInputs((), (), ()), ones.long(), ones.bool(), ones, ("",) * rows, 2, ())
-    return scored_group(rollout, torch.tensor(rewards), config, dealing)
+    scored = RolloutBatch.scored([], rollout, torch.tensor(rewards), config)
+    return with_advantages(scored, config, layout)
 
 
 def test_silence_pays_no_more_than_a_wrong_answer() -> None:
@@ -188,7 +188,7 @@ def test_each_reward_normalised_is_compared_over_all_ranks() -> None:
     whole = group_of(config, rewards[0] + rewards[1], replace(ALONE, group_size=2))
     everyone = torch.tensor(rewards)
     parts = [
-        group_of(config, own, Dealing(rank, 2, 2, False, lambda _: everyone))
+        group_of(config, own, RankLayout(rank, 2, 2, False, lambda _: everyone))
         for rank, own in enumerate(rewards)
     ]
     joined = torch.cat([part.advantages for part in parts])

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from sharded_job import CUT, STEPS, train
 
 from r1omni.training.checkpoints import export_checkpoint, read_checkpoint
-from r1omni.training.shares import PLAIN_VALUES
+from r1omni.training.shards import PLAIN_VALUES
 from r1omni.types import R1OmniError
 
 TESTS = Path(__file__).parents[1]

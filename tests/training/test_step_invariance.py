@@ -15,13 +15,13 @@ from small_training import BASE, fit, moments, weights
 from step_cases import COMBINATIONS, NOT_OF_THE_LOSS, EndsEarly, num_steps
 from torch import Tensor
 
-from r1omni.ops import GRPOLossConfig, StepTotals, part_loss
+from r1omni.ops import GRPOLossConfig, StepTotals
 from r1omni.ops.kl import KLEstimator
 from r1omni.ops.loss_config import LossType
 from r1omni.ops.step_totals import entropy_threshold
 from r1omni.training import GRPOConfig, GRPOModule
-from r1omni.training.experience import Experience, micro_batches, minibatches, step_totals
-from r1omni.types import Clip, PromptInputs, Rollout, Sample, ScoredGroup
+from r1omni.training.batch import RolloutBatch, step_totals
+from r1omni.types import Clip, PromptInputs, Rollout, Sample
 
 LOSSES: tuple[str, ...] = get_args(LossType)
 # For each field of GRPOLossConfig: what it is changed to, and beside which other options.
@@ -68,7 +68,7 @@ PROMPTS, G, C = 8, 2, 6
 ROWS = PROMPTS * G
 
 
-def experience() -> Experience:
+def rollout_batch() -> RolloutBatch:
     """Completions whose token ids are their places, with other lengths for each."""
     draw = torch.Generator().manual_seed(0)
     lengths = torch.randint(1, C + 1, (ROWS, 1), generator=draw)
@@ -82,29 +82,30 @@ def experience() -> Experience:
     )  # fmt: skip
     rewards = torch.zeros(ROWS, 1)
     advantages = torch.randn(ROWS, generator=draw, dtype=torch.float64)
-    return Experience(
+    return RolloutBatch(
         samples=tuple(Sample(str(i), Clip(Path("x")), "") for i in range(PROMPTS)),
-        group=ScoredGroup(rollout, rewards, advantages, ("any",), rewards),
+        rollout=rollout, rewards=rewards, reward_names=("any",), advantages=advantages,
+        group_rewards=rewards,
         loss_mask=mask & (torch.rand(ROWS, C, generator=draw) > 0.1),
         ref_logps=noise[1] - 1, old_logps=noise[2], importance_weights=noise[3].exp(),
     )  # fmt: skip
 
 
-EXPERIENCE = experience()
+BATCH = rollout_batch()
 LOGPS = torch.randn(ROWS * C, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.3
 ENTROPIES = torch.rand(ROWS * C, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
 
 
-def steps_of(num_ranks: int, steps: int) -> Iterator[list[tuple[Experience, Experience]]]:
+def steps_of(num_ranks: int, steps: int) -> Iterator[list[tuple[RolloutBatch, RolloutBatch]]]:
     """What each rank has of the rollout and of each optimizer step, dealt as the sampler does."""
-    ranks = [EXPERIENCE.select(range(rank, PROMPTS, num_ranks)) for rank in range(num_ranks)]
-    for dealt in zip(*(minibatches(len(own), steps) for own in ranks), strict=True):
-        yield [(own, own.select(prompts)) for own, prompts in zip(ranks, dealt, strict=True)]
+    ranks = [BATCH.select(range(rank, PROMPTS, num_ranks)) for rank in range(num_ranks)]
+    for parts in zip(*(own.steps(steps) for own in ranks), strict=True):
+        yield list(zip(ranks, parts, strict=True))
 
 
 def totals_of(
-    ranks: list[tuple[Experience, Experience]], steps: int
-) -> tuple[list[Experience], StepTotals]:
+    ranks: list[tuple[RolloutBatch, RolloutBatch]], steps: int
+) -> tuple[list[RolloutBatch], StepTotals]:
     """Each rank's share of a step, and what all of them count."""
     counts: list[Tensor] = []
 
@@ -135,14 +136,9 @@ def gradients(config: GRPOLossConfig, num_ranks: int, size: int | None, steps: i
         shares, totals = totals_of(ranks, steps)
         leaves = [LOGPS.clone().requires_grad_(), ENTROPIES.clone().requires_grad_()]
         for step in shares:
-            for part in micro_batches(step, size):
+            for part in step.micro_batches(size):
                 places = part.rollout.completion_ids
-                loss = part_loss(
-                    leaves[0][places], part.group.advantages, part.loss_mask,
-                    old_logps=part.old_logps, ref_logps=part.ref_logps,
-                    entropies=leaves[1][places], importance_weights=part.importance_weights,
-                    entropy_mask=part.entropy_mask, config=config, totals=totals,
-                ).loss  # fmt: skip
+                loss = part.loss(leaves[0][places], leaves[1][places], config, totals).loss
                 (loss / num_ranks).backward()
         zero = torch.zeros_like(LOGPS)
         found.append(torch.cat([zero if leaf.grad is None else leaf.grad for leaf in leaves]))

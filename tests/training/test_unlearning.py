@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from r1omni.media.processor import MediaProcessor
-from r1omni.models.packed import completion_logps
 from r1omni.text.prompt import encode_target
 from r1omni.training import SFTModule
 from r1omni.types import Clip, ClipMedia, Sample
@@ -54,7 +53,7 @@ def teach(module: SFTModule, target: str, media: ClipMedia) -> None:
     optimizer = torch.optim.Adam(trained, lr=3e-3)
     for _ in range(40):
         prompts = module.model.embed_prompts(module.prompts(batch))
-        loss = -completion_logps(module.model, prompts, ids, mask)[0].mean()
+        loss = -module.model.completion_logps(prompts, ids, mask)[0].mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

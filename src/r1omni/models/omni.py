@@ -5,9 +5,8 @@ Both LightningModules train this one class; it knows nothing of losses, prompts 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -17,47 +16,33 @@ from transformers import Cache, Qwen2Model
 from r1omni.media.config import normalise_frames
 from r1omni.models.attention import PACKED_ATTENTION, PackedRows
 from r1omni.models.config import OmniConfig
+from r1omni.models.packed import Embedded, pack, pad_embeds, predicting
 from r1omni.models.projector import Gate, VideoProjector, audio_projector
 from r1omni.models.towers import AudioTower, TextTower, VisionTower
+from r1omni.ops.logprobs import (
+    linear_logprob,
+    selective_logprob,
+    selective_logprob_and_entropy,
+)
 from r1omni.text.prompt import AUDIO_PLACEHOLDER, VIDEO_PLACEHOLDER
 from r1omni.types import ClipFeatures, ClipMedia, PromptInputs
 
 if TYPE_CHECKING:
     from r1omni.models.sampler import SamplerMemory
 
-T = TypeVar("T")
 CLIP_TOWERS = ("vision_tower", "audio_tower")
 TOWERS = (*CLIP_TOWERS, "text_tower")
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """Embedded sequences of a batch, padded.
-
-    Attributes:
-        embeds: float [B, L, D].
-        mask: bool [B, L], True at real tokens.
-        positions: long [B, L], 0 at the first real token of each row.
-    """
-
-    embeds: Tensor
-    mask: Tensor
-    positions: Tensor
-
-
-def pad_embeds(rows: Sequence[Tensor], side: str = "right") -> Embedded:
-    """Pad rows of embeddings [L_i, D] to one batch, on the left for generation."""
-    embeds = pad_sequence(list(rows), batch_first=True, padding_side=side)
-    lengths = torch.tensor([len(row) for row in rows], device=embeds.device)
-    steps = torch.arange(embeds.shape[1], device=embeds.device)[None]
-    offset = embeds.shape[1] - lengths if side == "left" else torch.zeros_like(lengths)
-    positions = steps - offset[:, None]
-    mask = (positions >= 0) & (positions < lengths[:, None])
-    return Embedded(embeds, mask, positions.clamp(min=0))
+# What a sharded model is asked for: around these methods `parallelize` has it gather its weights.
+FORWARD_METHODS = (
+    "encode_media", "embed_prompts", "hidden_states", "logits", "completion_logps",
+)  # fmt: skip
 
 
 class OmniModel(nn.Module):
     """HumanOmni / R1-Omni at any size (arXiv 2501.15111, 2503.05379).
+
+    The methods of `FORWARD_METHODS` are its doors: with a sharded model each of them is called by
+    all ranks together, and none of them calls another.
 
     Args:
         config: sizes of every part.
@@ -90,15 +75,6 @@ class OmniModel(nn.Module):
         """Of embeddings, and so of whatever stands among them."""
         return self.language_model.embed_tokens.weight.dtype
 
-    def forward(self, work: Callable[[OmniModel], T]) -> T:
-        """What `work` makes of this model.
-
-        A sharded model (`r1omni.models.parallelize`) has its weights only while this runs. Whoever
-        trains a model that may be sharded goes through here; on a whole model, calling `work`
-        itself is the same.
-        """
-        return work(self)
-
     # Towers ---------------------------------------------------------------------------------
 
     def encode_media(self, media: Sequence[ClipMedia | ClipFeatures]) -> list[ClipFeatures]:
@@ -107,6 +83,9 @@ class OmniModel(nn.Module):
         Returns:
             one `ClipFeatures` a clip, in order, on the model's device.
         """
+        return self._encoded(media)
+
+    def _encoded(self, media: Sequence[ClipMedia | ClipFeatures]) -> list[ClipFeatures]:
         waiting = [item for item in media if isinstance(item, ClipMedia)]
         videos = iter(self._encode_frames([m.frames for m in waiting if m.frames is not None]))
         sounds = iter(self._encode_mels([m.mel for m in waiting if m.mel is not None]))
@@ -181,7 +160,10 @@ class OmniModel(nn.Module):
 
     def embed_prompts(self, prompts: PromptInputs) -> list[Tensor]:
         """Prompts as embeddings [L_i, D], media tokens spliced in where the placeholders stand."""
-        features = self.encode_media(prompts.media)
+        return self._embedded(prompts)
+
+    def _embedded(self, prompts: PromptInputs) -> list[Tensor]:
+        features = self._encoded(prompts.media)
         tokens = self.media_tokens(features, prompts.instruction_ids)
         return [
             self._splice(ids.to(self.device), *media)
@@ -220,6 +202,14 @@ class OmniModel(nn.Module):
                 tokens that `embedded.mask` marks.
             cache: keys and values of earlier tokens, extended in place.
         """
+        return self._hidden(embedded, packed, cache)
+
+    def _hidden(
+        self,
+        embedded: Embedded,
+        packed: PackedRows | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
         mask = embedded.mask if packed is None else {"full_attention": packed}
         return self.language_model(
             inputs_embeds=embedded.embeds,
@@ -231,7 +221,46 @@ class OmniModel(nn.Module):
 
     def logits(self, prompts: PromptInputs) -> Tensor:
         """Logits over whole prompts, float [B, L, V]; rows are padded on the right."""
-        return self.lm_head(self.hidden_states(pad_embeds(self.embed_prompts(prompts))))
+        return self.lm_head(self._hidden(pad_embeds(self._embedded(prompts))))
+
+    def completion_logps(
+        self,
+        prompts: PromptInputs | Sequence[Tensor],
+        completion_ids: Tensor,
+        mask: Tensor,
+        *,
+        temperature: float = 1.0,
+        with_entropy: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Log-probabilities of G completions of each prompt, in one pass over the prompt.
+
+        Only the positions that predict a completion token reach the head: logits of the prompt are
+        never computed.
+
+        Args:
+            prompts: B prompts, or the same embedded, [P_i, D] each.
+            completion_ids: long [N, C], group members side by side, N = B * G.
+            mask: bool [N, C], True up to and including the end token.
+            temperature: the temperature the completions were sampled at.
+            with_entropy: also return the entropy of each predicting distribution.
+
+        Returns:
+            float32 [N, C] log-probabilities, 0 where `mask` is False; float32 [N, C] or None.
+        """
+        embedded = self._embedded(prompts) if isinstance(prompts, PromptInputs) else prompts
+        completions = self.embed_tokens(completion_ids)
+        packed, rows, lengths = pack(embedded, completions, mask)
+        states = predicting(self._hidden(packed, rows), lengths, *mask.shape)  # [N, C, D]
+        blank = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
+        read, ids = states[mask], completion_ids[mask]  # [tokens, D], [tokens]
+        if with_entropy:
+            chosen, entropies = selective_logprob_and_entropy(self.lm_head(read), ids, temperature)
+            return blank.masked_scatter(mask, chosen), blank.masked_scatter(mask, entropies)
+        if torch.is_grad_enabled():
+            chosen = selective_logprob(self.lm_head(read), ids, temperature)
+        else:  # nobody needs the logits again, so they never exist as a whole
+            chosen = linear_logprob(read, self.lm_head.weight, ids, temperature)
+        return blank.masked_scatter(mask, chosen), None
 
 
 def _given(tensor: Tensor | None) -> Tensor:

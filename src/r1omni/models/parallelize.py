@@ -1,8 +1,8 @@
 """Sharding the model over ranks by FSDP2 (`fully_shard`; FSDP is arXiv 2304.11277).
 
 Each rank keeps a shard of every sharded parameter and gathers a layer's weights for as long as the
-layer computes. Layers are gathered by hooks around `OmniModel.forward`, so whatever a sharded model
-computes is handed to `model(work)`.
+layer computes: within the methods that `FORWARD_METHODS` of `OmniModel` names, which all ranks call
+together.
 """
 
 from __future__ import annotations
@@ -16,12 +16,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.distributed.tensor import DTensor, Shard
 from torch.utils.checkpoint import checkpoint
 
 from r1omni.models.config import TORCH_DTYPES
-from r1omni.models.omni import TOWERS, OmniModel
+from r1omni.models.omni import FORWARD_METHODS, TOWERS, OmniModel
 from r1omni.options import check_choices
 from r1omni.types import Dtype
 
@@ -78,8 +83,8 @@ def parallelize(model: OmniModel, mesh: DeviceMesh, config: ShardingConfig) -> N
 
     Each decoder layer is a unit that is gathered at once; so is each frozen tower that is sharded,
     and the rest: embeddings, head, projectors, gate, and towers that are trained. Afterwards
-    parameters are DTensors, everything is on the mesh's device, and the model computes only what it
-    is handed by `model(work)`.
+    parameters are DTensors, everything is on the mesh's device, and the model computes in the
+    methods of `FORWARD_METHODS` only.
 
     Args:
         model: with full weights, the same on every rank.
@@ -108,10 +113,12 @@ def parallelize(model: OmniModel, mesh: DeviceMesh, config: ShardingConfig) -> N
         else:
             # FSDP moves only what it shards.
             whole |= set(tower.to(_device_of(mesh)).parameters())
-    model.register_forward_hook(_use_everything)  # before FSDP's own, which it shall precede
     for unit in units:
         fully_shard(unit, mesh=mesh, mp_policy=config.policy)
     fully_shard(model, mesh=mesh, mp_policy=config.policy, ignored_params=whole)
+    _use_everything(model)  # within what FSDP gathers weights for
+    for name in FORWARD_METHODS:
+        register_fsdp_forward_method(model, name)
 
 
 def _device_of(mesh: DeviceMesh) -> torch.device:
@@ -133,21 +140,25 @@ def _checkpoint_activations(layer: nn.Module) -> None:
     layer.forward = checkpointed  # type: ignore[method-assign]
 
 
-def _use_everything(model: OmniModel, _: Any, output: Any) -> Any:
-    """Give parameters that a batch did not use a gradient of 0.
+def _use_everything(model: OmniModel) -> None:
+    """Have log-probabilities give parameters that a batch did not use a gradient of 0.
 
     Ranks add up the gradients that they have. Where one had pictures and another had none, they
     would add up different things.
     """
-    if not (isinstance(output, tuple) and output[0].requires_grad):
-        return output
-    parts = (model.get_submodule(name) for name in _NOT_ALWAYS_USED)
-    trained = [p for part in parts for p in part.parameters() if p.requires_grad]
-    if not trained:
-        return output
-    # Sums over nothing: 0, whatever stands in the weights.
-    nothing = torch.stack([p.flatten()[:0].sum().float() for p in trained]).sum()
-    return (output[0] + nothing.to(output[0].dtype), *output[1:])
+    completion_logps = model.completion_logps
+
+    def with_everything(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+        logps, entropies = completion_logps(*args, **kwargs)
+        parts = (model.get_submodule(name) for name in _NOT_ALWAYS_USED)
+        trained = [p for part in parts for p in part.parameters() if p.requires_grad]
+        if logps.requires_grad and trained:
+            # Sums over nothing: 0, whatever stands in the weights.
+            nothing = torch.stack([p.flatten()[:0].sum().float() for p in trained]).sum()
+            logps = logps + nothing.to(logps.dtype)
+        return logps, entropies
+
+    model.completion_logps = with_everything  # type: ignore[method-assign]
 
 
 # What a sharded model is asked for -----------------------------------------------------------
@@ -183,12 +194,12 @@ def free_gathered(model: nn.Module) -> None:
         unit.reshard()
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """The full tensor of one that may be sharded; all ranks call this together."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def share_like(target: Tensor, tensor: Tensor) -> Tensor:
+def shard_like(target: Tensor, tensor: Tensor) -> Tensor:
     """The shard of a full tensor that this rank has of `target`, a view; no rank is asked."""
     if not isinstance(target, DTensor):
         return tensor
@@ -200,6 +211,6 @@ def share_like(target: Tensor, tensor: Tensor) -> Tensor:
     return shards[rank] if rank < len(shards) else tensor[:0]
 
 
-def own_share(tensor: Tensor) -> Tensor:
+def own_shard(tensor: Tensor) -> Tensor:
     """This rank's shard of a tensor that may be sharded."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -21,7 +21,6 @@ from r1omni.models.config import TORCH_DTYPES
 from r1omni.models.folders import ModelFolder, find_model_folder
 from r1omni.models.generate import Sampled, Sampling, generate, mask_after_end
 from r1omni.models.omni import OmniModel
-from r1omni.models.packed import completion_logps
 from r1omni.models.released import fill
 from r1omni.models.saving import save_model
 from r1omni.models.scoring import emotion_scores
@@ -213,9 +212,8 @@ class R1Omni:
         Tokens after a completion's first end token get 0.
         """
         mask = mask_after_end(completion_ids, self.end_ids)
-        prompts = self.model.embed_prompts(inputs)
         device = self.model.device
-        return completion_logps(self.model, prompts, completion_ids.to(device), mask.to(device))[0]
+        return self.model.completion_logps(inputs, completion_ids.to(device), mask.to(device))[0]
 
     def generate(
         self,

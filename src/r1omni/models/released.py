@@ -15,7 +15,7 @@ from torch import Tensor
 from r1omni.models.adapters import base_state, merged_state
 from r1omni.models.folders import ModelFolder
 from r1omni.models.omni import OmniModel
-from r1omni.models.parallelize import own_share, share_like
+from r1omni.models.parallelize import own_shard, shard_like
 from r1omni.models.weights import Weights
 from r1omni.types import R1OmniError
 
@@ -141,7 +141,7 @@ def fill(model: OmniModel, folder: ModelFolder) -> None:
         elif tied and name == "lm_head.weight":  # the same tensor as the embedding
             head = tensor
         else:
-            own_share(target).copy_(share_like(target, tensor))
+            own_shard(target).copy_(shard_like(target, tensor))
             embedding = tensor if name == released_name(_EMBEDDING) else embedding
         filled.add(name)
     missing = [name for name in own if name not in filled]
@@ -149,7 +149,7 @@ def fill(model: OmniModel, folder: ModelFolder) -> None:
         missing = [name for name in missing if name != "lm_head.weight"]
     # Parts that never run: zeros stand for what the download does not have.
     for name in [name for name in missing if name.startswith(_OPTIONAL)]:
-        own_share(own[name]).zero_()
+        own_shard(own[name]).zero_()
         missing.remove(name)
     dtype = model.dtype
     if (

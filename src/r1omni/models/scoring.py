@@ -10,7 +10,6 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase
 
 from r1omni.models.omni import OmniModel
-from r1omni.models.packed import completion_logps
 from r1omni.text.answers import read_answer
 
 
@@ -56,7 +55,7 @@ def emotion_scores(
     candidates = pad_sequence(rows, batch_first=True).to(model.device)
     lengths = torch.tensor([len(row) for row in rows])
     mask = (torch.arange(candidates.shape[1])[None] < lengths[:, None]).to(model.device)
-    logps, _ = completion_logps(model, [start], candidates, mask)
+    logps, _ = model.completion_logps([start], candidates, mask)
     shares = logps.sum(dim=1).softmax(dim=0)
     return dict(zip(words, shares.tolist(), strict=True))
 

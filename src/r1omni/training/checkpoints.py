@@ -12,14 +12,14 @@ from r1omni.models.adapters import LoRAConfig
 from r1omni.models.checkpoint import cast_weights, same_architecture
 from r1omni.models.config import TORCH_DTYPES
 from r1omni.models.omni import OmniModel
-from r1omni.models.parallelize import whole
+from r1omni.models.parallelize import full_tensor
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.saving import check_replaceable, save_model
 from r1omni.models.towers import fingerprint
 from r1omni.models.weights import unpickle
 from r1omni.options import check_choice
 from r1omni.training.optimization import choose_trained
-from r1omni.training.shares import PLAIN_VALUES, join_shares
+from r1omni.training.shards import PLAIN_VALUES, join_shards
 from r1omni.types import Dtype, R1OmniError, UsageError
 
 # What a run folder holds: checkpoints, the model it ends with, and the settings of its training.
@@ -115,7 +115,9 @@ def start_fingerprint(model: OmniModel) -> str:
     """
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad and ".lora_" not in n}
     # A copy: a view would keep the whole of a weight that was gathered from its shards.
-    return fingerprint({n: whole(p.detach()).flatten()[:1024].clone() for n, p in trained.items()})
+    return fingerprint(
+        {n: full_tensor(p.detach()).flatten()[:1024].clone() for n, p in trained.items()}
+    )
 
 
 def export_checkpoint(
@@ -155,7 +157,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         R1OmniError: the file is damaged, holds code, or was not written by r1omni.
     """
     values = read_values(file)
-    return join_shares(file, values) if is_sharded(file) else values
+    return join_shards(file, values) if is_sharded(file) else values
 
 
 def read_values(file: Path) -> dict[str, Any]:

@@ -111,9 +111,7 @@ class EvaluatedModule(L.LightningModule):
         sampling = self.omni.sampling(max_new_tokens, temperature=0.0)
         prompts = self.prompts(batch)
         with gathered(self.model):
-            found = self.model(
-                lambda model: generate(model, model.embed_prompts(prompts), sampling)
-            )
+            found = generate(self.model, self.model.embed_prompts(prompts), sampling)
         return self.omni.completions(found)
 
     def on_validation_epoch_start(self) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from r1omni.kernels.advantages import Aggregation, Baseline, Scale
+from r1omni.models.adapters import LoRAConfig
 from r1omni.ops import GRPOLossConfig
 from r1omni.ops.importance import ImportanceCorrection
 from r1omni.options import SEED, TOKENS, Ranges, above, at_least, check_choices, check_numbers
@@ -115,6 +117,11 @@ class GRPOConfig:
         )
 
     @property
+    def reward_names(self) -> tuple[str, ...]:
+        """Names of the reward functions, in order."""
+        return tuple(spec.name for spec in self.rewards)
+
+    @property
     def needs_reference(self) -> bool:
         """Whether a frozen copy of the start is kept."""
         return self.loss.beta != 0 or self.kl_in_reward != 0 or self.log_kl
@@ -210,6 +217,34 @@ class GRPOConfig:
                 f"grpo.loss.temperature is {self.loss.temperature}, but completions are sampled at "
                 f"grpo.temperature {self.temperature}; leave the former out"
             )
+
+
+def check_trained(
+    trainable: Sequence[str] | None, lora: LoRAConfig | None, grpo: GRPOConfig
+) -> None:
+    """Refuse weights that GRPO cannot train, or not with this reference.
+
+    Raises:
+        UsageError: a tower; with adapters, whose reference is the model without them, other weights
+            than theirs, or a reference that moves.
+    """
+    towers = [part for part in trainable or [] if part.endswith("_tower")]
+    if towers:
+        # A clip is encoded once, for the policy and the frozen reference alike.
+        raise UsageError(f"model.trainable: GRPO keeps towers frozen; leave out {towers}")
+    if lora is None or not grpo.needs_reference:
+        return
+    if trainable:
+        raise UsageError(
+            f"model.trainable is {list(trainable)}, but with model.lora the reference is the model "
+            "without its adapters, which training those would change; set trainable to [], or "
+            "grpo.loss.beta, grpo.kl_in_reward and grpo.log_kl to nothing"
+        )
+    if grpo.ref_sync_steps:
+        raise UsageError(
+            "grpo.ref_sync_steps moves a reference, but with model.lora the reference is the model "
+            "without its adapters; set ref_sync_steps to 0"
+        )
 
 
 def check_trainer(gradient_clip_val: float | None, accumulate_grad_batches: int) -> None:

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from statistics import mean
 from typing import TYPE_CHECKING
 
@@ -14,10 +15,11 @@ import torch
 from torch import Tensor
 
 from r1omni.data.ranks import gathered_objects
-from r1omni.ops import GRPOLoss, StepTotals
-from r1omni.training.experience import Experience
+from r1omni.ops import GRPOLoss, StepTotals, reward_metrics
+from r1omni.training.advantages import compared, reward_weights
+from r1omni.training.batch import RolloutBatch
+from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.logger import TrackingLogger
-from r1omni.training.rollout import RolloutFigures, rollout_metrics
 from r1omni.types import Rollout
 
 if TYPE_CHECKING:
@@ -47,6 +49,14 @@ class StepLog:
         self._prompt_tokens = 0
         self._drift = 0.0
 
+    def state(self, trained: Sequence[str]) -> int:
+        """What a checkpoint keeps; `trained` is not looked at."""
+        return self.num_tokens_seen
+
+    def load(self, state: int | None) -> None:
+        """Take up where a checkpoint left off."""
+        self.num_tokens_seen = state or 0
+
     def begin(self, device: torch.device, step: int) -> StepLog:
         """Forget the last rollout; `step` counts the optimizer steps before this one."""
         self._device, self._step = device, step
@@ -67,9 +77,13 @@ class StepLog:
         """A figure of this step; the last one counts."""
         self._added[name] = value
 
-    def count_prompt_tokens(self, embedded: Sequence[Tensor]) -> None:
+    def add_mean(self, name: str, summed: Tensor) -> None:
+        """A figure of this step, as a sum and what it is divided by, [2]."""
+        self.add(name, float(summed[0] / summed[1]))
+
+    def count_prompt_tokens(self, rollout: Rollout) -> None:
         """Prompts that were read, media tokens included."""
-        self._prompt_tokens += sum(map(len, embedded))
+        self._prompt_tokens += rollout.num_prompt_tokens
 
     def compare_with_sampler(self, logps: Tensor, rollout: Rollout) -> None:
         """How far log-probabilities lie from those recorded while sampling, before any update."""
@@ -105,9 +119,9 @@ class StepLog:
         self._updates.append(update)
         self._current = {}
 
-    def write(self, module: GRPOModule, experience: Experience) -> None:
+    def write(self, module: GRPOModule, batch: RolloutBatch) -> None:
         """Log the step's figures, and now and then completions."""
-        completion_tokens = int(experience.rollout.mask.sum())
+        completion_tokens = int(batch.rollout.mask.sum())
         names = {name for update in self._updates for name in update}
         means = {
             name: sum(update[name] for update in self._updates) / len(self._updates)
@@ -121,20 +135,86 @@ class StepLog:
             "num_tokens": float(self._prompt_tokens + completion_tokens),
             "sampling_logp_difference": self._drift,
         }
-        everyone = gathered_objects((own, RolloutFigures.of(experience.group)))
+        everyone = gathered_objects((own, RolloutFigures.of(batch)))
         figures = [figures for _, figures in everyone]
         whole = RolloutFigures.joined(figures, module.grpo.groups_across_ranks)
         metrics = {
             **joined_metrics([own for own, _ in everyone]),
-            **rollout_metrics(whole, experience.group.reward_names, module.grpo),
+            **rollout_metrics(whole, batch.reward_names, module.grpo),
         }
         self.num_tokens_seen += int(metrics["num_tokens"])
         metrics["num_tokens"] = float(self.num_tokens_seen)
-        module.log_dict(metrics, batch_size=len(experience))
+        module.log_dict(metrics, batch_size=len(batch))
         module.log("mean_reward", metrics["reward"], prog_bar=True, logger=False)
         every = module.grpo.completions_interval(module.trainer.max_steps)
         if every and module.trainer.fit_loop.total_batch_idx % every == 0:
-            _log_completions(module, experience, self._step)
+            _log_completions(module, batch, self._step)
+
+
+@dataclass(frozen=True)
+class RolloutFigures:
+    """What the metrics of a rollout are computed from.
+
+    Attributes:
+        lengths: float32 [N], tokens of each completion.
+        ended: bool [N], whether an end token closed it.
+        rewards: float32 [B * G, K], of whole groups.
+    """
+
+    lengths: Tensor
+    ended: Tensor
+    rewards: Tensor
+
+    @classmethod
+    def of(cls, batch: RolloutBatch) -> RolloutFigures:
+        """Those of one rank."""
+        lengths = batch.rollout.mask.sum(dim=1).float().cpu()
+        return cls(lengths, batch.rollout.ended.cpu(), batch.group_rewards.cpu())
+
+    @classmethod
+    def joined(cls, figures: Sequence[RolloutFigures], groups_across_ranks: bool) -> RolloutFigures:
+        """Those of all ranks; ranks that share their groups have the same rewards."""
+        rewards = [own.rewards for own in figures]
+        return cls(
+            torch.cat([own.lengths for own in figures]),
+            torch.cat([own.ended for own in figures]),
+            rewards[0] if groups_across_ranks else torch.cat(rewards),
+        )
+
+
+def rollout_metrics(
+    figures: RolloutFigures, names: Sequence[str], config: GRPOConfig
+) -> dict[str, float]:
+    """What a rollout looks like, under TRL's metric names.
+
+    Args:
+        figures: of all completions.
+        names: K names of rewards.
+        config: group size, weights and scaling.
+    """
+    lengths, ended = figures.lengths, figures.ended
+    # Terminated is a completion whose last token is an end token, that is, one that something else
+    # than the length limit stopped.
+    finished = lengths[ended] if ended.any() else torch.zeros(1)
+    metrics = {
+        "completions/mean_length": lengths.mean(),
+        "completions/min_length": lengths.min(),
+        "completions/max_length": lengths.max(),
+        "completions/clipped_ratio": 1 - ended.float().mean(),
+        "completions/mean_terminated_length": finished.mean(),
+        "completions/min_terminated_length": finished.min(),
+        "completions/max_terminated_length": finished.max(),
+        **reward_metrics(
+            compared(figures.rewards, config), config.group_size, reward_weights(config, names),
+            config.scale_rewards, config.aggregation,
+        ),
+    }  # fmt: skip
+    for name, column in zip(names, figures.rewards.T, strict=True):
+        given = column[~column.isnan()]
+        if len(given):
+            metrics[f"rewards/{name}/mean"] = given.mean()
+            metrics[f"rewards/{name}/std"] = given.std() if len(given) > 1 else given.new_zeros(())
+    return {name: float(value) for name, value in metrics.items()}
 
 
 def joined_metrics(everyone: Sequence[dict[str, float]]) -> dict[str, float]:
@@ -156,23 +236,23 @@ def _joining(name: str) -> Callable[[list[float]], float]:
     return mean
 
 
-def _log_completions(module: GRPOModule, experience: Experience, step: int) -> None:
+def _log_completions(module: GRPOModule, batch: RolloutBatch, step: int) -> None:
     """One artifact a logging event: the first groups with their rewards."""
     loggers = [logger for logger in module.loggers if isinstance(logger, TrackingLogger)]
     if not loggers:
         return
-    group, size = experience.group, experience.rollout.group_size
+    size = batch.rollout.group_size
     lines = []
-    for index in range(min(_NUM_SHOWN, len(experience)) * size):
-        sample = experience.samples[index // size]
-        values = [None if math.isnan(v) else v for v in group.rewards[index].tolist()]
+    for index in range(min(_NUM_SHOWN, len(batch)) * size):
+        sample = batch.samples[index // size]
+        values = [None if math.isnan(v) else v for v in batch.rewards[index].tolist()]
         line = {
             "step": step,
             "sample_id": sample.sample_id,
             "label": sample.label,
-            "completion": group.rollout.texts[index],
-            "advantage": round(float(group.advantages[index]), 4),
-            **dict(zip(group.reward_names, values, strict=True)),
+            "completion": batch.rollout.texts[index],
+            "advantage": round(float(batch.advantages[index]), 4),
+            **dict(zip(batch.reward_names, values, strict=True)),
         }
         lines.append(json.dumps(line))
     for logger in loggers:

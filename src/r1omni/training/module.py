@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import lightning as L
 import torch
@@ -19,7 +19,7 @@ from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.checkpoint import same_architecture
 from r1omni.models.omni import CLIP_TOWERS
-from r1omni.models.parallelize import gathered, own_share, parallelize, whole
+from r1omni.models.parallelize import full_tensor, gathered, own_shard, parallelize
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.towers import features_fingerprint
 from r1omni.options import TOKENS, Ranges, check_choice, check_number
@@ -53,6 +53,16 @@ def weights_read_in_place() -> Iterator[None]:
         yield
     finally:
         _READ_LATER.reset(token)
+
+
+class KeptState(Protocol):
+    """What changes in training beside the weights of the model."""
+
+    def state(self, trained: Sequence[str]) -> Any:
+        """Tensors and plain types; `trained` are the names of the trained weights."""
+
+    def load(self, state: Any) -> None:
+        """Take up that state; None where a checkpoint has none."""
 
 
 class EmotionModule(EvaluatedModule):
@@ -102,6 +112,8 @@ class EmotionModule(EvaluatedModule):
         self._frozen: str | None = None
         self._start: str | None = None
         self._is_sharded = False
+        # What else a checkpoint keeps, by its name there.
+        self.kept_states: dict[str, KeptState] = {}
         self._chosen = {"trainable": trainable, "lora": lora and asdict(lora)}
         choose_trained(self.model, trainable, lora)
 
@@ -149,7 +161,9 @@ class EmotionModule(EvaluatedModule):
         frozen = not any(p.requires_grad for tower in towers for p in tower.parameters())
         # Whatever is being evaluated is frozen for the time being.
         if self.datamodule.loader.cache_features and (frozen or not self._fits):
-            weights = [{k: whole(w) for k, w in tower.state_dict().items()} for tower in towers]
+            weights = [
+                {k: full_tensor(w) for k, w in tower.state_dict().items()} for tower in towers
+            ]
             with gathered(self.model):
                 key = features_fingerprint(
                     self.model.config, weights, self.device, self.model.dtype
@@ -162,7 +176,7 @@ class EmotionModule(EvaluatedModule):
 
     @torch.no_grad()
     def _encode(self, media: Any) -> list:
-        return self.model(lambda model: model.encode_media(media))
+        return self.model.encode_media(media)
 
     def encoded_prompts(self, batch: Batch) -> PromptInputs:
         """The batch's prompts with their clips encoded, without gradient."""
@@ -208,7 +222,7 @@ class EmotionModule(EvaluatedModule):
             return
         place = f"step {self.global_step}, rank {self.global_rank}"
         # All ranks take part in what a sharded model has to gather.
-        weights = {name: whole(weight) for name, weight in trained_state(self.model).items()}
+        weights = {name: full_tensor(weight) for name, weight in trained_state(self.model).items()}
         batch = kept()
         if finite:
             raise R1OmniError(f"{place}: stopped with another rank, whose message says why")
@@ -233,7 +247,7 @@ class EmotionModule(EvaluatedModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = trained_state(self)
-        broken = [k for k, w in kept.items() if not bool(own_share(w).isfinite().all())]
+        broken = [k for k, w in kept.items() if not bool(own_shard(w).isfinite().all())]
         if not self.trainer.strategy.reduce_boolean_decision(not broken, all=True):
             names = f"({broken[0]}, ...)" if broken else "on another rank"
             raise R1OmniError(
@@ -247,6 +261,7 @@ class EmotionModule(EvaluatedModule):
             "init_from": self.init_from,
             "start": self._start,
             **self._chosen,
+            **{name: part.state(self.trained_names()) for name, part in self.kept_states.items()},
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -271,6 +286,9 @@ class EmotionModule(EvaluatedModule):
                 f"the run started from {recorded['init_from']}, and {self.init_from} has other "
                 "weights; give the run's own start as model.init_args.init_from"
             )
+
+        for name, part in self.kept_states.items():
+            part.load(recorded.get(name))
 
     def _frozen_fingerprint(self) -> str:
         if self._frozen is None:  # hashing takes seconds at 0.5B, and frozen weights stay

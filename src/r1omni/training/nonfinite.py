@@ -15,11 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from r1omni.models.packed import completion_logps
 from r1omni.models.pipeline import R1Omni
 from r1omni.ops import GRPOLossConfig, StepTotals, part_loss
+from r1omni.training.batch import RolloutBatch
 from r1omni.training.checkpoints import adapters_of, read_plain
-from r1omni.training.experience import Experience
 from r1omni.training.optimization import choose_trained
 from r1omni.types import ClipFeatures, PromptInputs
 
@@ -48,7 +47,7 @@ class Finding:
 
 
 def grpo_batch(
-    part: Experience, loss: GRPOLossConfig, totals: StepTotals, temperature: float
+    part: RolloutBatch, loss: GRPOLossConfig, totals: StepTotals, temperature: float
 ) -> dict[str, Any]:
     """What the loss of GRPO is computed from."""
     rollout = part.rollout
@@ -62,7 +61,7 @@ def grpo_batch(
             "config": asdict(loss),
             "totals": asdict(totals),
             "loss_mask": part.loss_mask.cpu(),
-            "advantages": part.group.advantages.cpu(),
+            "advantages": part.advantages.cpu(),
             "old_logps": _cpu(part.old_logps),
             "ref_logps": _cpu(part.ref_logps),
             "importance_weights": _cpu(part.importance_weights),
@@ -130,9 +129,8 @@ def replay(path: Path, model: str | None = None) -> Finding:
     omni.model.load_state_dict(kept["weights"], strict=False)
     prompts = _prompts(kept["prompts"])
     mask = kept["mask"]
-    logps, entropies = completion_logps(
-        omni.model,
-        omni.model.embed_prompts(prompts),
+    logps, entropies = omni.model.completion_logps(
+        prompts,
         kept["completion_ids"],
         mask,
         temperature=kept["temperature"],

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
 
 from r1omni.models.adapters import LoRAConfig, add_adapters
 from r1omni.models.omni import OmniModel
+from r1omni.models.parallelize import full_tensor
 from r1omni.options import (
     SHARE,
     Range,
@@ -227,3 +229,17 @@ def rate_factor(config: OptimizerConfig, total_steps: int) -> Callable[[int], fl
         return config.min_lr_ratio + (1 - config.min_lr_ratio) * left
 
     return factor
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float | None) -> Tensor:
+    """The norm of the gradients over all ranks, before they are scaled down to `limit`, if any.
+
+    Args:
+        parameters: those that have a gradient count.
+        limit: the largest norm, or None.
+
+    Returns:
+        0-dimensional.
+    """
+    trained = [p for p in parameters if p.grad is not None]
+    return full_tensor(clip_grad_norm_(trained, math.inf if limit is None else limit))

@@ -1,12 +1,12 @@
-"""The reference: the policy as it was at the start, or as it was moved since.
+"""The reference: the policy as it was at its start, or as it was moved since.
 
-`Reference` is a frozen copy; `AdaptersOff` is the policy itself without its adapters, one set of
-weights for both.
+It is a policy too: a frozen copy, or the policy itself without its adapters, one set of weights for
+both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -20,30 +20,37 @@ from r1omni.models.omni import CLIP_TOWERS, TOWERS, OmniModel
 from r1omni.models.parallelize import (
     ShardingConfig,
     free_gathered,
-    own_share,
+    full_tensor,
+    own_shard,
     parallelize,
-    whole,
 )
-from r1omni.training.grpo_config import GRPOConfig
+from r1omni.training.policy import Policy
 from r1omni.training.sharded import FSDP2Strategy
-from r1omni.types import R1OmniError, UsageError
+from r1omni.types import R1OmniError
 
 
-class Reference:
-    """A model that gradients never change.
+class Reference(Policy):
+    """A policy that gradients never change.
 
     Args:
+        policy: what it is the reference of.
         model: of `frozen_copy`.
     """
 
-    def __init__(self, model: OmniModel) -> None:
-        self.model = model
+    def __init__(self, policy: Policy, model: OmniModel) -> None:
+        super().__init__(policy.omni, policy.config, model)
 
     @contextmanager
     def active(self) -> Iterator[OmniModel]:
         """The model; what it gathered is let go after the block."""
         yield self.model
         free_gathered(self.model)
+
+    def follow(self, policy: OmniModel, step: int) -> None:
+        """Move towards the policy after every `ref_sync_steps` optimizer steps, if at all."""
+        every = self.config.ref_sync_steps
+        if every and step % every == 0:
+            self.move_towards(policy, self.config.ref_mixup_alpha)
 
     @torch.no_grad()
     def move_towards(self, policy: OmniModel, share: float) -> None:
@@ -56,12 +63,12 @@ class Reference:
             if parameter.requires_grad:
                 is_whole = not isinstance(own[name], DTensor)
                 latest = parameter.detach()
-                own[name].lerp_(whole(latest) if is_whole else latest, share)
+                own[name].lerp_(full_tensor(latest) if is_whole else latest, share)
 
-    def state(self, names: Iterable[str]) -> dict[str, Tensor]:
+    def state(self, trained: Sequence[str]) -> dict[str, Tensor]:
         """The weights that differ from the start's, for a checkpoint."""
         own = dict(self.model.named_parameters())
-        return {name: whole(own[name].detach()).cpu() for name in names}
+        return {name: full_tensor(own[name].detach()).cpu() for name in trained}
 
     @torch.no_grad()
     def load(self, state: dict[str, Tensor] | None) -> None:
@@ -84,15 +91,15 @@ class Reference:
             target.copy_(tensor)
 
 
-class AdaptersOff:
-    """The reference of a policy of which adapters alone are trained.
+class AdaptersOff(Reference):
+    """The reference of a policy of which adapters alone are trained; it cannot be moved.
 
     Args:
-        model: the policy.
+        policy: the policy.
     """
 
-    def __init__(self, model: OmniModel) -> None:
-        self.model = model
+    def __init__(self, policy: Policy) -> None:
+        super().__init__(policy, policy.model)
 
     @contextmanager
     def active(self) -> Iterator[OmniModel]:
@@ -101,17 +108,17 @@ class AdaptersOff:
             yield model
 
 
-def start_of(policy: OmniModel, strategy: Strategy, moves: bool) -> Reference | AdaptersOff:
+def start_of(policy: Policy, strategy: Strategy) -> Reference:
     """The reference of a policy that is at its start; all ranks call this together.
 
     Args:
         policy: where it computes.
         strategy: as for `frozen_copy`.
-        moves: whether the reference is moved towards the policy later.
     """
-    if has_adapters(policy):
+    if has_adapters(policy.model):
         return AdaptersOff(policy)
-    return Reference(frozen_copy(policy, strategy, moves))
+    moves = policy.config.ref_sync_steps > 0
+    return Reference(policy, frozen_copy(policy.model, strategy, moves))
 
 
 @torch.no_grad()
@@ -144,9 +151,9 @@ def frozen_copy(policy: OmniModel, strategy: Strategy, moves: bool) -> OmniModel
     start = dict(policy.named_parameters())
     for name, parameter in model.named_parameters():
         if isinstance(parameter, DTensor):
-            own_share(parameter).copy_(own_share(start[name]))
+            own_shard(parameter).copy_(own_shard(start[name]))
         else:
-            parameter.copy_(whole(start[name]))
+            parameter.copy_(full_tensor(start[name]))
     return model
 
 
@@ -165,22 +172,3 @@ def _computed_in(
             if isinstance(module, nn.Linear):
                 own = module.parameters(recurse=False)
                 yield from ((p, torch.bfloat16) for p in own if p not in embedded)
-
-
-def check_shared_reference(trainable: Sequence[str] | None, grpo: GRPOConfig) -> None:
-    """Refuse what a reference that shares the policy's weights cannot do.
-
-    Raises:
-        UsageError: other weights than the adapters' would be trained, or the reference be moved.
-    """
-    if trainable:
-        raise UsageError(
-            f"model.trainable is {list(trainable)}, but with model.lora the reference is the model "
-            "without its adapters, which training those would change; set trainable to [], or "
-            "grpo.loss.beta, grpo.kl_in_reward and grpo.log_kl to nothing"
-        )
-    if grpo.ref_sync_steps:
-        raise UsageError(
-            "grpo.ref_sync_steps moves a reference, but with model.lora the reference is the model "
-            "without its adapters; set ref_sync_steps to 0"
-        )

@@ -14,8 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 from r1omni.data.batch import Batch, collate
 from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
-from r1omni.models.packed import completion_logps
-from r1omni.models.parallelize import whole
+from r1omni.models.parallelize import full_tensor
 from r1omni.options import TOKENS, Ranges, check_number
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_target
 from r1omni.training.data_checks import check_targets
@@ -71,10 +70,7 @@ class SFTModule(EmotionModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         target_ids, mask = self.targets(batch)
-        prompts = self.prompts(batch)
-        logps, _ = self.model(
-            lambda model: completion_logps(model, model.embed_prompts(prompts), target_ids, mask)
-        )
+        logps, _ = self.model.completion_logps(self.prompts(batch), target_ids, mask)
         # Gradients are averaged over the ranks, so the mean over tokens is taken over all of them.
         num_tokens = float(self.sum_over_ranks(mask.sum())) / self.trainer.world_size
         loss = -logps.sum() / num_tokens
@@ -105,7 +101,7 @@ class SFTModule(EmotionModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         trained = [p.grad for p in self.parameters() if p.grad is not None]
         self._mean_over_the_step(trained)
-        norm = whole(torch.nn.utils.get_total_norm(trained))
+        norm = full_tensor(torch.nn.utils.get_total_norm(trained))
         self.log("grad_norm", norm)
         self.stop_unless_finite("norm of the gradient", norm, self._kept)
 

@@ -21,7 +21,7 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from r1omni.models.parallelize import ShardingConfig
 from r1omni.training.checkpoints import read_checkpoint, read_plain, trained_state
-from r1omni.training.shares import PLAIN_VALUES, check_shares, fill_shares, write_shares
+from r1omni.training.shards import PLAIN_VALUES, check_shards, fill_shards, write_shards
 
 
 class FSDP2Strategy(ModelParallelStrategy):
@@ -89,7 +89,7 @@ class FSDP2Strategy(ModelParallelStrategy):
         if self.is_global_zero:
             path.mkdir(parents=True)
         self.barrier()
-        write_shares(checkpoint, path)
+        write_shards(checkpoint, path)
 
     # Loading --------------------------------------------------------------------------------
 
@@ -107,12 +107,12 @@ class FSDP2Strategy(ModelParallelStrategy):
         checkpoint = read_plain(path / PLAIN_VALUES) if in_shares else read_checkpoint(path)
         optimizers = [get_optimizer_state_dict(self.model, own) for own in self.optimizers]
         if in_shares:
-            check_shares(path, checkpoint)
+            check_shards(path, checkpoint)
             shares = {
                 "state_dict": self._trained(StateDictOptions(ignore_frozen_params=True)),
                 "optimizer_states": [_numbered(state) for state in optimizers],
             }
-            fill_shares(path, shares)
+            fill_shards(path, shares)
             _merge(checkpoint, shares)
         self.lightning_module.on_load_checkpoint(checkpoint)
         options = StateDictOptions(full_state_dict=not in_shares, strict=False)

@@ -18,7 +18,8 @@ from transformers import DynamicCache
 
 from r1omni.kernels.choice import choose
 from r1omni.kernels.dispatch import uses_triton
-from r1omni.models.omni import OmniModel, pad_embeds
+from r1omni.models.omni import OmniModel
+from r1omni.models.packed import pad_embeds
 from r1omni.models.sampler.graphs import StepGraphs
 from r1omni.models.sampler.grid import Grid, Storage, fewer_slots
 from r1omni.models.sampler.layers import decode, head_product

@@ -26,7 +26,7 @@ _SAME = "same"
 _FILES = "files"
 
 
-def write_shares(checkpoint: dict[str, Any], folder: Path) -> None:
+def write_shards(checkpoint: dict[str, Any], folder: Path) -> None:
     """Write this rank's shares; all ranks call this together, and rank 0 writes the plain values.
 
     Args:
@@ -47,7 +47,7 @@ def write_shares(checkpoint: dict[str, Any], folder: Path) -> None:
         torch.save({**values, _SAME: same, _FILES: files}, folder / PLAIN_VALUES)
 
 
-def check_shares(folder: Path, values: dict[str, Any]) -> None:
+def check_shards(folder: Path, values: dict[str, Any]) -> None:
     """Check that the files of a folder are there, as its plain values list them.
 
     Raises:
@@ -62,7 +62,7 @@ def check_shares(folder: Path, values: dict[str, Any]) -> None:
             )
 
 
-def fill_shares(folder: Path, checkpoint: Any) -> None:
+def fill_shards(folder: Path, checkpoint: Any) -> None:
     """Read into every DTensor of a checkpoint, in place; all ranks call this together.
 
     Raises:
@@ -72,13 +72,13 @@ def fill_shares(folder: Path, checkpoint: Any) -> None:
     _load(folder, tensors, no_dist=False)
 
 
-def join_shares(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
+def join_shards(folder: Path, values: dict[str, Any]) -> dict[str, Any]:
     """The plain values of a folder with every tensor whole and in its place; needs no ranks.
 
     Raises:
         R1OmniError: the folder is not whole.
     """
-    check_shares(folder, values)
+    check_shards(folder, values)
     values.pop(_FILES, None)
     tensors: dict[str, Tensor] = {}
     try:

@@ -1,19 +1,21 @@
-"""How the completions of a rollout are dealt to ranks: whole groups, or some members of each."""
+"""How the completions of a rollout are split over ranks: whole groups, or members of each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import lightning as L
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from r1omni.training.grpo_config import GRPOConfig
 from r1omni.types import UsageError
 
 
 @dataclass(frozen=True)
-class Dealing:
+class RankLayout:
     """One rank's part in the groups of all ranks.
 
     Attributes:
@@ -25,7 +27,7 @@ class Dealing:
         gather: a tensor of one rank to those of all ranks, [num_ranks, ...].
 
     Raises:
-        UsageError: groups cannot be dealt evenly.
+        UsageError: groups cannot be split evenly.
     """
 
     rank: int
@@ -37,9 +39,21 @@ class Dealing:
     def __post_init__(self) -> None:
         if self.across_ranks and self.group_size % self.num_ranks:
             raise UsageError(
-                f"grpo.groups_across_ranks deals groups of {self.group_size} to {self.num_ranks} "
-                "ranks; make grpo.group_size a multiple of the number of ranks"
+                f"grpo.groups_across_ranks splits groups of {self.group_size} over "
+                f"{self.num_ranks} ranks; make grpo.group_size a multiple of the number of ranks"
             )
+
+    @classmethod
+    def of(cls, module: L.LightningModule, config: GRPOConfig) -> RankLayout:
+        """That of a module's process in its run."""
+
+        def gather(values: Tensor) -> Tensor:
+            everyone = module.all_gather(values.to(module.device))
+            assert isinstance(everyone, Tensor)
+            return everyone.cpu().view(module.trainer.world_size, *values.shape)
+
+        ranks = module.trainer.global_rank, module.trainer.world_size
+        return cls(*ranks, config.group_size, config.groups_across_ranks, gather)
 
     @property
     def members(self) -> range:

@@ -1,0 +1,200 @@
+"""What one rollout gives to learn from, and how it is divided into optimizer steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from r1omni.ops import GRPOLoss, GRPOLossConfig, StepTotals, part_loss
+from r1omni.ops.step_totals import entropy_threshold
+from r1omni.training.grpo_config import GRPOConfig
+from r1omni.training.policy import Policy
+from r1omni.training.ranks import RankLayout
+from r1omni.types import PromptInputs, Rollout, Sample
+
+# Nats. The first tokens of a group have one distribution, whose entropies differ by roundoff: a
+# threshold among them would choose by chance.
+_SAME_ENTROPY = 1e-5
+# The tensors of a batch that have a row a completion.
+_BY_COMPLETION = ("rewards", "advantages", "loss_mask", "ref_logps", "old_logps",
+                  "importance_weights", "entropy_mask")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RolloutBatch:
+    """Sampled completions with all that the loss needs of them, group members side by side.
+
+    It is filled in order: sampled and scored, compared with its groups, and weighed by what the
+    policy and the reference say of it.
+
+    Attributes:
+        samples: B samples, one a prompt.
+        rollout: the completions of their prompts.
+        rewards: float32 [N, K], one column a reward function, NaN where it returned None.
+        reward_names: K names.
+        loss_mask: bool [N, C], the tokens that are learned from.
+        advantages: float32 [N]; [0] before groups are compared.
+        group_rewards: float32 [B * G, K], rewards of all members of the groups, for what is
+            logged; `rewards` itself unless members of a group are on several ranks. Of the whole
+            rollout, also in a part of it.
+        ref_logps: float32 [N, C] under the reference, or None.
+        old_logps: float32 [N, C] under the policy that sampled, or None where it is not needed.
+        importance_weights: float32 [N, C] or [N, 1], or None.
+        entropy_mask: bool [N, C], tokens chosen for their entropy among those of an optimizer
+            step, or None for all that are learned from.
+    """
+
+    samples: tuple[Sample, ...]
+    rollout: Rollout
+    rewards: Tensor
+    reward_names: tuple[str, ...]
+    loss_mask: Tensor
+    advantages: Tensor
+    group_rewards: Tensor
+    ref_logps: Tensor | None = None
+    old_logps: Tensor | None = None
+    importance_weights: Tensor | None = None
+    entropy_mask: Tensor | None = None
+
+    @classmethod
+    def scored(
+        cls, samples: Sequence[Sample], rollout: Rollout, rewards: Tensor, config: GRPOConfig
+    ) -> RolloutBatch:
+        """Completions with their rewards, before they are compared."""
+        nothing = rollout.logps.new_zeros(0)
+        mask = rollout.mask
+        if config.mask_truncated_completions:
+            mask = mask & rollout.ended[:, None]
+        return cls(tuple(samples), rollout, rewards, config.reward_names, mask, nothing, rewards)
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def select(self, prompts: Sequence[int]) -> RolloutBatch:
+        """The part that belongs to some of the prompts."""
+        rollout, size = self.rollout, self.rollout.group_size
+        rows = torch.tensor([p * size + m for p in prompts for m in range(size)], dtype=torch.long)
+
+        def of(tensor: Tensor) -> Tensor:
+            return tensor[rows.to(tensor.device)] if len(tensor) else tensor
+
+        part = replace(
+            rollout,
+            prompts=PromptInputs(
+                tuple(rollout.prompts.token_ids[p] for p in prompts),
+                tuple(rollout.prompts.instruction_ids[p] for p in prompts),
+                tuple(rollout.prompts.media[p] for p in prompts),
+            ),
+            completion_ids=of(rollout.completion_ids),
+            mask=of(rollout.mask),
+            logps=of(rollout.logps),
+            texts=tuple(rollout.texts[row] for row in rows.tolist()),
+        )
+        tensors: dict[str, Any] = {
+            name: of(tensor)
+            for name in _BY_COMPLETION
+            if (tensor := getattr(self, name)) is not None
+        }
+        samples = tuple(self.samples[p] for p in prompts)
+        return replace(self, samples=samples, rollout=part, **tensors)
+
+    @classmethod
+    def joined(cls, batches: Sequence[RolloutBatch]) -> RolloutBatch:
+        """Several scored batches in one, completions padded to the longest."""
+        rollouts = [batch.rollout for batch in batches]
+        longest = max(rollout.mask.shape[1] for rollout in rollouts)
+
+        def padded(tensors: Sequence[Tensor]) -> Tensor:
+            # What stands beyond the mask has no effect.
+            return torch.cat([F.pad(tensor, (0, longest - tensor.shape[1])) for tensor in tensors])
+
+        rollout = replace(
+            rollouts[0],
+            prompts=PromptInputs(
+                tuple(ids for r in rollouts for ids in r.prompts.token_ids),
+                tuple(ids for r in rollouts for ids in r.prompts.instruction_ids),
+                tuple(media for r in rollouts for media in r.prompts.media),
+            ),
+            completion_ids=padded([r.completion_ids for r in rollouts]),
+            mask=padded([r.mask for r in rollouts]),
+            logps=padded([r.logps for r in rollouts]),
+            texts=tuple(text for r in rollouts for text in r.texts),
+        )
+        samples = tuple(sample for batch in batches for sample in batch.samples)
+        rewards = torch.cat([batch.rewards for batch in batches])
+        mask = padded([batch.loss_mask for batch in batches])
+        return replace(
+            batches[0], samples=samples, rollout=rollout, rewards=rewards, group_rewards=rewards,
+            loss_mask=mask,
+        )  # fmt: skip
+
+    def loss(
+        self, logps: Tensor, entropies: Tensor | None, config: GRPOLossConfig, totals: StepTotals
+    ) -> GRPOLoss:
+        """What this part of an optimizer step adds to its loss; arguments as for `part_loss`."""
+        return part_loss(
+            logps, self.advantages, self.loss_mask, old_logps=self.old_logps,
+            ref_logps=self.ref_logps, entropies=entropies,
+            importance_weights=self.importance_weights, entropy_mask=self.entropy_mask,
+            config=config, totals=totals,
+        )  # fmt: skip
+
+    def steps(self, num_steps: int) -> Iterator[RolloutBatch]:
+        """The parts that optimizer steps learn from, in order and as even as can be; none empty."""
+        num_steps = min(num_steps, len(self))
+        cuts = [len(self) * step // num_steps for step in range(num_steps + 1)]
+        for start, stop in pairwise(cuts):
+            yield self.select(range(start, stop))
+
+    def micro_batches(self, size: int | None) -> Iterator[RolloutBatch]:
+        """Parts of `size` prompts, or all in one for None."""
+        size = size or len(self)
+        for start in range(0, len(self), size):
+            yield self.select(range(start, min(start + size, len(self))))
+
+
+def step_totals(
+    batch: RolloutBatch,
+    step: RolloutBatch,
+    num_steps: int,
+    world_size: int,
+    sum_over_ranks: Callable[[Tensor], Tensor],
+) -> StepTotals:
+    """The counts of an optimizer step; all ranks call this together.
+
+    Args:
+        batch: what this rank has of the rollout.
+        step: the part of it that the step learns from.
+        num_steps: optimizer steps of one pass over the rollout; those of a smaller batch are as
+            many as its prompts.
+        world_size: ranks.
+        sum_over_ranks: adds up what each rank has of a tensor.
+    """
+    num_steps = min(num_steps, len(batch))
+    carrying = step.loss_mask if step.entropy_mask is None else step.entropy_mask
+    own = [mask.sum() for mask in (step.loss_mask, batch.loss_mask, carrying)]
+    rows = own[0].new_tensor(len(step.loss_mask))
+    completions, tokens, batch_tokens, carriers = sum_over_ranks(torch.stack([rows, *own])).tolist()
+    return StepTotals(completions, tokens, batch_tokens / num_steps, carriers, world_size)
+
+
+def with_entropy_mask(step: RolloutBatch, policy: Policy, layout: RankLayout) -> RolloutBatch:
+    """The step with the tokens that `top_entropy_quantile` keeps; all ranks call this together.
+
+    The quantile is over the tokens of all micro-batches and ranks, and of the policy as it is now,
+    which takes a pass of its own before the first gradient. Tokens that reach it but for roundoff
+    are kept.
+    """
+    quantile = policy.config.loss.top_entropy_quantile
+    if quantile == 1:
+        return step
+    entropies, mask = policy.entropies(step.rollout), step.loss_mask
+    everyone = layout.gathered(entropies.masked_fill(~mask, float("nan")))
+    reached = entropies >= entropy_threshold(everyone, quantile) - _SAME_ENTROPY
+    return replace(step, entropy_mask=mask & reached)
