@@ -67,10 +67,11 @@ def with_advantages(
     everyone = group_rewards
     if config.compares_the_batch:
         everyone, places = layout.whole_batch(rewards)
+    device = batch.rollout.logps.device  # on a GPU this is one launch
     advantages = group_advantages(
-        compared(everyone, config),
+        compared(everyone, config).to(device),
         config.group_size,
-        weights=reward_weights(config, names),
+        weights=reward_weights(config, names).to(device),
         scale=config.scale_rewards,
         aggregation=config.aggregation,
         baseline=config.baseline,
@@ -80,7 +81,7 @@ def with_advantages(
         rewards=rewards,
         reward_names=names,
         group_rewards=group_rewards,
-        advantages=advantages[places].to(batch.rollout.logps.device),
+        advantages=advantages[places.to(device)],
     )
 
 
