@@ -47,9 +47,9 @@ def decode(
         fused = product(read, layer.qkv, layer.qkv_bias)
         query = rotate_and_keep(fused, turns, written, column, weights.num_heads)
         mixed = attend(query, shared, written[..., :columns, :], bias)
-        delta = product(mixed, layer.out)
+        delta = F.linear(mixed, layer.out)
         read = add_and_norm(hidden, delta, layer.mlp_norm, weights.eps, weights.dtype)
-        delta = product(gated(product(read, layer.gate_up)), layer.down)
+        delta = F.linear(gated(product(read, layer.gate_up)), layer.down)
     read = add_and_norm(hidden, delta, weights.norm, weights.eps, weights.dtype)
     return product(read, weights.head)
 
@@ -57,21 +57,22 @@ def decode(
 def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """rows @ weight.T + bias, [n, out], by the fastest of three orders.
 
-    On a CPU, the library's float32 product of few rows with a large matrix is slow. A head of
-    32,000 x 256 takes 4.5 ms with 1 row, 10 with 2 and 7.8 with 8. As many products of one row with
-    blocks of the matrix, 1 row takes 1.4 ms, which is the time to read it; with the factors changed
-    over, 2 rows take 2.2 and 8 rows 4.0. From 5 rows on the latter holds for narrow matrices only,
-    and beyond 16 for none, nor does any of it for bfloat16 or on a GPU (one thread of an AVX-512
-    machine, torch 2.11).
+    On a CPU, the library's float32 product of few rows with a large matrix that has more rows than
+    columns is slow: a head of 32,000 x 256 takes 4.5 ms with 1 row, 10 with 2 and 7.8 with 8. One
+    row with blocks of the matrix takes 1.4 ms, which is the time to read it; with the factors
+    changed over, 2 rows take 2.2 and 8 rows 4.0. From 5 rows on the latter holds for narrow
+    matrices only, and beyond 16 for none, nor does any of it for bfloat16 or on a GPU (one thread
+    of an AVX-512 machine, torch 2.11).
     """
     count, (outer, inner) = len(rows), weight.shape
-    small = outer * inner < _LARGE
-    if small or count > 16 or rows.device.type != "cpu" or rows.dtype != torch.float32:
+    tall = outer * inner >= _LARGE and outer >= 2 * inner
+    if not tall or count > 16 or rows.device.type != "cpu" or rows.dtype != torch.float32:
         return F.linear(rows, weight, bias)
     if count == 1 and outer % _BLOCK == 0:
         blocks = weight.view(-1, _BLOCK, inner)
-        found = torch.bmm(blocks, rows.view(1, inner, 1).expand(len(blocks), -1, 1)).view(1, outer)
-    elif outer >= 2 * inner and count > 1 and (count <= 4 or inner <= 512):
+        # `rows.t()` has strides of a column; the same numbers as a row would take ten times as long.
+        found = torch.bmm(blocks, rows.t().expand(len(blocks), -1, 1)).view(1, outer)
+    elif count > 1 and (count <= 4 or inner <= 512):
         found = torch.mm(weight, rows.t()).t().contiguous()
     else:
         return F.linear(rows, weight, bias)
