@@ -70,7 +70,7 @@ def product(rows: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         return F.linear(rows, weight, bias)
     if count == 1 and outer % _BLOCK == 0:
         blocks = weight.view(-1, _BLOCK, inner)
-        # `rows.t()` has strides of a column; the same numbers as a row would take ten times as long.
+        # With the strides of a column; as a row, the same numbers would take ten times as long.
         found = torch.bmm(blocks, rows.t().expand(len(blocks), -1, 1)).view(1, outer)
     elif count > 1 and (count <= 4 or inner <= 512):
         found = torch.mm(weight, rows.t()).t().contiguous()
