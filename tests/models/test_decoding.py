@@ -22,6 +22,7 @@ from r1omni.models.packed import pad_embeds
 from r1omni.models.sampler import Sampled, Sampling, generate
 from r1omni.models.sampler import engine as sampler_engine
 from r1omni.models.sampler.grid import fewer_slots
+from r1omni.models.sampler.layers import product
 from r1omni.models.sampler.weights import WeightReader
 from r1omni.streams import stream_seed, uniform_streams
 
@@ -145,6 +146,19 @@ def test_adapters_count_while_they_are_on(
     assert torch.equal(off.ids, draw(tiny.model, prompts, 1.0).ids)
     assert not torch.equal(on.ids[:, :4], off.ids[:, :4])
     assert all(torch.equal(before[name], p) for name, p in adapted.model.named_parameters())
+
+
+@pytest.mark.parametrize("rows", [1, 2, 4, 8, 16, 40])
+@pytest.mark.parametrize("shape", [(4096, 64), (600, 600), (640, 1280), (8000, 33)])
+def test_products_in_either_order(rows: int, shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    x, weight = (torch.randn(n, shape[1], generator=generator) for n in (rows, shape[0]))
+    bias = torch.randn(shape[0], generator=generator)
+    expected = x.double() @ weight.double().t() + bias
+    found = product(x, weight, bias)
+    assert found.is_contiguous()
+    assert_close(found, expected.float(), rtol=1e-4, atol=1e-4)
+    assert_close(product(x, weight), (expected - bias).float(), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("num_tokens", [1, 100, 128, 384, 1000])

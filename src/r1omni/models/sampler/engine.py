@@ -22,7 +22,7 @@ from r1omni.models.omni import OmniModel
 from r1omni.models.packed import pad_embeds
 from r1omni.models.sampler.graphs import StepGraphs
 from r1omni.models.sampler.grid import Grid, Storage, fewer_slots
-from r1omni.models.sampler.layers import decode, head_product
+from r1omni.models.sampler.layers import decode, product
 from r1omni.models.sampler.settings import Sampled, Sampling, mask_after_end
 from r1omni.models.sampler.weights import DecoderWeights, WeightReader, pair_order
 from r1omni.streams import uniform_streams
@@ -176,7 +176,7 @@ def _prefill(
     if grid.uniforms is not None and uniforms is not None:
         grid.uniforms.copy_(uniforms)
     with torch.autocast(device.type, enabled=False):
-        logits = head_product(hidden, weights.head).repeat_interleave(group_size, dim=0)
+        logits = product(hidden, weights.head).repeat_interleave(group_size, dim=0)
     first = None if uniforms is None else uniforms[:, 0]
     token, grid.logps[:, 0] = choose(logits, sampling.temperature, first)
     grid.ids[:, 0] = token
