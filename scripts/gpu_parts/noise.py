@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "src"))
@@ -120,14 +118,6 @@ class NoiseData(EmotionDataModule):
 
     def setup(self, stage: str) -> None:
         self.samples |= {"train": [samples(self.count)], "val": []}
-
-    def prepare_clips(
-        self,
-        processor: Any,
-        report_dir: Path | None = None,
-        encode: Callable[[], None] | None = None,
-    ) -> None:
-        """Nothing is decoded."""
 
     def train_dataloader(self) -> DataLoader[Batch]:
         given = _Noise(self.samples["train"][0], self.config)

@@ -67,7 +67,6 @@ def fit(
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=run_dir,
-        use_distributed_sampler=False,
         **options,
     ).fit(module, data, ckpt_path=ckpt_path, weights_only=True)
     return module

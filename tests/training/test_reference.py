@@ -129,7 +129,7 @@ def test_weights_are_read_once_and_before_clips(
     )  # fmt: skip
     with weights_read_in_place():
         later = fit(mini_world, tmp_path, seen=_Seen)
-    assert seen[:3] == ["read", "in place", "clips"] and seen.count("read") == 1
+    assert [*dict.fromkeys(seen)] == ["read", "in place", "clips"] and seen.count("read") == 1
     at_once = fit(mini_world, tmp_path)
     wanted = weights(at_once)
     assert all(torch.equal(wanted[name], w) for name, w in weights(later).items())

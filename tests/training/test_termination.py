@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch.trainer.states import RunningStage, TrainerFn, TrainerState
 from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
 from small_training import short_grpo, short_sft, terminated_once
@@ -184,6 +185,7 @@ class _Alone:
     """Stands for a trainer of one process."""
 
     global_step, is_global_zero, world_size = 7, True, 1
+    state, checkpoint_callback = TrainerState(fn=TrainerFn.FITTING, stage=RunningStage.TRAINING), 1
 
     class strategy:
         launcher = None
@@ -193,9 +195,9 @@ def test_a_second_ctrl_c_ends_at_once(capfd: pytest.CaptureFixture[str]) -> None
     trainer: Any = _Alone()
     process = os.fork()
     if process == 0:
-        termination = Termination(None)
+        termination = Termination(of_command=True)
+        termination.setup(trainer, None, "fit")  # type: ignore[arg-type]
         termination._may_stop = False  # an optimizer step has begun
-        termination._listen(trainer)
         for _ in range(2):
             os.kill(os.getpid(), signal.SIGINT)
         os._exit(0)
@@ -209,9 +211,9 @@ def test_a_signal_after_another_kind_does_not_end_at_once() -> None:
     trainer: Any = _Alone()
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        termination = Termination(None)
+        termination = Termination()
+        termination.setup(trainer, None, "fit")  # type: ignore[arg-type]
         termination._may_stop = False
-        termination._listen(trainer)
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), signal.SIGINT)
     finally:

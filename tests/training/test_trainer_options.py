@@ -16,7 +16,7 @@ from lightning.pytorch.cli import LightningCLI
 from small_training import short_sft
 
 from r1omni.cli import main
-from r1omni.training.lightning_cli import R1OmniCLI, space_out_logging
+from r1omni.training.lightning_cli import R1OmniCLI, logging_interval
 from r1omni.training.trainer_options import RANGES, REFUSED, check_trainer_options
 from r1omni.types import UsageError
 
@@ -179,15 +179,12 @@ def test_logger_false_logs_nothing_and_user_bars_stay(
     assert not [name for name in written if "mlflow" in name or "mlruns" in name]
 
 
-def test_wider_logging_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    options: dict[str, Any] = {"default_root_dir": tmp_path, "accelerator": "cpu"}
-    trainer: Any = L.Trainer(max_steps=9, log_every_n_steps=2, **options)
-    caplog.clear()
+def test_wider_logging_is_said(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "r1omni"):
-        space_out_logging(trainer, 5)
-        assert (trainer.log_every_n_steps, caplog.text) == (2, "")
-        space_out_logging(trainer, 3)
-    assert trainer.log_every_n_steps == 3
+        assert logging_interval(9, 2, 5) == 2
+        assert logging_interval(-1, None, 5) == L.Trainer(accelerator="cpu").log_every_n_steps  # type: ignore[attr-defined]
+        assert "figures are logged" not in caplog.text
+        assert logging_interval(9, 2, 3) == 3
     assert "every 3 steps, not every 2 (trainer.log_every_n_steps)" in caplog.text
 
 

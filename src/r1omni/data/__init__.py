@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from r1omni.data.clip_cache import ClipCache
-    from r1omni.data.datamodule import EmotionDataModule
+    from r1omni.data.clip_store import ReadsClips
+    from r1omni.data.datamodule import EmotionDataModule, LoaderConfig
     from r1omni.data.registry import DatasetSpec, load_dataset
 
 _HOMES = {
@@ -19,9 +20,18 @@ _HOMES = {
     "DatasetSpec": "r1omni.data.registry",
     "load_dataset": "r1omni.data.registry",
     "EmotionDataModule": "r1omni.data.datamodule",
+    "LoaderConfig": "r1omni.data.datamodule",
+    "ReadsClips": "r1omni.data.clip_store",
 }
 
-__all__ = ["ClipCache", "DatasetSpec", "EmotionDataModule", "load_dataset"]
+__all__ = [
+    "ClipCache",
+    "DatasetSpec",
+    "EmotionDataModule",
+    "LoaderConfig",
+    "ReadsClips",
+    "load_dataset",
+]
 
 
 def __getattr__(name: str) -> Any:

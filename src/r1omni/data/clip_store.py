@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol, runtime_checkable
 
 from torch import Tensor
 from tqdm import tqdm
@@ -25,6 +25,26 @@ _logger = logging.getLogger(__name__)
 Encoder = Callable[[Sequence[ClipMedia]], list[ClipFeatures]]
 _ENCODE_BATCH = 32
 _GB = 1e9
+
+
+@runtime_checkable
+class ReadsClips(Protocol):
+    """What `EmotionDataModule` asks of the LightningModule that its batches are for.
+
+    It asks when Lightning wants the first loader of a command: the model is then where it computes,
+    with a checkpoint's weights.
+    """
+
+    @property
+    def clip_processor(self) -> MediaProcessor:
+        """Decodes and processes clips as the model reads them."""
+
+    @property
+    def report_dir(self) -> Path | None:
+        """Folder for `broken_clips_<split>.jsonl`; None for no such file."""
+
+    def encode_clips(self) -> None:
+        """Call `EmotionDataModule.encode_clips` where batches are to carry features."""
 
 
 class ClipStore:

@@ -1,8 +1,8 @@
 """The LightningDataModule for every dataset of the registry.
 
-It knows files and clips, not models: the module under training hands it the media processor
-(`prepare_clips`) and, when the towers are frozen, the function that encodes clips
-(`encode_clips`), so that every clip is decoded once and encoded once (`ClipStore`).
+It knows files and clips, not models: it asks the LightningModule of its Trainer for the media
+processor and, when the towers are frozen, to have clips encoded (`ReadsClips`), before it makes the
+first loader of a command. So every clip is decoded once and encoded once (`ClipStore`).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any, ClassVar
 import lightning as L
 from torch.utils.data import DataLoader
 
-from r1omni.data.batch import Batch, ClipDataset, Condition, collate
-from r1omni.data.clip_store import ClipStore, Encoder
+from r1omni.data.batch import Batch, Condition, collate
+from r1omni.data.clip_store import ClipStore, Encoder, ReadsClips
 from r1omni.data.overlap import refuse_shared_clips
 from r1omni.data.ranks import gathered_objects
 from r1omni.data.registry import DatasetSpec, load_dataset
-from r1omni.data.sampler import LengthGroupedSampler, ResumableLoader, dealt
+from r1omni.data.sampler import DealtSampler, LengthGroupedSampler, ResumableLoader
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.workers import CLIP_LIMIT_S
 from r1omni.options import (
@@ -171,6 +171,7 @@ class EmotionDataModule(L.LightningDataModule):
             lists = [load_dataset(self._located(s)) for s in self.specs[split]]
             self.samples[split] = lists
             self._label_sets[split] = [str(samples[0].label_set) for samples in lists]
+        self._store = None  # what it holds is of the stage before
         if stage != "predict":
             compared = splits if stage != "fit" else (*splits, "test")
             refuse_shared_clips({name: self._listed(name) for name in ("train", *compared)})
@@ -197,6 +198,8 @@ class EmotionDataModule(L.LightningDataModule):
         encode: Callable[[], None] | None = None,
     ) -> None:
         """Decode what the samples of the stage ask for once into the cache; leave broken ones out.
+
+        Under a Trainer the first loader calls this. Without one, call it after `setup`.
 
         Args:
             processor: decodes and processes.
@@ -234,13 +237,32 @@ class EmotionDataModule(L.LightningDataModule):
             fingerprint: of what features depend on besides the decoded clips
                 (`r1omni.models.towers.features_fingerprint`).
         """
-        self._prepared.encode(encode, fingerprint)
+        assert self._store is not None
+        self._store.encode(encode, fingerprint)
 
-    @property
-    def _prepared(self) -> ClipStore:
+    def _settled(self) -> ClipStore:
+        """The clips of the stage, decoded and encoded; the first loader has that done."""
         if self._store is None:
-            raise RuntimeError("prepare_clips has not been called")
-        return self._store
+            model = None if self.trainer is None else self.trainer.lightning_module
+            if model is None:
+                raise RuntimeError(
+                    "without a Trainer, call prepare_clips before any loader is made"
+                )
+            if not isinstance(model, ReadsClips):
+                raise UsageError(
+                    f"EmotionDataModule cannot serve {type(model).__name__}: it lacks what "
+                    "r1omni.data.ReadsClips lists; train SFTModule, GRPOModule or a class of theirs"
+                )
+            self.prepare_clips(model.clip_processor, model.report_dir, model.encode_clips)
+        store = self._store
+        assert store is not None
+        if not self._is_settled:
+            self._is_settled = True
+            if self._encode is not None:
+                # Not earlier: only now the model is where it runs, with a checkpoint's weights.
+                self._encode()
+            store.shrink()
+        return store
 
     # Batches --------------------------------------------------------------------------------
 
@@ -260,6 +282,7 @@ class EmotionDataModule(L.LightningDataModule):
         ]
 
     def train_dataloader(self) -> ResumableLoader:
+        store = self._settled()  # leaves broken samples out
         samples = [s for samples in self.samples["train"] for s in samples]
         rank, num_ranks = self._rank()
         whole = self.loader.batch_size * num_ranks
@@ -274,7 +297,7 @@ class EmotionDataModule(L.LightningDataModule):
             names=[s.sample_id for s in samples],
         )
         return ResumableLoader(
-            self._dataset(samples),
+            store.dataset(samples),
             sampler,
             collate_fn=collate,
             num_workers=self.loader.num_workers,
@@ -287,7 +310,8 @@ class EmotionDataModule(L.LightningDataModule):
             count: how many; at most as many as there are.
             stream: names the draw; the same names draw the same samples.
         """
-        dataset = self._dataset([s for samples in self.samples["train"] for s in samples])
+        store = self._settled()
+        dataset = store.dataset([s for samples in self.samples["train"] for s in samples])
         own = self._rank()[0] if self.deals_batches else 0
         seed = "/".join(map(str, (*stream, own)))
         chosen = random.Random(seed).sample(range(len(dataset)), min(count, len(dataset)))
@@ -307,10 +331,11 @@ class EmotionDataModule(L.LightningDataModule):
         return self._evaluation_loaders("predict", ("full",))
 
     def _evaluation_loaders(self, split: str, conditions: Sequence[str]) -> list[DataLoader[Any]]:
+        store = self._settled()
         return [
             DataLoader(
-                self._dataset(samples, condition),
-                sampler=dealt(len(samples), *self._rank()),
+                store.dataset(samples, condition),
+                sampler=DealtSampler(len(samples), *self._rank()),
                 batch_size=self.loader.eval_batch_size,
                 collate_fn=collate,
                 num_workers=self.loader.num_workers,
@@ -318,13 +343,3 @@ class EmotionDataModule(L.LightningDataModule):
             for samples in self.samples[split]
             for condition in conditions
         ]
-
-    def _dataset(self, samples: Sequence[Sample], condition: str = "full") -> ClipDataset:
-        store = self._prepared
-        if not self._is_settled:
-            self._is_settled = True
-            if self._encode is not None:
-                # Not earlier: only now the model is where it runs, with a checkpoint's weights.
-                self._encode()
-            store.shrink()
-        return store.dataset(samples, condition)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, Sampler
 
 from r1omni.streams import permutation
 from r1omni.types import UsageError
@@ -96,10 +96,15 @@ class LengthGroupedSampler(Sampler[list[int]]):
         return -(-self._num_usable() // self.global_batch_size)
 
 
-class _Remaining(Sampler[list[int]]):
-    """What is left of an epoch: the batch sampler a `ResumableLoader` hands to its workers."""
+class _Remaining(DistributedSampler[Any]):
+    """What is left of an epoch, a rank's part of each batch at a time.
+
+    Its type tells Lightning that samples are split over the ranks already; any other sampler is
+    replaced where `use_distributed_sampler` is on, which it is unless it is switched off.
+    """
 
     def __init__(self, sampler: LengthGroupedSampler) -> None:
+        super().__init__(_Sized(len(sampler.lengths)), sampler.num_replicas, sampler.rank)
         self.sampler = sampler
         self.epoch = 0
         self.offset = 0
@@ -111,6 +116,48 @@ class _Remaining(Sampler[list[int]]):
         # The whole epoch: Lightning counts the batches already done by itself.
         return len(self.sampler)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Do nothing: the loader counts epochs itself, those of the run it goes on with too."""
+
+
+class DealtSampler(DistributedSampler[int]):
+    """Indices that a rank evaluates, by `dealt`; of this type for the reason of `_Remaining`."""
+
+    def __init__(self, count: int, rank: int, num_ranks: int) -> None:
+        super().__init__(_Sized(count), num_ranks, rank, shuffle=False)
+        self._indices = dealt(count, rank, num_ranks)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._indices)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+
+class _Sized(Dataset[int]):
+    """What torch's samplers ask of a dataset, its length."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+
+class _Batches(Dataset[Any]):
+    """A dataset that gives the items of a list of indices, too."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int | list[int]) -> Any:
+        if isinstance(index, list):
+            return [self.dataset[one] for one in index]
+        return self.dataset[index]
+
 
 class ResumableLoader(DataLoader[Any]):
     """A loader that knows which batch of which epoch comes next.
@@ -120,7 +167,8 @@ class ResumableLoader(DataLoader[Any]):
 
     def __init__(self, dataset: Any, sampler: LengthGroupedSampler, **options: Any) -> None:
         self._position = _Remaining(sampler)
-        super().__init__(dataset, batch_sampler=self._position, **options)
+        # Not as `batch_sampler`, beside which there is another sampler that Lightning would see.
+        super().__init__(_Batches(dataset), sampler=self._position, batch_size=None, **options)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         position = self._position

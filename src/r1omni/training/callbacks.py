@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import SaveConfigCallback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 
 from r1omni.models.saving import save_model
@@ -30,7 +31,7 @@ from r1omni.training.grpo import GRPOModule
 from r1omni.training.logger import KeepBest, TrackingLogger
 from r1omni.training.module import EmotionModule
 from r1omni.training.sharded import FSDP2Strategy
-from r1omni.types import R1OmniError
+from r1omni.types import R1OmniError, Terminated
 
 # Bytes; with less, a failed write needs no other explanation.
 _LITTLE_SPACE = 2**20
@@ -51,7 +52,7 @@ class DirectIO(TorchCheckpointIO):
 
 
 class RunCheckpoint(Checkpoint):
-    """Writes `<run>/checkpoints/step_NNNNNN.ckpt` every few steps and at the end.
+    """Writes `<run>/checkpoints/step_NNNNNN.ckpt` every few steps, at the end, and when stopped.
 
     A checkpoint is written under another name, brought to the disk, and renamed when it is whole;
     older ones go only then.
@@ -119,6 +120,12 @@ class RunCheckpoint(Checkpoint):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.save_newer(trainer)
 
+    def on_exception(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
+    ) -> None:
+        if isinstance(exception, Terminated) and trainer.state.fn == TrainerFn.FITTING:
+            self.save_newer(trainer)
+
     def save_newer(self, trainer: L.Trainer) -> None:
         """Save unless the last checkpoint is of this step."""
         if trainer.global_step > self._last_step:
@@ -155,6 +162,7 @@ class RunCheckpoint(Checkpoint):
     def on_load_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
+        self._last_step = checkpoint["global_step"]
         recorded = checkpoint.get(RUN, {})
         self._lacks_validation = recorded.get("lacks_validation", False)
         best = recorded.get("best")

@@ -17,7 +17,7 @@ from r1omni.models.pipeline import R1Omni
 from r1omni.text.prompt import encode_prompt
 from r1omni.training.evaluation import Evaluation
 from r1omni.training.provenance import provenance
-from r1omni.types import PromptInputs
+from r1omni.types import PromptInputs, UsageError
 
 
 class EvaluatedModule(L.LightningModule):
@@ -47,7 +47,18 @@ class EvaluatedModule(L.LightningModule):
 
     @property
     def datamodule(self) -> EmotionDataModule:
-        return self.trainer.datamodule  # type: ignore[attr-defined]
+        """What the Trainer was given.
+
+        Raises:
+            UsageError: no EmotionDataModule.
+        """
+        given = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not isinstance(given, EmotionDataModule):
+            raise UsageError(
+                f"{type(self).__name__} was given no EmotionDataModule, which decodes its clips; "
+                "give one to the Trainer as `datamodule`"
+            )
+        return given
 
     @property
     def run_dir(self) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 
 import lightning as L
 import yaml
-from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.callbacks import LearningRateMonitor, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers.logger import DummyLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -55,6 +55,8 @@ _EXPECTED_WARNINGS = (
     ".*recommended to use .*sync_dist=True.*",
 )
 
+# Steps between those that Lightning logs where it is not told.
+_LOG_EVERY = 50
 # What a run has where its file does not say otherwise. Our sampler splits batches over the ranks
 # itself, and answers of a model that has learned nothing yet are long and say nothing.
 TRAINER_DEFAULTS = {
@@ -202,7 +204,8 @@ class R1OmniCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         config = self._config
         run = _run_config(config)
-        options = config.trainer
+        options, built = config.trainer, self._get(self.config_init, "trainer")
+        trains = self.subcommand == "fit" and not options.fast_dev_run
         # One rank alone opens the store: two that create it at once would break it.
         logger: Logger | bool = DummyLogger()
         if options.logger is False:
@@ -210,31 +213,37 @@ class R1OmniCLI(LightningCLI):
         elif _is_first_rank() and not options.fast_dev_run:
             resumes = config.get("ckpt_path") is not None or self.subcommand != "fit"
             logger = TrackingLogger(run, Path(options.default_root_dir or "."), resumes)
-        # Off: Lightning would add a ModelCheckpoint of its own beside ours.
+        callbacks = _listed(built.callbacks)
+        if options.enable_progress_bar is not False and not any(
+            isinstance(callback, ProgressBar) for callback in callbacks
+        ):
+            callbacks.append(StepProgressBar())
+        if trains and logger is not False:
+            callbacks.append(LearningRateMonitor(logging_interval="step"))
+        callbacks.append(Termination(of_command=True))
+        # Those that write come last.
+        if trains:
+            callbacks += [
+                RunCheckpoint(
+                    run.checkpoint_every, run.keep_checkpoints, run.keep_best, self._settings()
+                ),
+                ExportModel(),
+            ]
+        every = options.log_every_n_steps
+        if logger is not False and not options.fast_dev_run:
+            every = logging_interval(options.max_steps, every, run.max_logged_steps)
         try:
-            trainer = super().instantiate_trainer(
-                logger=logger, enable_checkpointing=False, **kwargs
+            return super().instantiate_trainer(
+                logger=logger,
+                callbacks=callbacks,
+                plugins=[*_listed(built.plugins), DirectIO()],
+                # Where we have no checkpoint, Lightning would add a ModelCheckpoint of its own.
+                enable_checkpointing=trains,
+                log_every_n_steps=every,
+                **kwargs,
             )
         except (MisconfigurationException, ValueError) as error:
             raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
-        trainer.strategy.checkpoint_io = DirectIO()
-        space_out_logging(trainer, run.max_logged_steps)
-        bar = trainer.progress_bar_callback
-        if bar is not None and bar not in (self._get(self.config_init, "trainer").callbacks or []):
-            trainer.callbacks[trainer.callbacks.index(bar)] = StepProgressBar()  # type: ignore[attr-defined]
-        checkpoint = None
-        if self.subcommand == "fit" and not options.fast_dev_run:
-            checkpoint = RunCheckpoint(
-                run.checkpoint_every, run.keep_checkpoints, run.keep_best, self._settings()
-            )
-        # Those that write come last.
-        callbacks: list[L.Callback] = [Termination(checkpoint)]
-        if checkpoint is not None:
-            callbacks += [checkpoint, ExportModel()]
-            if trainer.loggers:
-                callbacks.insert(0, LearningRateMonitor(logging_interval="step"))
-        trainer.callbacks += callbacks  # type: ignore[attr-defined]
-        return trainer
 
 
 def _run_config(config: Any) -> RunConfig:
@@ -247,15 +256,28 @@ def _is_first_rank() -> bool:
     return rank_zero_only.rank == 0  # type: ignore[attr-defined]
 
 
-def space_out_logging(trainer: L.Trainer, max_logged_steps: int) -> None:
-    """Log no more steps than a run may, and say so where that is fewer than was asked for."""
-    spacing = -(-trainer.max_steps // max_logged_steps)
-    asked: int = trainer.log_every_n_steps  # type: ignore[attr-defined]
-    if not trainer.loggers or spacing <= asked:
-        return
-    trainer.log_every_n_steps = spacing  # type: ignore[attr-defined]
+def _listed(value: Any) -> list[Any]:
+    """An option of the Trainer that may be left out, one object, or a list of them."""
+    if value is None:
+        return []
+    return [*value] if isinstance(value, list) else [value]
+
+
+def logging_interval(max_steps: int, asked: int | None, max_logged_steps: int) -> int:
+    """Steps from one that is logged to the next; says so where that is more than was asked for.
+
+    Args:
+        max_steps: of the run.
+        asked: `trainer.log_every_n_steps`; None is Lightning's own.
+        max_logged_steps: most steps that the run may log.
+    """
+    asked = _LOG_EVERY if asked is None else asked
+    spacing = -(-max_steps // max_logged_steps)
+    if spacing <= asked:
+        return asked
     if _is_first_rank():
         _logger.warning(
             "figures are logged every %d steps, not every %d (trainer.log_every_n_steps): "
             "run.max_logged_steps is %d", spacing, asked, max_logged_steps,
         )  # fmt: skip
+    return spacing

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import lightning as L
@@ -16,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from r1omni.data.batch import Batch
 from r1omni.media.config import FrameFit
+from r1omni.media.processor import MediaProcessor
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.checkpoint import same_architecture
 from r1omni.models.omni import CLIP_TOWERS
@@ -23,7 +25,12 @@ from r1omni.models.parallelize import full_tensor, gathered, own_shard, parallel
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.towers import features_fingerprint
 from r1omni.options import TOKENS, Ranges, check_choice, check_number
-from r1omni.training.checkpoints import frozen_fingerprint, start_fingerprint, trained_state
+from r1omni.training.checkpoints import (
+    adapters_of,
+    frozen_fingerprint,
+    start_fingerprint,
+    trained_state,
+)
 from r1omni.training.evaluated import EvaluatedModule
 from r1omni.training.nonfinite import keep_batch
 from r1omni.training.optimization import (
@@ -37,6 +44,8 @@ from r1omni.training.optimization import (
     choose_trained,
 )
 from r1omni.training.sharded import FSDP2Strategy
+from r1omni.training.termination import Termination
+from r1omni.training.trainer_options import check_any_trainer
 from r1omni.types import PromptInputs, R1OmniError, UsageError
 
 _READ_LATER: ContextVar[bool] = ContextVar("read_later", default=False)
@@ -106,9 +115,7 @@ class EmotionModule(EvaluatedModule):
         self.model = self.omni.model
         self.optimizer_config = optimizer
         self.max_new_tokens = max_new_tokens
-        # Does what takes long and needs no other rank; all ranks call it together. `Termination`
-        # puts its own here, which gives the work up when the run is told to stop.
-        self.stoppable: Callable[[Callable[[], Any]], Any] = _do
+        self._termination = Termination()
         self._frozen: str | None = None
         self._start: str | None = None
         self._is_sharded = False
@@ -123,7 +130,19 @@ class EmotionModule(EvaluatedModule):
         # The first hook that knows the trainer.
         plugin = self.trainer.precision_plugin
         check_precision(plugin.precision, plugin)
-        return []
+        check_any_trainer(self.trainer)
+        given = [c for c in self.trainer.callbacks if isinstance(c, Termination)]  # type: ignore[attr-defined]
+        if given:  # of the command line, or from the command before
+            self._termination = given[0]
+            return []
+        return [self._termination]
+
+    def stoppable(self, work: Callable[[], Any]) -> Any:
+        """Do what takes long and needs no other rank; given up when the run is told to stop.
+
+        All ranks call this together.
+        """
+        return self._termination.give_up_together(work)
 
     @property
     def chosen_parts(self) -> str:
@@ -134,9 +153,7 @@ class EmotionModule(EvaluatedModule):
         return ", ".join([*parts, *([f"adapters of rank {lora['rank']}"] if lora else [])])
 
     def setup(self, stage: str) -> None:
-        self.configure_model()  # weights that cannot be read are refused before clips are decoded
-        report_dir = None if self._writes_nothing else self.run_dir
-        self.datamodule.prepare_clips(self.omni.processor, report_dir, self._encode_clips)
+        self.configure_model()  # outside Lightning's contexts, which change what it makes
 
     def configure_model(self) -> None:
         """Put the model where it computes, in shares if the strategy asks for it.
@@ -156,7 +173,17 @@ class EmotionModule(EvaluatedModule):
         if self._is_sharded:
             self._frozen_fingerprint()  # all ranks together
 
-    def _encode_clips(self) -> None:
+    # What the data module asks for (`r1omni.data.ReadsClips`) -----------------------------------
+
+    @property
+    def clip_processor(self) -> MediaProcessor:
+        return self.omni.processor
+
+    @property
+    def report_dir(self) -> Path | None:
+        return None if self._writes_nothing else self.run_dir
+
+    def encode_clips(self) -> None:
         towers = [getattr(self.model, name) for name in CLIP_TOWERS]
         frozen = not any(p.requires_grad for tower in towers for p in tower.parameters())
         # Whatever is being evaluated is frozen for the time being.
@@ -260,6 +287,7 @@ class EmotionModule(EvaluatedModule):
             "frozen": self._frozen_fingerprint(),
             "init_from": self.init_from,
             "start": self._start,
+            "automatic_optimization": self.automatic_optimization,
             **self._chosen,
             **{name: part.state(self.trained_names()) for name, part in self.kept_states.items()},
         }
@@ -268,7 +296,8 @@ class EmotionModule(EvaluatedModule):
         """Check that a checkpoint belongs to this model and to these frozen towers.
 
         Raises:
-            R1OmniError: another architecture, start or frozen weights, or weights missing.
+            R1OmniError: another architecture, start, frozen weights, adapters or way of training,
+                or weights missing.
         """
         recorded = checkpoint.get("r1omni")
         if recorded is None:
@@ -281,7 +310,18 @@ class EmotionModule(EvaluatedModule):
                 "the checkpoint was trained on other frozen weights or with another "
                 "model.trainable or model.lora; start from the same init_from and configuration"
             )
-        if self.trainer.training and recorded.get("start", self._start) != self._start:
+        lora = adapters_of(recorded)
+        if lora != adapters_of(self._chosen):  # as many weights, scaled otherwise
+            raise R1OmniError(f"the checkpoint has model.lora {lora}; give the same")
+        if not self.trainer.training:
+            return
+        steps_itself = self.automatic_optimization
+        if recorded.get("automatic_optimization", steps_itself) != steps_itself:
+            raise R1OmniError(
+                f"the checkpoint is of another way of training than {type(self).__name__}; resume "
+                "with the class that wrote it, or start from its exported model"
+            )
+        if recorded.get("start", self._start) != self._start:
             raise R1OmniError(
                 f"the run started from {recorded['init_from']}, and {self.init_from} has other "
                 "weights; give the run's own start as model.init_args.init_from"
@@ -294,7 +334,3 @@ class EmotionModule(EvaluatedModule):
         if self._frozen is None:  # hashing takes seconds at 0.5B, and frozen weights stay
             self._frozen = frozen_fingerprint(self.model)
         return self._frozen
-
-
-def _do(work: Callable[[], Any]) -> Any:
-    return work()

@@ -8,6 +8,9 @@ nothing has to be saved.
 
 Several ranks must agree where to stop: after sampling and scoring, which a rank that has seen the
 signal gives up, and before the next batch.
+
+SFTModule and GRPOModule bring this to any Trainer. Any checkpoint is then written with the place in
+the data of the last boundary, whenever it is written and by whatever callback.
 """
 
 from __future__ import annotations
@@ -15,15 +18,14 @@ from __future__ import annotations
 import copy
 import os
 import signal
+import threading
 from collections.abc import Callable
-from functools import partial
 from types import FrameType
 from typing import Any
 
 import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
 
-from r1omni.training.callbacks import RunCheckpoint
-from r1omni.training.module import EmotionModule
 from r1omni.types import Terminated
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -32,16 +34,24 @@ _AT_ONCE = b"\nr1omni: error: interrupted twice; nothing was saved\n"
 
 
 class Termination(L.Callback):
-    """Ends a command on SIGTERM or Ctrl-C by `Terminated`, the last state of a training saved.
+    """Ends a fit, validate, test or predict on SIGTERM or Ctrl-C by `Terminated`.
 
-    A second Ctrl-C ends the process at once.
+    A callback that writes checkpoints may save the run in its `on_exception`. Signals are answered
+    as before when the Trainer is done, and nothing is changed in threads other than the main one.
 
     Args:
-        checkpoint: writes the state; None where there is nothing to save.
+        of_command: the process is a command. A second Ctrl-C ends it at once, and messages say how
+            to resume. Otherwise a second one is Python's KeyboardInterrupt.
     """
 
-    def __init__(self, checkpoint: RunCheckpoint | None) -> None:
-        self._checkpoint = checkpoint
+    def __init__(self, of_command: bool = False) -> None:
+        self._of_command = of_command
+        # What was there before, and the Trainer at work; None between its commands.
+        self._previous: dict[int, Any] = {}
+        self._trainer: L.Trainer | None = None
+        self._begin()
+
+    def _begin(self) -> None:
         self._signum: int | None = None
         self._num_interrupts = 0
         self._may_stop = True
@@ -51,62 +61,96 @@ class Termination(L.Callback):
     # The signal -----------------------------------------------------------------------------
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        self._listen(trainer)
+        boundary = self._boundary_step, self._boundary
+        self._begin()
+        if trainer.state.fn != TrainerFn.FITTING:  # a checkpoint may still be written of the fit
+            self._boundary_step, self._boundary = boundary
+        for signum in SIGNALS:
+            handler = signal.getsignal(signum)
+            if handler != self._answer:
+                self._previous[signum] = handler
+        self._trainer = trainer
+        self._listen()
 
     def on_sanity_check_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._listen(trainer)
+        self._listen()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._listen(trainer)
+        self._listen()
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._listen(trainer)
+        self._listen()
 
     def on_predict_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._listen(trainer)
+        self._listen()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._may_stop = False
         self._boundary_step = trainer.global_step
-        if trainer.world_size > 1:
-            assert isinstance(pl_module, EmotionModule)
-            pl_module.stoppable = partial(self._give_up_together, trainer)
-        self._listen(trainer)
+        self._listen()
 
-    def _listen(self, trainer: L.Trainer) -> None:
-        launcher = trainer.strategy.launcher
-
-        def stop(signum: int, frame: FrameType | None) -> None:
-            self._num_interrupts += signum == signal.SIGINT
-            if self._num_interrupts > 1:
-                os.write(2, _AT_ONCE)
-                os._exit(128 + signum)
-            is_first = self._signum is None
-            if is_first:
-                self._signum = signum
-                # Processes that this one has started do not see its SIGTERM. A terminal's Ctrl-C
-                # they do see, and a second one would end them unsaved.
-                if launcher is not None:
-                    launcher.kill(signal.SIGTERM)
-            if self._may_stop:
-                self._may_stop = False
-                raise self._reason(trainer)
-            if is_first and trainer.is_global_zero:
-                os.write(2, _FINISHING)
-
+    def _listen(self) -> None:
         # Over Lightning's, which stops at the end of an epoch only, and takes itself away at the
         # end; it comes back at several places.
-        for signum in SIGNALS:
-            signal.signal(signum, stop)
+        if threading.current_thread() is threading.main_thread():  # no other may
+            for signum in SIGNALS:
+                signal.signal(signum, self._answer)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        """Give the signals back."""
+        self._trainer = None
+        if threading.current_thread() is threading.main_thread():
+            for signum, previous in self._previous.items():
+                signal.signal(signum, signal.SIG_DFL if previous is None else previous)
+
+    def _answer(self, signum: int, frame: FrameType | None) -> None:
+        trainer = self._trainer
+        if trainer is None or trainer.state.stage is None:
+            # Done: Lightning calls no hook after an exception, or puts this back.
+            self._pass_on(signum, frame)
+            return
+        self._num_interrupts += signum == signal.SIGINT
+        if self._num_interrupts > 1:
+            if self._of_command:
+                os.write(2, _AT_ONCE)
+                os._exit(128 + signum)
+            self._pass_on(signum, frame)
+        is_first = self._signum is None
+        if is_first:
+            self._signum = signum
+            # Processes that this one has started do not see its SIGTERM. A terminal's Ctrl-C
+            # they do see, and a second one would end them unsaved.
+            launcher = trainer.strategy.launcher
+            if launcher is not None:
+                launcher.kill(signal.SIGTERM)
+        if self._may_stop:
+            self._may_stop = False
+            raise self._reason(trainer)
+        if is_first and trainer.is_global_zero:
+            os.write(2, _FINISHING)
+
+    def _pass_on(self, signum: int, frame: FrameType | None) -> None:
+        """Do what was done on the signal before."""
+        previous = self._previous[signum]
+        if callable(previous):
+            previous(signum, frame)
+        elif previous != signal.SIG_IGN:
+            signal.signal(signum, signal.SIG_DFL)
+            os.kill(os.getpid(), signum)
 
     def _reason(self, trainer: L.Trainer) -> Terminated:
         # Ranks may stop for a signal that another one has seen.
         signum = self._signum or signal.SIGTERM
         word = "interrupted" if signum == signal.SIGINT else "terminated"
-        if self._checkpoint is None:
+        if trainer.state.fn != TrainerFn.FITTING or trainer.checkpoint_callback is None:
             place = ""
         elif trainer.global_step:
-            place = f" at step {trainer.global_step}; resume with --ckpt_path last"
+            place = f" at step {trainer.global_step}"
+            if self._of_command:
+                place += "; resume with --ckpt_path last"
         else:
             place = " before the first step"
         return Terminated(word + place, signum)
@@ -137,8 +181,14 @@ class Termination(L.Callback):
         if trainer.strategy.reduce_boolean_decision(self._signum is not None, all=False):
             raise self._reason(trainer)
 
-    def _give_up_together(self, trainer: L.Trainer, work: Callable[[], Any]) -> Any:
-        """Work that needs no other rank, unless one of them is told to stop before all are done."""
+    def give_up_together(self, work: Callable[[], Any]) -> Any:
+        """Work that needs no other rank, unless one of them is told to stop before all are done.
+
+        All ranks call this together; one process alone is stopped by the signal itself.
+        """
+        trainer = self._trainer
+        if trainer is None or trainer.world_size == 1:
+            return work()
         result = None
         try:
             self._may_stop = True
@@ -156,8 +206,8 @@ class Termination(L.Callback):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        if isinstance(exception, Terminated) and self._checkpoint and self._boundary is not None:
-            self._checkpoint.save_newer(trainer)
+        if isinstance(exception, KeyboardInterrupt):
+            self._trainer = None  # Lightning ends by it, and leaves its state as it is
 
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]

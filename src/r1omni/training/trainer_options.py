@@ -1,4 +1,8 @@
-"""Options of Lightning's Trainer that a run has otherwise: refused by name, never replaced."""
+"""Options of Lightning's Trainer that a run has otherwise: refused by name, never replaced.
+
+A Trainer made in Python may have its own logger, checkpoints and callbacks. A few options would
+still do something else than they say (`check_any_trainer`).
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
+import lightning as L
 import yaml
 from jsonargparse import ArgumentParser
 from lightning.fabric.plugins import CheckpointIO
@@ -80,6 +85,8 @@ REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 # Of those, what matters to a training alone.
 _OF_FIT = {"enable_checkpointing", "max_epochs", "overfit_batches"}
+# Of those, what would do something else under a Trainer that is made in Python, too.
+_IN_PYTHON = ("overfit_batches", "reload_dataloaders_every_n_epochs")
 
 
 def check_trainer_options(trainer: Any, command: str) -> None:
@@ -109,6 +116,19 @@ def check_trainer_options(trainer: Any, command: str) -> None:
             f"trainer.gradient_clip_algorithm is {trainer.get('gradient_clip_algorithm')}, but "
             "nothing is clipped without trainer.gradient_clip_val"
         )
+
+
+def check_any_trainer(trainer: L.Trainer) -> None:
+    """Refuse what our loaders could not honour, whoever made the Trainer.
+
+    Raises:
+        UsageError: naming the option and what to use instead.
+    """
+    for name in _IN_PYTHON:
+        honours, instead = REFUSED[name]
+        value = getattr(trainer, name)
+        if not honours(value):
+            raise UsageError(f"trainer.{name} is {value}, but {instead}")
 
 
 def _refuse_as_class(strategy: str) -> None:
