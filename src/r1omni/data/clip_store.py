@@ -43,6 +43,12 @@ class ReadsClips(Protocol):
     def report_dir(self) -> Path | None:
         """Folder for `broken_clips_<split>.jsonl`; None for no such file."""
 
+    @property
+    def splits_batches(self) -> bool:
+        """Whether ranks train on different samples; else all on the whole batch, each on its part
+        of every prompt's completions.
+        """
+
     def encode_clips(self) -> None:
         """Call `EmotionDataModule.encode_clips` where batches are to carry features."""
 

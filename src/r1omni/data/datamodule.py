@@ -143,8 +143,6 @@ class EmotionDataModule(L.LightningDataModule):
             check_choice("data.conditions", conditions, list[Condition] | None)
             self.conditions = tuple(conditions or self.conditions)
         self.loader = loader
-        # False: every rank trains on the whole batch, having its own part in each prompt.
-        self.deals_batches = True
         self.samples: dict[str, list[list[Sample]]] = {}
         self._label_sets: dict[str, list[str]] = {}
         self.broken: dict[Clip, str] = {}
@@ -286,14 +284,14 @@ class EmotionDataModule(L.LightningDataModule):
         samples = [s for samples in self.samples["train"] for s in samples]
         rank, num_ranks = self._rank()
         whole = self.loader.batch_size * num_ranks
-        replicas = num_ranks if self.deals_batches else 1
+        replicas = num_ranks if self._splits_batches else 1
         sampler = LengthGroupedSampler(
             [len(s.instruction) + len(s.target or "") for s in samples],
             whole // replicas,
             drop_last=len(samples) >= whole,
             seed=self.loader.seed,
             num_replicas=replicas,
-            rank=rank if self.deals_batches else 0,
+            rank=rank if self._splits_batches else 0,
             names=[s.sample_id for s in samples],
         )
         return ResumableLoader(
@@ -312,10 +310,15 @@ class EmotionDataModule(L.LightningDataModule):
         """
         store = self._settled()
         dataset = store.dataset([s for samples in self.samples["train"] for s in samples])
-        own = self._rank()[0] if self.deals_batches else 0
+        own = self._rank()[0] if self._splits_batches else 0
         seed = "/".join(map(str, (*stream, own)))
         chosen = random.Random(seed).sample(range(len(dataset)), min(count, len(dataset)))
         return collate([dataset[index] for index in chosen])
+
+    @property
+    def _splits_batches(self) -> bool:
+        model = None if self.trainer is None else self.trainer.lightning_module
+        return not isinstance(model, ReadsClips) or model.splits_batches
 
     def _rank(self) -> tuple[int, int]:
         trainer = self.trainer

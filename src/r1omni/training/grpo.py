@@ -66,8 +66,7 @@ class GRPOModule(EmotionModule):
         super().__init__(init_from, trainable, optimizer, evaluated, frame_fit, lora)
         self.grpo = grpo
         self.policy = Policy(self.omni, grpo)
-        # The policy at its start, made where there is training.
-        self.reference: Reference | None = None
+        self.reference: Reference | None = None  # the policy at its start, where there is training
         self.step_log = self.kept_states["num_tokens_seen"] = StepLog()
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
@@ -132,14 +131,12 @@ class GRPOModule(EmotionModule):
                 rewards = score_rollout(rollout, batch.samples, self.grpo)
             return RolloutBatch.scored(batch.samples, rollout, rewards, self.grpo)
 
-        scored: RolloutBatch = self.stoppable(sample_and_score)
-        return scored
+        return self.stoppable(sample_and_score)
 
     def _sample_more(self, num_prompts: int, round_index: int) -> RolloutBatch | None:
         """Other prompts of the training set; None where other ranks alone sample."""
         if not num_prompts:
-            self.stoppable(lambda: None)
-            return None
+            return self.stoppable(lambda: None)
         stream = (self.grpo.seed, self.global_step, round_index)
         return self._sample_and_score(self.datamodule.draw(num_prompts, stream), round_index)
 
@@ -189,8 +186,11 @@ class GRPOModule(EmotionModule):
         """This rank's part in the groups."""
         return RankLayout.of(self, self.grpo)
 
+    @property
+    def splits_batches(self) -> bool:
+        return not self.layout.across_ranks
+
     def setup(self, stage: str) -> None:
-        self.datamodule.deals_batches = not self.layout.across_ranks
         if stage == "fit":
             check_batch_size(self.grpo, self.datamodule.loader.batch_size)
             check_labels(self.datamodule, self.grpo.rewards)

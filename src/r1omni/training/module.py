@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import lightning as L
 import torch
@@ -48,6 +48,7 @@ from r1omni.training.termination import Termination
 from r1omni.training.trainer_options import check_any_trainer
 from r1omni.types import PromptInputs, R1OmniError, UsageError
 
+T = TypeVar("T")
 _READ_LATER: ContextVar[bool] = ContextVar("read_later", default=False)
 
 
@@ -137,7 +138,7 @@ class EmotionModule(EvaluatedModule):
             return []
         return [self._termination]
 
-    def stoppable(self, work: Callable[[], Any]) -> Any:
+    def stoppable(self, work: Callable[[], T]) -> T:
         """Do what takes long and needs no other rank; given up when the run is told to stop.
 
         All ranks call this together.
@@ -182,6 +183,10 @@ class EmotionModule(EvaluatedModule):
     @property
     def report_dir(self) -> Path | None:
         return None if self._writes_nothing else self.run_dir
+
+    @property
+    def splits_batches(self) -> bool:
+        return True
 
     def encode_clips(self) -> None:
         towers = [getattr(self.model, name) for name in CLIP_TOWERS]
@@ -326,7 +331,6 @@ class EmotionModule(EvaluatedModule):
                 f"the run started from {recorded['init_from']}, and {self.init_from} has other "
                 "weights; give the run's own start as model.init_args.init_from"
             )
-
         for name, part in self.kept_states.items():
             part.load(recorded.get(name))
 

@@ -21,8 +21,8 @@ from r1omni.types import PromptInputs, Rollout
 class Policy:
     """A model with its tokenizer and the sampler (`r1omni.models.sampler`).
 
-    A model that is sharded over ranks is asked by all of them together; for `sample`, all weights
-    have to be gathered (`r1omni.models.parallelize.gathered`), since completions end when they end.
+    One that is sharded is asked by all ranks together, and for `sample` with all weights gathered
+    (`r1omni.models.parallelize.gathered`): completions end when they end.
 
     Args:
         omni: model and tokenizer.

@@ -21,13 +21,14 @@ import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
 from r1omni.types import Terminated
 
+T = TypeVar("T")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _FINISHING = b"r1omni: stopping after this optimizer step; Ctrl-C again ends at once, unsaved\n"
 _AT_ONCE = b"\nr1omni: error: interrupted twice; nothing was saved\n"
@@ -181,7 +182,7 @@ class Termination(L.Callback):
         if trainer.strategy.reduce_boolean_decision(self._signum is not None, all=False):
             raise self._reason(trainer)
 
-    def give_up_together(self, work: Callable[[], Any]) -> Any:
+    def give_up_together(self, work: Callable[[], T]) -> T:
         """Work that needs no other rank, unless one of them is told to stop before all are done.
 
         All ranks call this together; one process alone is stopped by the signal itself.
@@ -189,7 +190,7 @@ class Termination(L.Callback):
         trainer = self._trainer
         if trainer is None or trainer.world_size == 1:
             return work()
-        result = None
+        result: Any = None
         try:
             self._may_stop = True
             if self._signum is not None:
@@ -199,7 +200,8 @@ class Termination(L.Callback):
         except Terminated:
             self._may_stop = False
         self._stop_if_requested(trainer)
-        return result
+        own: T = result  # there is one, or the line above has raised
+        return own
 
     # Saving ---------------------------------------------------------------------------------
 
