@@ -21,7 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,8 @@ CASES: dict[str, dict[str, Step]] = {
     },
 }
 
+IMPLEMENTATIONS = list(dict.fromkeys(name for choices in CASES.values() for name in choices))
+
 
 def floor_s(case: str, sizes: Sizes, bytes_s: float, flops_s: float) -> float | None:
     """The least seconds a case can take, by what it must move or multiply; None for advantages."""
@@ -322,13 +324,16 @@ def rates(device: torch.device, dtype: torch.dtype, repeats: int) -> tuple[float
 # All of them -----------------------------------------------------------------------------------
 
 
-def measure_all(sizes: Sizes, device: torch.device, repeats: int) -> list[dict[str, Any]]:
+def measure_all(
+    sizes: Sizes, device: torch.device, repeats: int, implementations: Sequence[str]
+) -> list[dict[str, Any]]:
     """One row an implementation; one that fails says why."""
     bytes_s, flops_s = rates(device, getattr(torch, sizes.dtype), repeats)
     rows: list[dict[str, Any]] = [
         {"case": "rates", "implementation": "torch", "bytes_s": bytes_s, "flops_s": flops_s}
     ]
     pairs = [(case, name) for case, choices in CASES.items() for name in choices]
+    pairs = [pair for pair in pairs if pair[1] in implementations]
     # What takes long to compile comes last: the others are there if time runs out.
     for case, name in tqdm(sorted(pairs, key=lambda p: p[1] == "compile"), unit="implementation"):
         row: dict[str, Any] = {"case": case, "implementation": name}
@@ -402,6 +407,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=None, help="20 on a GPU, else 5")
     parser.add_argument("--sizes", type=json.loads, default=None, help="JSON of T, V, D and dtype")
+    parser.add_argument("--implementations", nargs="+", choices=IMPLEMENTATIONS,
+                        default=IMPLEMENTATIONS, help="default: all")  # fmt: skip
     parser.add_argument("--only", nargs=2, default=None, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks")
     options = parser.parse_args()
@@ -414,7 +421,7 @@ def main() -> None:
     if options.only:
         print(json.dumps(run_one(*options.only, sizes, device, options.repeats)))
         return
-    rows = measure_all(sizes, device, options.repeats)
+    rows = measure_all(sizes, device, options.repeats, options.implementations)
     on_gpu = device.type == "cuda"
     report = {
         "device": torch.cuda.get_device_name(device) if on_gpu else platform.machine(),
@@ -428,6 +435,7 @@ def main() -> None:
     name = "kernels_" + (report["device"].replace(" ", "_").lower() if on_gpu else "cpu")
     (options.out / f"{name}.json").write_text(json.dumps(report, indent=2) + "\n")
     draw(rows, options.out / f"{name}.png")
+    print(f"written: {options.out / name}.json and .png")
 
 
 if __name__ == "__main__":

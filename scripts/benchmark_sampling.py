@@ -227,11 +227,11 @@ def spread(values: Sequence[float], digits: int = 4) -> dict[str, float]:
 
 
 def measure(
-    work: Work, dtype: torch.dtype, limits: dict[str, float], repeats: int
+    work: Work, dtype: torch.dtype, limits: dict[str, float], repeats: int, wanted: Sequence[str]
 ) -> dict[str, object]:
-    """Figures of every way for one number of rows."""
+    """Figures of the wanted ways for one number of rows."""
     device = work.model.device
-    every = ways(device)
+    every = {name: way for name, way in ways(device).items() if name in wanted}
     peaks: dict[str, float] = {}
     failures: dict[str, str] = {}
     found: dict[str, Tensor] = {}
@@ -258,7 +258,7 @@ def measure(
             rounds[name].append((seconds(way, work.shorter(1)), seconds(way, work)))
     least = least_seconds(work, dtype, limits)
     figures: dict[str, object] = {name: {"failed": text} for name, text in failures.items()}
-    first_way = next(iter(rounds.values()))
+    first_way = next(iter(rounds.values()), [])
     for name, times in rounds.items():
         decode = [whole - prefill for prefill, whole in times]
         whole = [whole for _, whole in times]
@@ -277,8 +277,12 @@ def measure(
             ),
             **({"peak_memory_gib": round(peaks[name], 3)} if peaks else {}),
         }
-    wanted = found["loop"]
-    same = {name: (ids == wanted).float() for name, ids in found.items() if "ours" in name}
+    right = found.get("loop")
+    same = {
+        name: (ids == right).float()
+        for name, ids in found.items()
+        if "ours" in name and right is not None
+    }
     return {
         "prompts": len(work.prompts),
         "prompt_tokens": len(work.prompts[0]),
@@ -306,6 +310,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[8, 128], help="multiples of 8")
     parser.add_argument("--tokens", type=int, default=None, help="of a completion; 64, on cuda 100")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--ways", nargs="+", default=None, help="default: all of the device")
     parser.add_argument("--out", type=Path, default=None, help="JSON file, added to by size")
     options = parser.parse_args()
     if options.repeats < 1 or any(rows < 1 or rows % GROUP_SIZE for rows in options.rows):
@@ -313,6 +318,10 @@ def main() -> None:
     if options.tokens is not None and options.tokens < 2:
         parser.error("--tokens must be at least 2")
     device = torch.device(options.device)
+    wanted = options.ways or [*ways(device)]
+    if unknown := {*wanted} - {*ways(device)}:
+        known_ways = ", ".join(ways(device))
+        parser.error(f"--ways: {', '.join(sorted(unknown))} is none of {known_ways}")
     name = options.dtype or ("bfloat16" if device.type == "cuda" else "float32")
     dtype = torch.bfloat16 if name == "mixed" else DTYPES[name]
     tokens = options.tokens or (100 if device.type == "cuda" else 64)
@@ -323,10 +332,12 @@ def main() -> None:
     sizes = LANGUAGE[options.size]
     if sizes is not None:
         config = replace(config, language=Qwen2Config(**sizes))
-    model = cast_weights(OmniModel(config), DTYPES[name]).to(device).eval()
+    with device:  # random numbers of a large model take a CPU long
+        model = cast_weights(OmniModel(config), DTYPES[name]).eval()
     settings = Qwen2Config(**{**config.language.to_dict(), "use_cache": True})
     settings._attn_implementation = "sdpa"
-    hf = Qwen2ForCausalLM(settings).to(device, DTYPES[name]).eval()
+    with device:
+        hf = Qwen2ForCausalLM(settings).to(DTYPES[name]).eval()
     hf.model.load_state_dict(model.language_model.state_dict())
     hf.lm_head.load_state_dict(model.lm_head.state_dict())
 
@@ -334,32 +345,33 @@ def main() -> None:
         return torch.autocast(device.type, torch.bfloat16) if name == "mixed" else nullcontext()
 
     limits = machine_limits(device, dtype)
-    rows = {}
-    for count in options.rows:
-        length, width = PROMPT_LENGTH[options.size], config.language.hidden_size
-        prompts = torch.randn(count // GROUP_SIZE, length, width, device=device) * 0.02
-        work = Work(model, hf, list(prompts.to(DTYPES[name])), tokens, autocast)
-        rows[str(count)] = measure(work, dtype, limits, options.repeats)
     result = {
         "dtype": name,
         "language_parameters": sum(p.numel() for p in model.language_model.parameters()),
         "repeats": options.repeats,
         "limits": {key: float(f"{value:.4g}") for key, value in limits.items()},
-        "rows": rows,
+        "rows": {},
         "machine": {
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
-            "peak_resident_gib": round(
-                resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 3
-            ),
         },
     }
-    print(json.dumps(result, indent=2))
     known = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}
     known[f"{options.size} {name}"] = result
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+    for count in options.rows:
+        length, width = PROMPT_LENGTH[options.size], config.language.hidden_size
+        prompts = torch.randn(count // GROUP_SIZE, length, width, device=device) * 0.02
+        work = Work(model, hf, list(prompts.to(DTYPES[name])), tokens, autocast)
+        found = measure(work, dtype, limits, options.repeats, wanted)
+        result["rows"][str(count)] = found
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        result["machine"]["peak_resident_gib"] = round(peak / 2**20, 3)
+        print(json.dumps({"rows": count, **found}), flush=True)
+        # At once: a run that is stopped has told what it knows.
+        out.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+    print(f"written: {out}")
 
 
 if __name__ == "__main__":

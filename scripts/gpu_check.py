@@ -2,12 +2,15 @@
 
     scripts/gpu_check.sh                        # docs/benchmarks/gpu/<part>.json and .log
     scripts/gpu_check.sh --only kernels,grpo    # some of the parts
-    scripts/gpu_check.sh --device cpu           # the same parts at tiny sizes, without a GPU
+    scripts/gpu_check.sh --device cpu           # tiny sizes, to outputs/gpu_check_cpu
 
-Each part is a process of its own with its own limit; one that fails or takes too long is written
-down, and the rest goes on. Parts come in the order of their worth. Needs torch, Triton, Lightning,
-transformers and pytest; the part `resume` also what decodes (av) and tracks (mlflow). Nothing is
+Each part is a process of its own with its own limit; one that fails, takes too long or lacks a
+package is written down, and the rest goes on. Parts come in the order of their worth, and all of
+them stop after nine minutes. Needs torch, Triton and what `Part.needs` names. Nothing is
 downloaded: models have random weights and clips are noise or drawn.
+
+Exit status: 0 when every part passed or lacks a package, 1 when one did not pass or there is no
+GPU, 2 on wrong use.
 """
 
 from __future__ import annotations
@@ -15,15 +18,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import platform
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -31,6 +35,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PARTS_DIR = ROOT / "scripts" / "gpu_parts"
 PACKAGES = ("torch", "triton", "lightning", "transformers", "peft", "av", "mlflow-skinny", "mlflow",
             "liger-kernel")  # fmt: skip
+TOTAL_S = 540.0
 
 
 @dataclass(frozen=True)
@@ -42,49 +47,87 @@ class Part:
         command: words after the interpreter; {size}, {device}, {scratch}, {out} and {folder} are
             filled in, `out` being the JSON file to write and `folder` the folder it lies in.
         limit_s: seconds after which it is stopped.
+        needs: modules it imports that a machine with torch may lack.
+        on_cpu: the command for --device cpu, where it is another.
+        not_run: what a pass on a CPU does not mean, if anything.
     """
 
     name: str
     command: tuple[str, ...]
-    limit_s: int
+    limit_s: float
+    needs: tuple[str, ...] = ()
+    on_cpu: tuple[str, ...] | None = None
+    not_run: str = ""
 
 
-def _own(name: str, file: str, *words: str, limit_s: int, sized: bool = True) -> Part:
-    sizes = ("--size", "{size}") if sized else ()
+def _own(name: str, file: str, *words: str, limit_s: float, needs: Sequence[str]) -> Part:
     rest = ("--device", "{device}", "--scratch", "{scratch}", "--out", "{out}")
-    return Part(name, (str(PARTS_DIR / file), *words, *sizes, *rest), limit_s)
+    return Part(name, (str(PARTS_DIR / file), *words, *rest), limit_s, tuple(needs))
 
 
+# r1omni.data imports av, and r1omni.training imports mlflow, also where nothing is decoded or
+# tracked.
+_MODEL = ("transformers", "timm", "torchvision", "torchaudio", "tqdm")
+_NOISE = (*_MODEL, "lightning", "torchmetrics", "av")
+_TRAINING = (*_NOISE, "mlflow")
+_COMMANDS = (*_TRAINING, "omegaconf", "jsonargparse", "scipy", "sklearn", "threadpoolctl")
+_SIZED = ("--size", "{size}")
+_TESTS = ("tests/kernels", "tests/models/test_sampler_gpu.py", "tests/doctor")
+_KERNEL_SIZES = {"tokens": 64, "vocabulary": 500, "hidden": 32, "dtype": "float32"}
+_SAMPLING = ("scripts/benchmark_sampling.py", "--device", "{device}", "--out", "{out}")
+# Limits are half as much again as one H100 took, where that is known (docs/benchmarks/gpu/
+# runs.json): half of it is imports, compiling, and making a model.
 PARTS = (
-    Part("kernels", ("-m", "pytest", "-q", "{parallel}", "-m", "gpu", "tests/kernels",
-                     "tests/doctor", "--junitxml", "{folder}/kernels.xml"), 150),
-    _own("grpo", "steps.py", "grpo", limit_s=100),
-    _own("parity", "parity.py", limit_s=100),
-    Part("kernel_benchmark", ("scripts/benchmark_kernels.py", "--device", "{device}", "--out",
-                              "{folder}", "--sizes", "{kernel_sizes}"), 120),
-    _own("grpo_fsdp2", "steps.py", "grpo_fsdp2", limit_s=100),
-    _own("sft", "steps.py", "sft", limit_s=60),
-    _own("grpo_lora", "steps.py", "grpo_lora", limit_s=80),
-    _own("profile", "steps.py", "profile", limit_s=80),
-    _own("resume", "resume.py", limit_s=150, sized=False),
+    Part("kernels", ("-m", "pytest", "-q", "{parallel}", "-m", "gpu", *_TESTS, "--junitxml",
+                     "{folder}/kernels.xml"), 90, ("pytest", *_MODEL),
+         on_cpu=("-m", "pytest", "-q", "--co", "-m", "gpu", *_TESTS),
+         not_run="tests are collected, not run; they need a GPU"),
+    _own("parity", "parity.py", *_SIZED, limit_s=95, needs=_NOISE),
+    _own("grpo", "steps.py", "grpo", *_SIZED, limit_s=100, needs=_TRAINING),
+    _own("resume", "resume.py", limit_s=100, needs=_COMMANDS),
+    Part("kernel_benchmark", ("scripts/benchmark_kernels.py", "--device", "cuda", "--out",
+                              "{folder}"), 85, ("matplotlib", "tqdm"),
+         on_cpu=("scripts/benchmark_kernels.py", "--repeats", "1", "--implementations", "ours",
+                 "--sizes", json.dumps(_KERNEL_SIZES), "--out", "{folder}")),
+    Part("sampling", (*_SAMPLING, "--size", "0.5b", "--rows", "8", "128", "--repeats", "2",
+                      "--ways", "ours", "ours_without_triton", "loop", "transformers"), 90, _MODEL,
+         on_cpu=(*_SAMPLING, "--size", "mini", "--rows", "8", "--repeats", "1", "--tokens", "8")),
+    _own("grpo_fsdp2", "steps.py", "grpo_fsdp2", *_SIZED, limit_s=95, needs=_TRAINING),
+    _own("sft", "steps.py", "sft", *_SIZED, limit_s=50, needs=_TRAINING),
+    _own("grpo_lora", "steps.py", "grpo_lora", *_SIZED, limit_s=90, needs=(*_TRAINING, "peft")),
+    _own("profile", "steps.py", "profile", *_SIZED, limit_s=90, needs=_TRAINING),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a part: "passed", "failed" or "stopped" at its limit."""
+    """What became of a part: passed, failed, stopped at its limit, not started, or lacks ...."""
 
     name: str
     status: str
     seconds: float
     last_line: str
 
+    @property
+    def is_good(self) -> bool:
+        """A part that lacks a package has found nothing wrong."""
+        return self.status == "passed" or self.status.startswith("lacks ")
+
 
 def run_part(part: Part, words: dict[str, str], folder: Path, limit_s: float) -> Result:
     """Run a part to its end or to its limit, its output in a log."""
+    missing = [name for name in part.needs if importlib.util.find_spec(name) is None]
+    if missing:
+        text = ", ".join(missing)
+        return Result(part.name, f"lacks {text}", 0.0, f"the part needs {text}: install it")
+    out = folder / f"{part.name}.json"
+    out.unlink(missing_ok=True)  # figures of an earlier run are not those of this one
+    on_cpu = words["device"] == "cpu"
+    command = part.on_cpu if on_cpu and part.on_cpu else part.command
     line = [sys.executable]
-    for word in part.command:
-        filled = word.format(**words, out=folder / f"{part.name}.json", folder=folder)
+    for word in command:
+        # The sizes of kernels are JSON, braces and all.
+        filled = word if word.startswith('{"') else word.format(**words, out=out, folder=folder)
         line += filled.split() if word == "{parallel}" else [filled]
     log = folder / f"{part.name}.log"
     started = time.monotonic()
@@ -100,10 +143,11 @@ def run_part(part: Part, words: dict[str, str], folder: Path, limit_s: float) ->
             status = "stopped"
         finally:
             _end(process)
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return Result(
-        part.name, status, round(time.monotonic() - started, 1), lines[-1][:300] if lines else ""
-    )
+    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    last = said[-1][:300] if said else ""
+    if on_cpu and part.not_run:
+        last = f"{part.not_run} ({last})"
+    return Result(part.name, status, round(time.monotonic() - started, 1), last)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -131,8 +175,8 @@ def machine(device: str) -> dict[str, object]:
     if device == "cuda":
         if not torch.cuda.is_available():
             raise SystemExit(
-                "torch sees no GPU; `python -m r1omni doctor` says why, and --device cpu runs the "
-                "same parts at tiny sizes"
+                "gpu_check: torch sees no GPU; `python -m r1omni doctor` says why, and --device "
+                "cpu runs the same parts at tiny sizes"
             )
         own = torch.cuda.get_device_properties(0)
         found |= {"gpu": own.name, "memory_gib": round(own.total_memory / 2**30, 1)}
@@ -140,50 +184,62 @@ def machine(device: str) -> dict[str, object]:
     return found
 
 
-def main() -> None:
+def run_all(
+    parts: Sequence[Part], words: dict[str, str], out: Path, limit_s: float
+) -> list[Result]:
+    """Run parts one after another, a summary written after each; none stops the others."""
+    summary = {"machine": machine(words["device"]), "device": words["device"], "parts": []}
+    out.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + limit_s
+    results: list[Result] = []
+    for part in parts:
+        left = deadline - time.monotonic()
+        if left < 5:
+            results.append(Result(part.name, "not started", 0.0, "no time was left"))
+        else:
+            results.append(run_part(part, words, out, min(part.limit_s, left)))
+        last = results[-1]
+        print(f"{last.status:12} {last.seconds:6.1f} s  {last.name}: {last.last_line}", flush=True)
+        summary["parts"] = [asdict(result) for result in results]
+        text = json.dumps(summary, indent=2) + "\n"
+        (out / "summary.json").write_text(text, encoding="utf-8")
+    return results
+
+
+def main(args: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     names = [part.name for part in PARTS]
     parser.add_argument("--only", default=",".join(names), help="names, separated by commas")
-    parser.add_argument("--limit-s", type=float, default=540, help="of everything together")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks" / "gpu")
-    given = parser.parse_args()
-    wanted = given.only.split(",")
+    parser.add_argument("--limit-s", type=float, default=TOTAL_S, help="of everything together")
+    parser.add_argument("--out", type=Path, default=None,
+                        help="folder; docs/benchmarks/gpu, or outputs/gpu_check_cpu")  # fmt: skip
+    given = parser.parse_args(args)
+    wanted = [name.strip() for name in given.only.split(",")]
     unknown = sorted({*wanted} - {*names})
     if unknown:
-        parser.error(f"--only: no part is named {', '.join(unknown)}; use {', '.join(names)}")
+        parser.error(f"--only: no part is named {', '.join(unknown)!r}; use {', '.join(names)}")
+    if not given.limit_s > 0:
+        parser.error(f"--limit-s is {given.limit_s:g}; it must be above 0")
     on_gpu = given.device == "cuda"
-    given.out.mkdir(parents=True, exist_ok=True)
-    summary = {"machine": machine(given.device), "device": given.device, "parts": []}
-    scratch = Path(tempfile.mkdtemp(prefix="gpu_check_"))
-    small = {"tokens": 64, "vocabulary": 500, "hidden": 32, "dtype": "float32"}
-    large = {"tokens": 4096, "vocabulary": 151_936, "hidden": 896, "dtype": "bfloat16"}
-    words = {
-        "device": given.device, "size": "0.5b" if on_gpu else "mini", "scratch": str(scratch),
-        "kernel_sizes": json.dumps(large if on_gpu else small),
-        "parallel": f"-n {min(8, os.cpu_count() or 1)}" if on_gpu else "--co",
-    }  # fmt: skip
-    deadline = time.monotonic() + given.limit_s
-    results: list[Result] = []
-    try:
-        for part in (part for part in PARTS if part.name in wanted):
-            left = deadline - time.monotonic()
-            if left < 5:
-                results.append(Result(part.name, "not started", 0.0, "no time was left"))
-            else:
-                results.append(run_part(part, words, given.out, min(part.limit_s, left)))
-            last = results[-1]
-            print(
-                f"{last.status:12} {last.seconds:6.1f} s  {last.name}: {last.last_line}", flush=True
-            )
-            summary["parts"] = [asdict(result) for result in results]
-            text = json.dumps(summary, indent=2) + "\n"
-            (given.out / "summary.json").write_text(text, encoding="utf-8")
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    bad = [result.name for result in results if result.status != "passed"]
+    usual = Path("docs", "benchmarks", "gpu") if on_gpu else Path("outputs", "gpu_check_cpu")
+    out = (given.out or ROOT / usual).resolve()
+    parallel = on_gpu and importlib.util.find_spec("xdist") is not None
+    with tempfile.TemporaryDirectory(prefix="gpu_check_", ignore_cleanup_errors=True) as scratch:
+        words = {
+            "device": given.device, "size": "0.5b" if on_gpu else "mini", "scratch": scratch,
+            "parallel": f"-n {min(8, os.cpu_count() or 1)}" if parallel else "",
+        }  # fmt: skip
+        parts = [part for part in PARTS if part.name in wanted]
+        # Told to end, it ends the part that runs, which is in a group of its own.
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        try:
+            results = run_all(parts, words, out, given.limit_s)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+    bad = [result.name for result in results if not result.is_good]
     if bad:
-        raise SystemExit(f"gpu_check: {', '.join(bad)} did not pass; see the logs in {given.out}")
+        raise SystemExit(f"gpu_check: {', '.join(bad)} did not pass; see the logs in {out}")
 
 
 if __name__ == "__main__":

@@ -88,10 +88,11 @@ class Trial:
         out: folder of everything that is written.
         kind: "grpo" or "sft".
         steps: optimizer steps of a whole run.
+        device: "cpu", or "cuda" for one GPU in bfloat16 mixed precision.
     """
 
-    def __init__(self, out: Path, kind: str, steps: int) -> None:
-        self.out, self.kind, self.steps = out, kind, steps
+    def __init__(self, out: Path, kind: str, steps: int, device: str = "cpu") -> None:
+        self.out, self.kind, self.steps, self.device = out, kind, steps, device
         self.broken = out / f"{kind}_broken"
 
     def prepare(self) -> dict[str, torch.Tensor]:
@@ -109,10 +110,13 @@ class Trial:
 
     def fit(self, run_dir: Path) -> list[object]:
         """The command line of a start or of a resume."""
+        on_gpu = self.device == "cuda"
         return [
             "fit", *(GRPO if self.kind == "grpo" else SFT),
             "--trainer.default_root_dir", run_dir,
             "--trainer.max_steps", self.steps,
+            "--trainer.accelerator", "gpu" if on_gpu else "cpu", "--trainer.devices", 1,
+            "--trainer.precision", "bf16-mixed" if on_gpu else "32-true",
             "--trainer.enable_progress_bar", "false",
             "--trainer.log_every_n_steps", 1,
             "--model.init_args.init_from", self.out / "init",

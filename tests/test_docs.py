@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -90,11 +91,24 @@ def test_the_worked_group_comes_out_as_printed() -> None:
     assert done.stdout == printed
 
 
-def test_the_picture_is_what_its_script_draws(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("picture", ROOT / "scripts/one_step_picture.py")
+def load(script: str) -> ModuleType:
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(script, ROOT / "scripts" / f"{script}.py")
     assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_tables_of_performance_are_those_of_their_files() -> None:
+    for page, tables in load("performance_tables").PAGES.items():
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        for table in tables:
+            assert table() in text, f"{page}: see scripts/performance_tables.py ({table.__name__})"
+
+
+def test_the_picture_is_what_its_script_draws(tmp_path: Path) -> None:
+    script = load("one_step_picture")
     script.draw(tmp_path / "drawn.svg")
     # Places of a letter may differ with the version of matplotlib; what is said may not.
     words = [

@@ -1,6 +1,7 @@
 """A model of random weights and clips of noise: what a machine without data or decoders trains on.
 
-Speed and memory depend on sizes alone, and a check of the machine needs no meaning.
+Speed and memory depend on sizes alone, and a check of the machine needs no meaning. `r1omni.data`
+imports av, so that it must be installed although nothing is decoded.
 """
 
 from __future__ import annotations

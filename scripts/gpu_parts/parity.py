@@ -120,6 +120,13 @@ def main() -> None:
     given.out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if failed:
         raise SystemExit("; ".join(failed))
+    print("largest: " + ", ".join(f"{name} {largest(figures[name]):.2g}" for name in LIMITS))
+
+
+def largest(figures: dict[str, Any]) -> float:
+    """Difference of one precision, over the largest value."""
+    kinds = ("nats", "equal", "limit")
+    return max(value for name, value in figures.items() if not name.endswith(kinds))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,9 @@
 """Optimizer steps of SFT or GRPO on noise: seconds by phase, peak memory, and a profile.
 
-python scripts/gpu_parts/steps.py grpo --size 0.5b --device cuda --scratch DIR --out FILE
+    python scripts/gpu_parts/steps.py grpo --size 0.5b --device cuda --scratch DIR --out FILE
+
+Nothing is decoded or tracked, but av and mlflow must be installed: `r1omni.data` and
+`r1omni.training` import them.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import lightning as L
 import noise
 import torch
-from torch.profiler import ProfilerActivity, profile
+from torch.profiler import profile
 
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import ShardingConfig
@@ -118,7 +121,6 @@ def _summary(profiler: profile) -> dict[str, Any]:
             {"name": e.key[:120], "count": e.count, "ms": round(getattr(e, key) / 1e3, 3)}
             for e in most
         ],
-        "activities": [str(a) for a in (ProfilerActivity.CPU, ProfilerActivity.CUDA)],
     }
 
 
@@ -141,6 +143,9 @@ def main() -> None:
     broken = [s for s in found["steps"] if not all(v == v for v in s.values())]
     if broken or len(found["steps"]) == 0:
         raise SystemExit(f"{given.kind}: figures that are no numbers in {broken}")
+    last = found["steps"][-1]
+    peak = f", peak {last['peak_gib']:.1f} GiB" if "peak_gib" in last else ""
+    print(f"{last['seconds']:.3f} s the last of {len(found['steps'])} steps{peak}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,113 @@
+"""Tables of docs/performance.md and docs/kernels.md from the JSON files of the checks on a GPU.
+
+python scripts/performance_tables.py
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "docs" / "benchmarks" / "gpu"
+STEPS = {
+    "GRPO": "grpo",
+    "GRPO, the library's cache (before)": "grpo_library_cache",
+    "GRPO, FSDP2, the library's cache": "grpo_fsdp2",
+    "SFT": "sft",
+}
+# Milliseconds that were set as goals before anything ran, for one H200.
+GOALS_MS = {
+    "log-probabilities": 0.34,
+    "log-probabilities, gradient": 1.02,
+    "GRPO on logits, gradient": 1.05,
+    "log-probabilities from hidden states": 2.1,
+    "GRPO from hidden states, gradient": 7.6,
+}
+IMPLEMENTATIONS = ("eager", "compile", "TRL", "Liger", "one kernel", "ours")
+
+
+def read(name: str) -> dict[str, Any]:
+    """The figures of one file of docs/benchmarks/gpu."""
+    found: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    return found
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Markdown of a table."""
+    lines = [head, ["---"] * len(head), *rows]
+    made = ("|".join(f" {cell} " if cell else " " for cell in cells) for cells in lines)
+    return "".join(f"|{line}|\n" for line in made).replace(" --- ", "---")
+
+
+def steps() -> str:
+    """Seconds and memory of a step, means over the steps after the first."""
+    phases = ("seconds", "time/generate", "time/reference", "time/update")
+    rows = []
+    for title, name in STEPS.items():
+        first, *rest = read(name)["steps"]
+        seconds = [
+            f"{mean(step[phase] for step in rest):.2f}" if phase in first else ""
+            for phase in phases
+        ]
+        peak = max(step["peak_gib"] for step in rest)
+        rows.append([title, *seconds, f"{peak:.1f}", f"{first['seconds']:.1f}"])
+    head = ["", "step, s", "sampling, s", "reference, s", "update, s", "peak, GiB", "first step, s"]
+    return table(head, rows)
+
+
+def kernel_rows() -> dict[str, dict[str, dict[str, Any]]]:
+    """case -> implementation -> figures; the newer ones of the advantages."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for name in ("kernels_nvidia_h100_80gb_hbm3", "advantages"):
+        for row in read(name)["rows"]:
+            if "median_s" in row:
+                found.setdefault(row["case"], {})[row["implementation"]] = row
+    return found
+
+
+def kernels() -> str:
+    """Milliseconds and MiB of every implementation, and the share of the floor of ours."""
+    rows = []
+    for case, given in kernel_rows().items():
+        cells = [
+            f"{1e3 * given[name]['median_s']:.3g}; {given[name]['peak_mib']:,.0f}"
+            if name in given
+            else ""
+            for name in IMPLEMENTATIONS
+        ]
+        share = given["ours"]["of_floor"]
+        rows.append([case, *cells, "" if share is None else f"{share:.2f}"])
+    return table(["ms; MiB", *IMPLEMENTATIONS, "ours, of the floor"], rows)
+
+
+def goals() -> str:
+    """What was hoped for on an H200 beside what an H100 did."""
+    given = kernel_rows()
+    rows = []
+    for case, goal in GOALS_MS.items():
+        own = given[case]["ours"]
+        measured, share = 1e3 * own["median_s"], own["of_floor"]
+        cells = [f"{goal:.2f}", f"{measured:.2f}", f"{measured * share:.2f}", f"{share:.2f}"]
+        rows.append([case, *cells])
+    return table(["", "goal, H200, ms", "H100, ms", "its floor, ms", "of its floor"], rows)
+
+
+def parity() -> str:
+    """Differences from the CPU in float32, over the largest value."""
+    found = read("parity")
+    names = ("video features", "sound features", "prompt embeddings", "logits", "log-probabilities")
+    kinds = ("float32", "bfloat16")
+    rows = [[name, *(f"{found[kind][name]:.1e}" for kind in kinds)] for name in names]
+    return table(["", *kinds], rows)
+
+
+PAGES = {"performance.md": (steps, kernels, parity), "kernels.md": (goals,)}
+
+if __name__ == "__main__":
+    for page, tables in PAGES.items():
+        print(f"docs/{page}\n")
+        print("\n".join(made() for made in tables))
