@@ -321,3 +321,8 @@ def test_the_version_is_in_the_changelog() -> None:
     headings = re.findall(r"^## \[(.+?)\](?: - (\d{4}-\d\d-\d\d))?$", text, re.MULTILINE)
     assert headings[0] == ("Unreleased", "")
     assert dict(headings[1:]).get(version), f"CHANGELOG.md has no dated entry of {version}"
+
+
+def test_a_step_of_grpo_is_read_in_two_files() -> None:
+    files = [SOURCE / "training" / name for name in ("grpo.py", "policy.py")]
+    assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= 300
