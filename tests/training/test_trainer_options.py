@@ -141,9 +141,10 @@ def test_honoured_as_given(
     with pytest.raises(_Seen) as caught:
         R1OmniCLI(["fit", *short_sft(mini_world, tmp_path / "run"), *words])
     found: dict[str, Any] = caught.value.args[0]
-    stopping, bar = found.pop("callbacks")
+    stopping, bar, *ours = found.pop("callbacks")
     assert isinstance(stopping, EarlyStopping) and stopping.monitor == "val/dfew/uar"
     assert isinstance(bar, TQDMProgressBar) and bar.refresh_rate == 7
+    assert not any(isinstance(callback, TQDMProgressBar) for callback in ours)
     assert found.pop("default_root_dir") in ("run", str(Path("run").absolute()))
     assert found.pop("max_time") in ({"minutes": 1}, timedelta(minutes=1))
     assert found.pop("devices") in (2, "2")

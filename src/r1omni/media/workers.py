@@ -117,7 +117,8 @@ class _Worker:
         if self._clip is None:
             raise R1OmniError(
                 f"a process for decoding clips ended {how} before its first clip; what it printed "
-                "says why; data.loader.decode_workers=0 does without such processes"
+                "says why. It imports the script that is run, so a script does its work below "
+                "`if __name__ == '__main__':`; data.loader.decode_workers=0 does without it"
             )
         remedy = "convert the file, or leave it out"
         if status == -signal.SIGKILL:

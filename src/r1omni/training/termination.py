@@ -118,7 +118,9 @@ class Termination(L.Callback):
             if self._of_command:
                 os.write(2, _AT_ONCE)
                 os._exit(128 + signum)
+            self._trainer = None
             self._pass_on(signum, frame)
+            return
         is_first = self._signum is None
         if is_first:
             self._signum = signum
