@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from r1omni.kernels import use
 from r1omni.kernels.choice import choose
 from r1omni.models import R1Omni
 from r1omni.models.adapters import LoRAConfig, adapters_off, add_adapters
@@ -113,6 +114,11 @@ def test_tokens_and_probabilities_are_those_of_the_library(
         lengths.add(len(ids))
     assert len(prompts) > 3 and len({len(prompt) for prompt in prompts}) > 2
     assert temperature == 0 or len(lengths) > 3  # rows left the grid at several places
+
+
+def test_triton_is_refused_on_a_cpu(tiny: R1Omni, prompts: list[Tensor]) -> None:
+    with use("triton"), pytest.raises(ValueError, match="a tensor is on cpu"):
+        draw(tiny.model, prompts, 1.0)
 
 
 @pytest.mark.usefixtures("pace")

@@ -32,7 +32,7 @@ def choose(logits: Tensor, temperature: float, uniform: Tensor | None) -> tuple[
     if uniform is None:
         tokens = logits.argmax(dim=-1)
         return tokens, _log_probability(logits.softmax(dim=-1, dtype=torch.float32), tokens)
-    if uses_triton(logits):
+    if logits.is_cuda and uses_triton(logits):
         from r1omni.kernels import triton_choice
 
         return triton_choice.choose(logits, temperature, uniform)

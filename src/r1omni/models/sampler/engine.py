@@ -210,6 +210,7 @@ class _Writer:
         self.memory = memory
         self.pace = pace
         self.with_graphs = with_graphs
+        self.with_triton = uses_triton(grid.logps)
         # Nothing moves while completions are written: a smaller grid lies in the same memory.
         self.addresses = (*weights.addresses(), *memory.storage.addresses())
         self.ends = torch.tensor(sampling.end_ids, device=grid.token.device)
@@ -243,7 +244,7 @@ class _Writer:
             run()
             return
         sizes = tuple(grid.own.shape), tuple(grid.prompt.shape)
-        shape = (*sizes, columns, temperature, uses_triton(grid.logps))
+        shape = (*sizes, columns, temperature, self.with_triton)
         self.memory.graphs.run(shape, self.addresses, run)
 
     def _columns(self, written: int) -> int:
