@@ -105,8 +105,8 @@ def test_ctrl_c_in_python(mini_world: Path, tmp_path: Path) -> None:
     options: dict[str, Any] = {"grpo": None, "batch_size": 2, "steps": 3, **DEFAULTS}
     before = [signal.getsignal(signum) for signum in (signal.SIGTERM, signal.SIGINT)]
     try:
+        saving = ModelCheckpoint(save_on_exception=True)
         with pytest.raises(Terminated) as stopped:
-            saving = ModelCheckpoint(save_on_exception=True)
             fit(mini_world, tmp_path / "one", callbacks=[_Interrupts(1), saving], **options)
         assert str(stopped.value) == "interrupted at step 1"
         # Lightning calls no hook when it is done, but the signal means what it meant before.
