@@ -133,7 +133,7 @@ def eager_logprob(inputs: Inputs) -> Tensor:
 
 def one_kernel_logprob(inputs: Inputs) -> Tensor:
     """The kernel that `kernels.linear_logprob` does not call yet; see docs/kernels.md."""
-    from r1omni.kernels import triton_linear
+    from r1omni.kernels.experimental import triton_linear
 
     return triton_linear.forward(inputs.hidden, inputs.weight, inputs.ids, 1.0)
 

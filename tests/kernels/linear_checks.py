@@ -20,7 +20,7 @@ def _factors(
 
 @check
 def linear_of_every_shape(device: str, dtype: torch.dtype) -> None:
-    from r1omni.kernels import triton_linear
+    from r1omni.kernels.experimental import triton_linear
 
     # Tiles and sections cut short in every direction; three sections in the last.
     for tokens, words, depth in ((1, 1, 1), (5, 127, 48), (40, 300, 100), (3, 4500, 20)):
@@ -40,7 +40,7 @@ def linear_of_every_shape(device: str, dtype: torch.dtype) -> None:
 
 @check
 def linear_with_tokens_that_do_not_exist(device: str, dtype: torch.dtype) -> None:
-    from r1omni.kernels import triton_linear
+    from r1omni.kernels.experimental import triton_linear
 
     hidden, weight = _factors(5, 2100, 16, dtype)
     ids = torch.tensor([-1, 2100, 2**40, 2**32 + 3, 2099])
@@ -52,7 +52,7 @@ def linear_with_tokens_that_do_not_exist(device: str, dtype: torch.dtype) -> Non
 
 @check
 def linear_of_a_row_without_meaning(device: str, dtype: torch.dtype) -> None:
-    from r1omni.kernels import triton_linear
+    from r1omni.kernels.experimental import triton_linear
 
     hidden, weight = _factors(4, 200, 16, dtype)
     ids = some_ids(4, 200)

@@ -19,10 +19,10 @@ from r1omni.kernels import (
     triton_choice,
     triton_decoding,
     triton_grpo,
-    triton_linear,
     triton_scaling,
     triton_selective,
 )
+from r1omni.kernels.experimental import triton_linear
 from r1omni.kernels.triton_tables import row_config
 
 ROWS, WIDTH = 4096, 151_936

@@ -15,7 +15,8 @@ from kernel_checks import close, close_gradient
 from oracles import chosen_and_entropy, row_gradient
 
 from r1omni import kernels
-from r1omni.kernels import triton_grpo, triton_linear, triton_selective
+from r1omni.kernels import triton_grpo, triton_selective
+from r1omni.kernels.experimental import triton_linear
 
 pytestmark = pytest.mark.gpu
 

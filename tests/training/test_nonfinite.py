@@ -113,7 +113,7 @@ def test_a_kept_batch_gives_the_loss_it_gave(
     module = fit(mini_world, tmp_path, BASE, steps=2, seen=_Kept, lora=lora)
     assert isinstance(module, _Kept)
     module.model.load_state_dict(module.before, strict=False)
-    origin = {"init_from": module.init_from, **module._chosen}
+    origin = {"init_from": module.init_from, **module.chosen}
     trained = trained_state(module.model)
     path = keep_batch(tmp_path, 1, 0, module._kept(module.part, module.totals), trained, origin)
     found = replay(path)

@@ -27,7 +27,7 @@ from r1omni.training.data_checks import check_labels
 from r1omni.training.grpo_config import GRPOConfig, check_batch_size, check_trained, check_trainer
 from r1omni.training.grpo_log import StepLog
 from r1omni.training.module import EmotionModule
-from r1omni.training.nonfinite import grpo_batch
+from r1omni.training.nonfinite import grpo_batch, stop_unless_finite
 from r1omni.training.optimization import OptimizerConfig, Part, check_parts, clip_gradients
 from r1omni.training.policy import Policy
 from r1omni.training.ranks import RankLayout
@@ -154,12 +154,12 @@ class GRPOModule(EmotionModule):
         )  # fmt: skip
         for part in step.micro_batches(self.grpo.micro_batch_size):
             result = self.loss(part, totals)
-            self.stop_unless_finite("loss", result.loss, partial(self._kept, part, totals))
+            stop_unless_finite(self, "loss", result.loss, partial(self._kept, part, totals))
             self.manual_backward(result.loss)
             self.step_log.add_loss(result, part.loss_mask, totals)
         norm = clip_gradients(self.parameters(), self.grpo.max_grad_norm)
         self.step_log.add("grad_norm", float(norm))
-        self.stop_unless_finite("norm of the gradient", norm, partial(self._kept, step, totals))
+        stop_unless_finite(self, "norm of the gradient", norm, partial(self._kept, step, totals))
         optimizer.step()
         schedule.step()
         self.step_log.end_update()

@@ -18,12 +18,17 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from r1omni.data import EmotionDataModule
 from r1omni.options import SEED, check_number
-from r1omni.training.callbacks import DirectIO, ExportModel, LogConfig, RunCheckpoint
+from r1omni.training.callbacks import (
+    DirectIO,
+    ExportModel,
+    LogConfig,
+    RunCheckpoint,
+    StepProgressBar,
+)
 from r1omni.training.checkpoints import RUN, is_sharded, read_values, resolve_checkpoint
 from r1omni.training.logger import KeepBest, RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule, weights_read_in_place
 from r1omni.training.optimization import check_precision
-from r1omni.training.progress import StepProgressBar
 from r1omni.training.renamed import with_new_names
 from r1omni.training.resume import changed_settings, check_steps_left, flat_settings
 from r1omni.training.run_folder import (

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import lightning as L
 import torch
@@ -19,20 +19,15 @@ from r1omni.data.batch import Batch
 from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
 from r1omni.models.adapters import LoRAConfig
-from r1omni.models.checkpoint import same_architecture
 from r1omni.models.omni import CLIP_TOWERS
-from r1omni.models.parallelize import full_tensor, gathered, own_shard, parallelize
+from r1omni.models.parallelize import full_tensor, gathered, parallelize
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.towers import features_fingerprint
 from r1omni.options import TOKENS, Ranges, check_choice, check_number
+from r1omni.training.checkpointed import CheckpointedModule
 from r1omni.training.checkpoints import (
-    adapters_of,
-    frozen_fingerprint,
     start_fingerprint,
-    trained_state,
 )
-from r1omni.training.evaluated import EvaluatedModule
-from r1omni.training.nonfinite import keep_batch
 from r1omni.training.optimization import (
     DEFAULT_PARTS,
     OptimizerConfig,
@@ -46,7 +41,7 @@ from r1omni.training.optimization import (
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.training.termination import Termination
 from r1omni.training.trainer_options import check_any_trainer
-from r1omni.types import PromptInputs, R1OmniError, UsageError
+from r1omni.types import PromptInputs, UsageError
 
 T = TypeVar("T")
 _READ_LATER: ContextVar[bool] = ContextVar("read_later", default=False)
@@ -65,17 +60,7 @@ def weights_read_in_place() -> Iterator[None]:
         _READ_LATER.reset(token)
 
 
-class KeptState(Protocol):
-    """What changes in training beside the weights of the model."""
-
-    def state(self, trained: Sequence[str]) -> Any:
-        """Tensors and plain types; `trained` are the names of the trained weights."""
-
-    def load(self, state: Any) -> None:
-        """Take up that state; None where a checkpoint has none."""
-
-
-class EmotionModule(EvaluatedModule):
+class EmotionModule(CheckpointedModule):
     """The shared model under a trainer; `SFTModule` and `GRPOModule` add their loss.
 
     Args:
@@ -90,8 +75,6 @@ class EmotionModule(EvaluatedModule):
         lora: adapters that are trained in place of the language model's own weights.
     """
 
-    # Frozen weights are not in our checkpoints; `on_load_checkpoint` checks what is missing.
-    strict_loading = False
     RANGES: ClassVar[Ranges] = {"max_new_tokens": TOKENS}
 
     def __init__(
@@ -117,12 +100,8 @@ class EmotionModule(EvaluatedModule):
         self.optimizer_config = optimizer
         self.max_new_tokens = max_new_tokens
         self._termination = Termination()
-        self._frozen: str | None = None
-        self._start: str | None = None
         self._is_sharded = False
-        # What else a checkpoint keeps, by its name there.
-        self.kept_states: dict[str, KeptState] = {}
-        self._chosen = {"trainable": trainable, "lora": lora and asdict(lora)}
+        self.chosen = {"trainable": trainable, "lora": lora and asdict(lora)}
         choose_trained(self.model, trainable, lora)
 
     # Preparation ----------------------------------------------------------------------------
@@ -148,8 +127,8 @@ class EmotionModule(EvaluatedModule):
     @property
     def chosen_parts(self) -> str:
         """What is trained, in words."""
-        lora: Any = self._chosen["lora"]
-        named: Any = self._chosen["trainable"]
+        lora: Any = self.chosen["lora"]
+        named: Any = self.chosen["trainable"]
         parts = [*named] if named is not None else [] if lora else [*DEFAULT_PARTS]
         return ", ".join([*parts, *([f"adapters of rank {lora['rank']}"] if lora else [])])
 
@@ -216,7 +195,7 @@ class EmotionModule(EvaluatedModule):
         features = tuple(self._encode(prompts.media))
         return PromptInputs(prompts.token_ids, prompts.instruction_ids, features)
 
-    # Optimizer and checkpoints --------------------------------------------------------------
+    # Optimizer -------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
         if self.trainer.max_steps <= 0:
@@ -234,107 +213,10 @@ class EmotionModule(EvaluatedModule):
         assert isinstance(optimizer, torch.optim.AdamW) and isinstance(schedule, LambdaLR)
         apply_settings(optimizer, schedule, self.model, self.optimizer_config)
 
-    # Numbers gone wrong ---------------------------------------------------------------------
-
-    def stop_unless_finite(
-        self, what: str, value: Tensor, kept: Callable[[], Mapping[str, Any]]
-    ) -> None:
-        """End the run, on all ranks together, before the weights take in what is not finite.
-
-        Args:
-            what: name of the value in the message.
-            value: float [...].
-            kept: the batch that it came from, as `training/nonfinite.py` keeps it.
-
-        Raises:
-            R1OmniError: naming step, rank and samples, and the file that holds the batch.
-        """
-        finite = bool(value.detach().isfinite().all())
-        if self.trainer.strategy.reduce_boolean_decision(finite, all=True):
-            return
-        place = f"step {self.global_step}, rank {self.global_rank}"
-        # All ranks take part in what a sharded model has to gather.
-        weights = {name: full_tensor(weight) for name, weight in trained_state(self.model).items()}
-        batch = kept()
-        if finite:
-            raise R1OmniError(f"{place}: stopped with another rank, whose message says why")
-        origin = {"init_from": self.init_from, **self._chosen}
-        path = keep_batch(self.run_dir, self.global_step, self.global_rank, batch, weights, origin)
-        names = ", ".join(batch["sample_ids"])
-        raise R1OmniError(
-            f"{place}: the {what} is {float(value.detach().sum())} on {names}; nothing was "
-            f"changed. `python scripts/replay_batch.py {path}` shows where it comes from; lower "
-            "the rate or leave these clips out, and go on from the last checkpoint"
-        )
+    # Over all ranks ------------------------------------------------------------------------
 
     def sum_over_ranks(self, value: Tensor) -> Tensor:
         """The sum of a value of any shape over all ranks, without a gradient."""
         gathered_values = self.all_gather(value)
         assert isinstance(gathered_values, Tensor)
         return gathered_values.view(-1, *value.shape).sum(dim=0)
-
-    def trained_names(self) -> list[str]:
-        """Parameters of the model that are trained."""
-        return [name for name, p in self.model.named_parameters() if p.requires_grad]
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        kept = trained_state(self)
-        broken = [k for k, w in kept.items() if not bool(own_shard(w).isfinite().all())]
-        if not self.trainer.strategy.reduce_boolean_decision(not broken, all=True):
-            names = f"({broken[0]}, ...)" if broken else "on another rank"
-            raise R1OmniError(
-                f"step {self.global_step}: {len(broken)} weights are not finite {names}; no "
-                "checkpoint is written. Lower the rate and go on from the last one"
-            )
-        checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in kept}
-        checkpoint["r1omni"] = {
-            "architecture": self.model.config.architecture(),
-            "frozen": self._frozen_fingerprint(),
-            "init_from": self.init_from,
-            "start": self._start,
-            "automatic_optimization": self.automatic_optimization,
-            **self._chosen,
-            **{name: part.state(self.trained_names()) for name, part in self.kept_states.items()},
-        }
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Check that a checkpoint belongs to this model and to these frozen towers.
-
-        Raises:
-            R1OmniError: another architecture, start, frozen weights, adapters or way of training,
-                or weights missing.
-        """
-        recorded = checkpoint.get("r1omni")
-        if recorded is None:
-            raise R1OmniError("the checkpoint was not written by r1omni; give one of its own")
-        same_architecture(self.model.config, recorded["architecture"], "the checkpoint")
-        self.loaded_step = checkpoint["global_step"]
-        missing = trained_state(self).keys() - checkpoint["state_dict"].keys()
-        if missing or recorded["frozen"] != self._frozen_fingerprint():
-            raise R1OmniError(
-                "the checkpoint was trained on other frozen weights or with another "
-                "model.trainable or model.lora; start from the same init_from and configuration"
-            )
-        lora = adapters_of(recorded)
-        if lora != adapters_of(self._chosen):  # as many weights, scaled otherwise
-            raise R1OmniError(f"the checkpoint has model.lora {lora}; give the same")
-        if not self.trainer.training:
-            return
-        steps_itself = self.automatic_optimization
-        if recorded.get("automatic_optimization", steps_itself) != steps_itself:
-            raise R1OmniError(
-                f"the checkpoint is of another way of training than {type(self).__name__}; resume "
-                "with the class that wrote it, or start from its exported model"
-            )
-        if recorded.get("start", self._start) != self._start:
-            raise R1OmniError(
-                f"the run started from {recorded['init_from']}, and {self.init_from} has other "
-                "weights; give the run's own start as model.init_args.init_from"
-            )
-        for name, part in self.kept_states.items():
-            part.load(recorded.get(name))
-
-    def _frozen_fingerprint(self) -> str:
-        if self._frozen is None:  # hashing takes seconds at 0.5B, and frozen weights stay
-            self._frozen = frozen_fingerprint(self.model)
-        return self._frozen

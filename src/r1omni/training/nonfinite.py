@@ -1,4 +1,4 @@
-"""A batch whose numbers went wrong: kept before anything is changed, and computed again.
+"""A batch whose numbers went wrong: the run stops, it is kept, and can be computed again.
 
 A file holds all that the loss was computed from, the trained weights included, so it can be looked
 at on another machine that has the folder the run started from. It is a plain dictionary of numbers
@@ -7,20 +7,24 @@ and tensors, and is opened without running anything in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from r1omni.models.parallelize import full_tensor
 from r1omni.models.pipeline import R1Omni
 from r1omni.ops import GRPOLossConfig, StepTotals, part_loss
 from r1omni.training.batch import RolloutBatch
-from r1omni.training.checkpoints import adapters_of, read_plain
+from r1omni.training.checkpoints import adapters_of, read_plain, trained_state
 from r1omni.training.optimization import choose_trained
-from r1omni.types import ClipFeatures, PromptInputs
+from r1omni.types import ClipFeatures, PromptInputs, R1OmniError
+
+if TYPE_CHECKING:
+    from r1omni.training.module import EmotionModule
 
 FOLDER = "nonfinite"
 
@@ -111,6 +115,41 @@ def keep_batch(
     kept = {name: tensor.detach().cpu() for name, tensor in weights.items()}
     torch.save({"step": step, "rank": rank, "weights": kept, **origin, **batch}, path)
     return path
+
+
+def stop_unless_finite(
+    module: EmotionModule, what: str, value: Tensor, kept: Callable[[], Mapping[str, Any]]
+) -> None:
+    """End the run, on all ranks together, before the weights take in what is not finite.
+
+    Args:
+        module: under its trainer.
+        what: name of the value in the message.
+        value: float [...].
+        kept: the batch that it came from, as `keep_batch` takes it.
+
+    Raises:
+        R1OmniError: naming step, rank and samples, and the file that holds the batch.
+    """
+    finite = bool(value.detach().isfinite().all())
+    if module.trainer.strategy.reduce_boolean_decision(finite, all=True):
+        return
+    place = f"step {module.global_step}, rank {module.global_rank}"
+    # All ranks take part in what a sharded model has to gather.
+    weights = {name: full_tensor(weight) for name, weight in trained_state(module.model).items()}
+    batch = kept()
+    if finite:
+        raise R1OmniError(f"{place}: stopped with another rank, whose message says why")
+    origin = {"init_from": module.init_from, **module.chosen}
+    path = keep_batch(
+        module.run_dir, module.global_step, module.global_rank, batch, weights, origin
+    )
+    names = ", ".join(batch["sample_ids"])
+    raise R1OmniError(
+        f"{place}: the {what} is {float(value.detach().sum())} on {names}; nothing was "
+        f"changed. `python scripts/replay_batch.py {path}` shows where it comes from; lower "
+        "the rate or leave these clips out, and go on from the last checkpoint"
+    )
 
 
 def replay(path: Path, model: str | None = None) -> Finding:

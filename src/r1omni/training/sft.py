@@ -19,7 +19,7 @@ from r1omni.options import TOKENS, Ranges, check_number
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_target
 from r1omni.training.data_checks import check_targets
 from r1omni.training.module import EmotionModule
-from r1omni.training.nonfinite import sft_batch
+from r1omni.training.nonfinite import sft_batch, stop_unless_finite
 from r1omni.training.optimization import OptimizerConfig, Part
 
 _logger = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class SFTModule(EmotionModule):
         num_tokens = float(self.sum_over_ranks(mask.sum())) / self.trainer.world_size
         loss = -logps.sum() / num_tokens
         self._last = (batch, target_ids, mask)
-        self.stop_unless_finite("loss", loss, self._kept)
+        stop_unless_finite(self, "loss", loss, self._kept)
 
         self._accumulated.append((num_tokens, loss.detach()))
         so_far = sum(tokens for tokens, _ in self._accumulated)
@@ -103,7 +103,7 @@ class SFTModule(EmotionModule):
         self._mean_over_the_step(trained)
         norm = full_tensor(torch.nn.utils.get_total_norm(trained))
         self.log("grad_norm", norm)
-        self.stop_unless_finite("norm of the gradient", norm, self._kept)
+        stop_unless_finite(self, "norm of the gradient", norm, self._kept)
 
     def _kept(self) -> dict[str, Any]:
         """What the last loss was computed from."""
