@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import time
 from collections.abc import Callable, Sequence
@@ -275,6 +276,7 @@ def measure(
             "seconds_relative_to_the_first": spread(
                 [own / first for own, (_, first) in zip(whole, first_way, strict=True)], 2
             ),
+            "fastest_relative_to_the_first": round(min(whole) / min(w for _, w in first_way), 2),
             **({"peak_memory_gib": round(peaks[name], 3)} if peaks else {}),
         }
     right = found.get("loop")
@@ -355,6 +357,7 @@ def main() -> None:
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
+            "load_average": [round(load, 1) for load in os.getloadavg()],
         },
     }
     known = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else {}

@@ -120,6 +120,9 @@ class NoiseData(EmotionDataModule):
     def setup(self, stage: str) -> None:
         self.samples |= {"train": [samples(self.count)], "val": []}
 
+    def val_dataloader(self) -> list[DataLoader[Batch]]:
+        return []
+
     def train_dataloader(self) -> DataLoader[Batch]:
         given = _Noise(self.samples["train"][0], self.config)
         return DataLoader(given, batch_size=self.loader.batch_size, collate_fn=collate)

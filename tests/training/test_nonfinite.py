@@ -39,11 +39,11 @@ class _Kept(GRPOModule):
         self.losses: list[float] = []
         type(self).seen = [self]
 
-    def _loss(self, part: Any, totals: Any) -> Any:
+    def loss(self, part: Any, totals: Any) -> Any:
         if self.global_step == 1:
             part = self.spoil(part)
             self.part, self.totals, self.before = part, totals, weights(self)
-        result = super()._loss(part, totals)
+        result = super().loss(part, totals)
         self.losses.append(float(result.loss.detach()))
         return result
 
@@ -56,9 +56,9 @@ class _Kept(GRPOModule):
 
 class _WrongAdvantage(_Kept):
     def spoil(self, part: Any) -> Any:
-        advantages = part.group.advantages.clone()
+        advantages = part.advantages.clone()
         advantages[5] = float("inf")
-        return replace(part, group=replace(part.group, advantages=advantages))
+        return replace(part, advantages=advantages)
 
 
 class _WrongWeight(_Kept):

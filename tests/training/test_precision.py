@@ -14,7 +14,7 @@ from small_training import BASE, fit, logged, short_grpo
 
 from r1omni.cli import main
 from r1omni.models.sampler import Sampled, generate
-from r1omni.training import SFTModule, rollout
+from r1omni.training import SFTModule, policy
 from r1omni.training.optimization import PRECISIONS, check_precision
 from r1omni.types import UsageError
 
@@ -84,10 +84,10 @@ def test_mixed_precision_trains_float32_weights(
         drawn.append(generate(*args, **options))
         return drawn[-1]
 
-    monkeypatch.setattr(rollout, "generate", recorded)
+    monkeypatch.setattr(policy, "generate", recorded)
     plain = fit(mini_world, tmp_path, grpo, steps=2, precision=PRECISIONS[0])
     again = iter(drawn)
-    monkeypatch.setattr(rollout, "generate", lambda *_, **__: next(again))
+    monkeypatch.setattr(policy, "generate", lambda *_, **__: next(again))
     mixed = fit(mini_world, tmp_path, grpo, steps=2, precision=PRECISIONS[1])
     assert next(again, None) is None and bool(drawn) == (grpo is not None)
     kept = [*mixed.model.parameters(), *mixed.model.buffers()]

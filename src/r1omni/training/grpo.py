@@ -66,7 +66,7 @@ class GRPOModule(EmotionModule):
         super().__init__(init_from, trainable, optimizer, evaluated, frame_fit, lora)
         self.grpo = grpo
         self.policy = Policy(self.omni, grpo)
-        self.reference: Reference | None = None  # the policy at its start, where there is training
+        self.reference: Reference | None = None  # the start, or moved since; in training only
         self.step_log = self.kept_states["num_tokens_seen"] = StepLog()
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:

@@ -123,7 +123,7 @@ class GRPOConfig:
 
     @property
     def needs_reference(self) -> bool:
-        """Whether a frozen copy of the start is kept."""
+        """Whether a reference is asked for log-probabilities."""
         return self.loss.beta != 0 or self.kl_in_reward != 0 or self.log_kl
 
     @property

@@ -51,7 +51,10 @@ def with_new_names(args: list[str]) -> list[str]:
     for word in args:
         name, equals, value = word.partition("=")
         if word.startswith("-"):
+            given = name
             name = _new_flag(name, found)
+            if name != given and any(_option(other) == name for other in args):
+                raise UsageError(f"{given} is called {name} now; both are given, leave one")
             words.append(name + equals + (_new_value(name, value, found) if equals else ""))
             flag = "" if equals else name
         else:
@@ -60,6 +63,10 @@ def with_new_names(args: list[str]) -> list[str]:
     if found:
         _warn(found)
     return words
+
+
+def _option(word: str) -> str:
+    return word.partition("=")[0]
 
 
 def renamed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
