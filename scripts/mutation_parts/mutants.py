@@ -75,7 +75,10 @@ def mutant(source: str, changed: str) -> Mutant:
         same += 1
     old = " ".join(line.strip() for line in before[first : len(before) - same])
     new = " ".join(line.strip() for line in after[first : len(after) - same])
-    return Mutant(first + 1, f"{old}  ->  {new}", changed)
+    # A decorator is taken off with the empty lines before it.
+    while first < len(before) - 1 and not before[first].strip():
+        first += 1
+    return Mutant(first + 1, f"{old.strip()}  ->  {new.strip()}", changed)
 
 
 def _changed(source: str) -> Iterator[str]:
