@@ -1,0 +1,1 @@
+"""What `scripts/mutation_score.py` is made of: the mutants, and the tests that judge them."""
