@@ -116,3 +116,13 @@ def test_an_old_metric_is_the_new_one(old: str, new: str) -> None:
     assert with_new_names([f"--{option}", old]) == [f"--{option}", new]
     assert with_new_names(["--run.keep_best", f"{{metric: {old}}}"])[1] == f"metric: {new}\n"
     assert renamed_settings({option: old}) == {option: new}
+
+
+@pytest.mark.parametrize("old", OPTIONS)
+@pytest.mark.parametrize("joined", [False, True])
+def test_both_names_on_one_command_line_are_refused(old: str, joined: bool) -> None:
+    pair = [f"--{old}", f"--{OPTIONS[old]}"]
+    for first, second in (pair, pair[::-1]):
+        words = [f"{first}=0.1", f"{second}=0.2"] if joined else [first, "0.1", second, "0.2"]
+        with pytest.raises(UsageError, match="both are given"):
+            with_new_names(["fit", *words])

@@ -48,12 +48,13 @@ def with_new_names(args: list[str]) -> list[str]:
     found: dict[str, str] = {}
     words: list[str] = []
     flag = ""
+    flags = {_plain(word.partition("=")[0]) for word in args if word.startswith("-")}
     for word in args:
         name, equals, value = word.partition("=")
         if word.startswith("-"):
             given = name
             name = _new_flag(name, found)
-            if name != given and any(_option(other) == name for other in args):
+            if name != given and _plain(name) in flags:
                 raise UsageError(f"{given} is called {name} now; both are given, leave one")
             words.append(name + equals + (_new_value(name, value, found) if equals else ""))
             flag = "" if equals else name
@@ -63,10 +64,6 @@ def with_new_names(args: list[str]) -> list[str]:
     if found:
         _warn(found)
     return words
-
-
-def _option(word: str) -> str:
-    return word.partition("=")[0]
 
 
 def renamed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
