@@ -157,7 +157,7 @@ def test_a_refusal_among_several_types_is_wrong_use(
          "model.init_args.grpo.scale_rewards: 'nope' is unknown; use one of group, batch, none "),
         ("--model.init_args.grpo.group_sise", "3", "model.init_args.grpo.group_sise is no option "),
         ("--data.conditions", "[full, loud]", "data.conditions: 'loud' is unknown; use one of"),
-        ("--data.train", "[{name: foo, root: x}]", "data.train.name: 'foo' is unknown; use one of"),
+        ("--data.train", "[{name: foo, root: x}]", "dataset 'foo' is unknown; use one of"),
     ],
 )  # fmt: skip
 def test_an_unknown_choice_or_key_is_told_with_those_that_are_known(

@@ -326,3 +326,9 @@ def test_the_version_is_in_the_changelog() -> None:
 def test_a_step_of_grpo_is_read_in_two_files() -> None:
     files = [SOURCE / "training" / name for name in ("grpo.py", "policy.py")]
     assert sum(len(file.read_text(encoding="utf-8").splitlines()) for file in files) <= 300
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Without packages, one would be imported for the other."""
+    names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
+    assert [name for name in names if names.count(name) > 1] == []

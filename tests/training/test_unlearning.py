@@ -6,11 +6,13 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from r1omni.data import EmotionDataModule, LoaderConfig
 from r1omni.media.processor import MediaProcessor
 from r1omni.text.prompt import encode_target
 from r1omni.training import SFTModule
@@ -27,16 +29,24 @@ def module(fixtures_dir: Path) -> SFTModule:
     return SFTModule(str(fixtures_dir / "humanomni_tiny" / "R1-Omni-tiny"))
 
 
+class _Given(EmotionDataModule):
+    """Samples that all have one clip."""
+
+    def __init__(self, samples: list[Sample], media: ClipMedia) -> None:
+        super().__init__(loader=LoaderConfig(cache_features=False))
+        self.samples = {"train": [samples]}
+        self._media = media
+
+    def train_dataloader(self) -> Any:
+        dataset = [(sample, self._media) for sample in self.samples["train"][0]]
+        return SimpleNamespace(dataset=dataset)
+
+
 def attach_data(module: SFTModule, samples: list[Sample]) -> ClipMedia:
     """Give the module a trainer that has these samples, all with one clip."""
     processor: MediaProcessor = module.omni.processor
     media = ClipMedia(processor.blank(), processor.silence())
-    loader = SimpleNamespace(dataset=[(sample, media) for sample in samples])
-    data = SimpleNamespace(
-        samples={"train": [samples]},
-        train_dataloader=lambda: loader,
-        loader=SimpleNamespace(cache_features=False),
-    )
+    data = _Given(samples, media)
     module._trainer = SimpleNamespace(datamodule=data, training=True)  # type: ignore[assignment]
     return media
 
