@@ -320,6 +320,8 @@ def main() -> None:
     if options.tokens is not None and options.tokens < 2:
         parser.error("--tokens must be at least 2")
     device = torch.device(options.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        parser.error("--device cuda: torch sees no GPU; `python -m r1omni doctor` says why")
     wanted = options.ways or [*ways(device)]
     if unknown := {*wanted} - {*ways(device)}:
         known_ways = ", ".join(ways(device))

@@ -22,7 +22,7 @@ from r1omni.cli import main
 from r1omni.data import DatasetSpec, EmotionDataModule, registry
 from r1omni.data.registry import dataset_names, load_dataset
 from r1omni.media.config import MediaConfig
-from r1omni.models.generate import Sampling
+from r1omni.models.sampler import Sampling
 from r1omni.options import Range, choices_of, number_fields
 from r1omni.rewards import COLUMNS, RewardSpec, check_rewards
 from r1omni.rewards.registry import reward_names

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from r1omni import R1Omni, kernels
-from r1omni.models.generate import generate
+from r1omni.models.sampler import generate
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_prompt
 from r1omni.types import ClipMedia, PromptInputs
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from r1omni.models import R1Omni
-from r1omni.models.generate import Sampled, Sampling, generate
 from r1omni.models.packed import pad_embeds
+from r1omni.models.sampler import Sampled, Sampling, generate
 from r1omni.streams import stream_seed
 
 PAD = 385

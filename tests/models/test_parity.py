@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from r1omni.models import R1Omni
-from r1omni.models.generate import generate
+from r1omni.models.sampler import generate
 from r1omni.text.prompt import encode_prompt
 from r1omni.types import MODALITIES, ClipFeatures, ClipMedia, Modality, PromptInputs
 

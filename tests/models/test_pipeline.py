@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from r1omni.models import R1Omni
-from r1omni.models.generate import mask_after_end
+from r1omni.models.sampler import mask_after_end
 from r1omni.types import MODALITIES, Modality, PromptInputs, R1OmniError, UsageError
 
 Recorded = dict[str, Tensor]

@@ -16,7 +16,7 @@ from adversarial_cases import CASES, LABEL, token_cases
 from r1omni.data.batch import Batch
 from r1omni.data.datamodule import EvaluationSet
 from r1omni.models import pipeline
-from r1omni.models.generate import Sampled
+from r1omni.models.sampler import Sampled
 from r1omni.rewards import RewardSpec
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.training import GRPOConfig, SFTModule, evaluated, policy

@@ -38,6 +38,7 @@ NO_KL = GRPOLossConfig(beta=0.0)
         ({"baseline": "median"}, "baseline 'median'"),
         ({"aggregation": "gdpo"}, "aggregation 'gdpo'"),
         ({"rewards": []}, "rewards: [] are chosen"),
+        ({"rewards": [RewardSpec("accuracy", 0.0), RewardSpec("format", 0.0)]}, "weight is 0"),
         ({"kl_in_reward": 0.1}, "kl_in_reward 0.1 and grpo.loss.beta 0.04"),
         ({"aggregation": "normalize_then_sum", "baseline": "leave_one_out"}, "leave_one_out"),
         ({"ref_sync_steps": 5, "loss": GRPOLossConfig(beta=0.0)}, "ref_sync_steps"),

@@ -19,9 +19,9 @@ from r1omni.models.checkpoint import (
 )
 from r1omni.models.config import TORCH_DTYPES
 from r1omni.models.folders import ModelFolder, find_model_folder
-from r1omni.models.generate import Sampled, Sampling, generate, mask_after_end
 from r1omni.models.omni import OmniModel
 from r1omni.models.released import fill
+from r1omni.models.sampler import Sampled, Sampling, generate, mask_after_end
 from r1omni.models.saving import save_model
 from r1omni.models.scoring import emotion_scores
 from r1omni.options import at_least, check_choice, check_number

@@ -10,10 +10,10 @@ import torch
 
 from r1omni.data import EmotionDataModule
 from r1omni.data.batch import Batch
-from r1omni.models.generate import generate
 from r1omni.models.omni import OmniModel
 from r1omni.models.parallelize import gathered
 from r1omni.models.pipeline import R1Omni
+from r1omni.models.sampler import generate
 from r1omni.text.prompt import encode_prompt
 from r1omni.training.evaluation import Evaluation
 from r1omni.training.provenance import provenance

@@ -160,6 +160,10 @@ class GRPOConfig:
         self._check_combinations()
 
     def _check_rewards(self) -> None:
+        if self.rewards and not any(spec.weight for spec in self.rewards):
+            raise UsageError(
+                "grpo.rewards: every weight is 0, so nothing is learned; give one of them a weight"
+            )
         try:
             check_rewards(self.rewards, COLUMNS)  # a typing error should not cost a rollout
             for spec in self.rewards:
