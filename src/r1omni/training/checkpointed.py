@@ -49,7 +49,7 @@ class CheckpointedModule(EvaluatedModule):
             names = f"({broken[0]}, ...)" if broken else "on another rank"
             raise R1OmniError(
                 f"step {self.global_step}: {len(broken)} weights are not finite {names}; no "
-                "checkpoint is written. Lower the rate and go on from the last one"
+                "checkpoint is written. Lower the rate and resume from the last one"
             )
         checkpoint["state_dict"] = {k: v for k, v in checkpoint["state_dict"].items() if k in kept}
         checkpoint["r1omni"] = {

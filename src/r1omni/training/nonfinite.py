@@ -148,7 +148,7 @@ def stop_unless_finite(
     raise R1OmniError(
         f"{place}: the {what} is {float(value.detach().sum())} on {names}; nothing was "
         f"changed. `python scripts/replay_batch.py {path}` shows where it comes from; lower "
-        "the rate or leave these clips out, and go on from the last checkpoint"
+        "the rate or leave these clips out, and resume from the last checkpoint"
     )
 
 
