@@ -174,7 +174,7 @@ class Rollout:
         texts: N decoded completions, special tokens kept but for the end token.
         group_size: G.
         end_ids: the tokens that end a completion.
-        num_prompt_tokens: of the B prompts together, media tokens included.
+        prompt_lengths: tokens of each of the B prompts, media tokens included.
     """
 
     prompts: PromptInputs
@@ -184,7 +184,7 @@ class Rollout:
     texts: tuple[str, ...]
     group_size: int
     end_ids: tuple[int, ...]
-    num_prompt_tokens: int = 0
+    prompt_lengths: tuple[int, ...]
 
     @property
     def ended(self) -> Tensor:

@@ -138,6 +138,7 @@ def rollout(samples: list[Sample], group_size: int) -> Rollout:
         texts=("<think>He smiles.</think>\n<answer>happy</answer>",) * count,
         group_size=group_size,
         end_ids=(1,),
+        prompt_lengths=(3,) * len(samples),
     )
 
 

@@ -116,6 +116,7 @@ def test_metrics_by_hand() -> None:
         texts=("", ""),
         group_size=2,
         end_ids=(9,),
+        prompt_lengths=(3,),
     )
     rewards = torch.tensor([[1.0, 0.0], [0.0, float("nan")]])
     config = GRPOConfig(group_size=2, rewards=[RewardSpec("accuracy", 2.0), RewardSpec("format")])
@@ -169,7 +170,9 @@ def test_a_group_is_judged_by_the_total_that_its_advantages_are_made_of() -> Non
 def group_of(config: GRPOConfig, rewards: list[list[float]], layout: RankLayout) -> RolloutBatch:
     rows = len(rewards)
     ones = torch.ones(rows, 1)
-    rollout = Rollout(PromptInputs((), (), ()), ones.long(), ones.bool(), ones, ("",) * rows, 2, ())
+    rollout = Rollout(
+        PromptInputs((), (), ()), ones.long(), ones.bool(), ones, ("",) * rows, 2, (), ()
+    )
     scored = RolloutBatch.scored([], rollout, torch.tensor(rewards), config)
     return with_advantages(scored, config, layout)
 

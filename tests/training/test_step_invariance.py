@@ -78,7 +78,7 @@ def rollout_batch() -> RolloutBatch:
     rollout = Rollout(
         prompts=PromptInputs(nothing, nothing, nothing),  # type: ignore[arg-type]
         completion_ids=torch.arange(ROWS * C).view(ROWS, C), mask=mask, logps=noise[0],
-        texts=("",) * ROWS, group_size=G, end_ids=(),
+        texts=("",) * ROWS, group_size=G, end_ids=(), prompt_lengths=(0,) * PROMPTS,
     )  # fmt: skip
     rewards = torch.zeros(ROWS, 1)
     advantages = torch.randn(ROWS, generator=draw, dtype=torch.float64)

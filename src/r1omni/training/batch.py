@@ -21,9 +21,6 @@ from r1omni.types import PromptInputs, Rollout, Sample
 # Nats. The first tokens of a group have one distribution, whose entropies differ by roundoff: a
 # threshold among them would choose by chance.
 _SAME_ENTROPY = 1e-5
-# The tensors of a batch that have a row a completion.
-_BY_COMPLETION = ("rewards", "advantages", "loss_mask", "ref_logps", "old_logps",
-                  "importance_weights", "entropy_mask")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -95,11 +92,12 @@ class RolloutBatch:
             mask=of(rollout.mask),
             logps=of(rollout.logps),
             texts=tuple(rollout.texts[row] for row in rows.tolist()),
+            prompt_lengths=tuple(rollout.prompt_lengths[p] for p in prompts),
         )
         tensors: dict[str, Any] = {
-            name: of(tensor)
-            for name in _BY_COMPLETION
-            if (tensor := getattr(self, name)) is not None
+            name: of(value)
+            for name, value in vars(self).items()
+            if isinstance(value, Tensor) and name != "group_rewards"
         }
         samples = tuple(self.samples[p] for p in prompts)
         return replace(self, samples=samples, rollout=part, **tensors)
@@ -125,6 +123,7 @@ class RolloutBatch:
             mask=padded([r.mask for r in rollouts]),
             logps=padded([r.logps for r in rollouts]),
             texts=tuple(text for r in rollouts for text in r.texts),
+            prompt_lengths=tuple(length for r in rollouts for length in r.prompt_lengths),
         )
         samples = tuple(sample for batch in batches for sample in batch.samples)
         rewards = torch.cat([batch.rewards for batch in batches])

@@ -83,7 +83,7 @@ class StepLog:
 
     def count_prompt_tokens(self, rollout: Rollout) -> None:
         """Prompts that were read, media tokens included."""
-        self._prompt_tokens += rollout.num_prompt_tokens
+        self._prompt_tokens += sum(rollout.prompt_lengths)
 
     def compare_with_sampler(self, logps: Tensor, rollout: Rollout) -> None:
         """How far log-probabilities lie from those recorded while sampling, before any update."""

@@ -61,7 +61,7 @@ class Policy:
             texts=tuple(self.omni.completions(sampled)[0]),
             group_size=group_size,
             end_ids=sampling.end_ids,
-            num_prompt_tokens=sum(map(len, embedded)),
+            prompt_lengths=tuple(map(len, embedded)),
         )
 
     def logps(self, rollout: Rollout) -> Tensor:
