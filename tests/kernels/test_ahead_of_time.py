@@ -160,6 +160,14 @@ def test_row_kernels(kernel: str, dtype: torch.dtype, extra: bool, tmp_path: Pat
     assert len(binary.instructions(r"BAR\.")) <= 8
 
 
+def test_the_gradient_is_rounded_as_the_forward_pass_was(tmp_path: Path) -> None:
+    """x / T - lse fused into one operation leaves a certain token the gradient of a roundoff."""
+    fused = _backward(torch.float32, WIDTH, True)
+    fused.options.pop("enable_fp_fusion")
+    assert fused.compile(tmp_path).instructions("FFMA")
+    assert not _backward(torch.float32, WIDTH, True).compile(tmp_path).instructions("FFMA")
+
+
 @pytest.mark.parametrize("kernel", ROW_KERNELS)
 def test_rows_of_other_widths_compile(kernel: str, tmp_path: Path) -> None:
     for width in (1, 1000, WIDTH + 1):
