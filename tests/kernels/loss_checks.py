@@ -57,11 +57,13 @@ def _compare(
     inputs = [None if x is None else x.to(device) for x in (ids, advantages, weights, old, ref)]
     numbers = (temperature, epsilon, epsilon_high, beta)
     out = between_poison(torch.full_like(logits, NAN), device)
-    for target in (None, out, there):
-        found = triton_grpo.loss_and_grad(there, *inputs, *numbers, target)
+    entropy = chosen_and_entropy(logits, ids, temperature)[2]
+    for target, with_entropy in ((None, True), (out, False), (there, True)):
+        found = triton_grpo.loss_and_grad(there, *inputs, *numbers, target, with_entropy)
         assert all(x.dtype == torch.float32 for x in found)
         close(found[0], terms)
         close(found[1], logps)
+        close(found[2], entropy if with_entropy else entropy[:0])
         if target is not None:
             close_gradient(target, gradient)
             assert target._base is not None
@@ -114,7 +116,7 @@ def k3_keeps_its_digits_near_zero(device: str, dtype: torch.dtype) -> None:
     ref = torch.tensor(0.5).log() + torch.linspace(-1, 1, rows) * 2**-9
     difference = ref.double() - torch.tensor(0.5, dtype=torch.float64).log()
     ones, none = torch.ones(rows, device=device), torch.zeros(rows, device=device)
-    terms, _ = triton_grpo.loss_and_grad(
+    terms, _, _ = triton_grpo.loss_and_grad(
         logits, none.long(), none, ones, None, ref.to(device), 1.0, 0.2, 0.2, 1.0, None
     )
     # exp(d) - 1 - d would be off by 6e-8; log p itself by half of that, which a d of 2^-9 shrinks.
@@ -141,10 +143,10 @@ def masked_rows_read_nothing(device: str, dtype: torch.dtype) -> None:
     ids = torch.full((4,), -100, device=device)
     weights = torch.zeros(4, device=device)
     for target in (torch.full_like(logits, NAN), logits):
-        terms, logps = triton_grpo.loss_and_grad(
-            logits, ids, nothing, weights, nothing, nothing, 1.0, 0.2, 0.2, 0.04, target
+        found = triton_grpo.loss_and_grad(
+            logits, ids, nothing, weights, nothing, nothing, 1.0, 0.2, 0.2, 0.04, target, True
         )
-        assert terms.tolist() == logps.tolist() == [0.0] * 4
+        assert [x.tolist() for x in found] == [[0.0] * 4] * 3
         assert not target.any()
 
 
@@ -159,7 +161,7 @@ def masked_rows_among_others(device: str, dtype: torch.dtype) -> None:
     poisoned = logits.clone()
     poisoned[1:3] = NAN
     there = poisoned.to(device)
-    found, logps = triton_grpo.loss_and_grad(
+    found, logps, _ = triton_grpo.loss_and_grad(
         there,
         ids.to(device),
         advantages.to(device),

@@ -54,7 +54,7 @@ def full_vocabulary(device: str, dtype: torch.dtype) -> None:
         triton_selective.backward(on_device, ids_there, *found[1:], ones, ones, 0.7, out)
         close_gradient(out, row_gradient(logits, ids, 0.7, torch.ones(1), torch.ones(1)))
         out.fill_(NAN)
-        terms, logps = triton_grpo.loss_and_grad(
+        terms, logps, _ = triton_grpo.loss_and_grad(
             on_device, ids_there, ones, ones, None, None, 0.7, 0.2, 0.2, 0.0, out
         )
         close(logps, expected[0], absolute=3e-5)
@@ -178,7 +178,7 @@ def a_row_without_meaning_is_alone(device: str, dtype: torch.dtype) -> None:
     assert out.cpu()[bad].isnan().any(dim=1).all()
     right = row_gradient(logits[good], ids[good], 1.0, torch.ones(3), None)
     close_gradient(out.cpu()[good], right)
-    terms, logps = triton_grpo.loss_and_grad(
+    terms, logps, _ = triton_grpo.loss_and_grad(
         there, ids_there, ones, ones, None, None, 1.0, 0.2, 0.2, 0.0, out
     )
     assert terms.cpu()[bad].isnan().all() and logps.cpu()[bad].isnan().all()
@@ -205,7 +205,7 @@ def tokens_that_do_not_exist(device: str, dtype: torch.dtype) -> None:
     triton_selective.backward(there, ids_there, lse, entropy, grads, None, 1.0, out)
     # No column is the token's: what is left is -p.
     close_gradient(out[:4], -logits[:4].double().softmax(-1))
-    terms, _ = triton_grpo.loss_and_grad(
+    terms, _, _ = triton_grpo.loss_and_grad(
         there, ids_there, grads, grads, None, None, 1.0, 0.2, 0.2, 0.0, out
     )
     assert terms.isnan().tolist() == [True] * 4 + [False]
@@ -263,4 +263,4 @@ def no_rows(device: str, dtype: torch.dtype) -> None:
     found = triton_grpo.loss_and_grad(
         logits, ids, none, none, None, None, 1.0, 0.2, 0.2, 0.0, logits
     )
-    assert [x.shape for x in found] == [(0,)] * 2
+    assert [x.shape for x in found] == [(0,)] * 3

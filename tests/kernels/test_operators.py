@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from r1omni import kernels
-from r1omni.kernels import advantages, linear, loss, reference, rows, selective
+from r1omni.kernels import advantages, linear, linear_loss, loss, reference, rows, selective
 
 SOURCE = Path(__file__).parents[2] / "src"
 VOCABULARIES = (1, 127, 1000, 50257, 151936, 151937)
@@ -141,6 +141,37 @@ def test_chunks_change_nothing(chunk_rows: int | None) -> None:
     wanted, logps = kernels.grpo_loss(logits, ids, **extra, **SETTINGS)
     assert_close(value, wanted)
     assert_close(seen, logps)
+    again, same, entropies = kernels.linear_grpo_loss_and_entropy(
+        hidden, weight, ids, **extra, **SETTINGS, chunk_rows=chunk_rows
+    )
+    assert torch.equal(again, value) and torch.equal(same, seen)
+    entropy = reference.entropy(logits, 0.7)
+    assert_close(entropies, torch.where(extra["weights"] == 0, 0.0, entropy))
+
+
+def test_gradients_of_the_linear_loss_in_place() -> None:
+    leaves = [random(7, 4).requires_grad_(), random(11, 4, seed=1).requires_grad_()]
+    ids = ids_of(7, 11)
+    extra = tokens(7, reference.selective_logprob((leaves[0] @ leaves[1].T).detach(), ids, 0.7))
+    found = []
+    for inplace in (False, True):
+        value, _ = kernels.linear_grpo_loss(*leaves, ids, **extra, inplace_grad=inplace)
+        found.append(torch.autograd.grad(3 * value, leaves, retain_graph=True))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(value, leaves)
+
+
+def test_linear_operators_without_a_token() -> None:
+    weight = random(11, 4).requires_grad_()
+    none, ids = weight.new_empty(0), torch.empty(0, dtype=torch.long)
+    hidden = random(0, 4).requires_grad_()
+    value, _ = kernels.linear_grpo_loss(hidden, weight, ids, none, none)
+    logps = kernels.linear_logprob(hidden, weight, ids)
+    for loss_of_none in (value, logps.sum()):
+        gradients = torch.autograd.grad(loss_of_none, (hidden, weight))
+        assert gradients[0].shape == (0, 4) and not gradients[1].any()
 
 
 def test_ids_and_logits_of_any_shape_and_strides() -> None:
@@ -340,7 +371,8 @@ def test_the_operators_keep_their_promises(dtype: torch.dtype) -> None:
     _opcheck(
         linear._backward, hidden.detach(), weight.detach(), ids, lses, lses, 0.7, 2, True, True
     )
-    _opcheck(linear._loss, hidden, weight, ids, *extra, *numbers, 2, True, True)
+    for wanted in ((True, True, True), (False, True, False)):
+        _opcheck(linear_loss._loss, hidden, weight, ids, *extra, *numbers, 2, *wanted, False)
     rewards, shares = random(6, 2, dtype=dtype), torch.ones(2, dtype=dtype)
     for scale in ("group", "batch"):
         _opcheck(advantages._advantages, rewards, shares, 3, scale, "sum_then_normalize", "mean")

@@ -127,7 +127,7 @@ def _loss(
         gradient = torch.empty_like(logits, memory_format=torch.contiguous_format)
     else:
         gradient = logits.new_empty(0)
-    terms, logps = loss_rows(
+    terms, logps, _ = loss_rows(
         logits, token_ids, advantages, weights, old_logps, ref_logps,
         temperature, epsilon, epsilon_high, beta, gradient if with_grad else None,
     )  # fmt: skip
@@ -188,12 +188,16 @@ def loss_rows(
     epsilon_high: float,
     beta: float,
     out: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Terms and log-probabilities [T], their gradient in `out`, by Triton or torch."""
+    with_entropy: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Terms, log-probabilities and entropies [T], the terms' gradient in `out`, by Triton or torch.
+
+    Entropies are [0] if not wanted.
+    """
     if not uses_triton(logits):
         return rows.loss_and_grad(
             logits, token_ids, advantages, weights, old_logps, ref_logps,
-            temperature, epsilon, epsilon_high, beta, out,
+            temperature, epsilon, epsilon_high, beta, out, with_entropy,
         )  # fmt: skip
     from r1omni.kernels import triton_grpo
 
@@ -202,5 +206,5 @@ def loss_rows(
         dense, token_ids, advantages.float(), weights.float(),
         None if old_logps is None else old_logps.float(),
         None if ref_logps is None else ref_logps.float(),
-        temperature, epsilon, epsilon_high, beta, out,
+        temperature, epsilon, epsilon_high, beta, out, with_entropy,
     )  # fmt: skip

@@ -110,14 +110,17 @@ def loss_and_grad(
     epsilon_high: float,
     beta: float,
     out: Tensor | None,
-) -> tuple[Tensor, Tensor]:
-    """Weighted terms and log-probabilities [T], and the gradient of the terms' sum in `out`.
+    with_entropy: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted terms, log-probabilities and entropies [T], the gradient of the terms' sum in `out`.
 
-    Rows of weight 0 are not read. `out` [T, V] may be `logits` itself, or None.
+    Rows of weight 0 are not read. `out` [T, V] may be `logits` itself, or None. Entropies are [0]
+    if not wanted.
     """
     dtype = working_dtype(logits)
     terms = torch.zeros(logits.shape[0], dtype=dtype, device=logits.device)
     logps = torch.zeros_like(terms)
+    entropies = torch.zeros_like(terms) if with_entropy else terms.new_empty(0)
     kept = torch.nonzero(weights != 0).flatten()
     check_ids(token_ids[kept], logits.shape[1])
     if out is not None and len(kept) < len(weights):
@@ -126,14 +129,16 @@ def loss_and_grad(
         rows = kept[part]
         chosen_ids = token_ids[rows]
         read = logits[rows]
-        logp, lse, _ = forward(read, chosen_ids, temperature, False)
+        logp, lse, entropy = forward(read, chosen_ids, temperature, with_entropy)
         old, ref = (None if t is None else t[rows].to(dtype) for t in (old_logps, ref_logps))
         tokens = (logp, advantages[rows].to(dtype), weights[rows].to(dtype), old, ref)
         terms[rows] = grpo_terms(*tokens, epsilon, epsilon_high, beta)
         logps[rows] = logp
+        if with_entropy:
+            entropies[rows] = entropy
         if out is not None:
             slope = grpo_slopes(*tokens, epsilon, epsilon_high, beta)
             gradient = torch.empty_like(read)
             backward(read, chosen_ids, lse, None, slope, None, temperature, gradient)
             out[rows] = gradient.to(out.dtype)
-    return terms, logps
+    return terms, logps, entropies

@@ -79,6 +79,7 @@ def loss_kernel(
     ref_logps,
     terms,
     logps,
+    entropies,
     out,
     logits_stride,
     ids_stride,
@@ -105,6 +106,8 @@ def loss_kernel(
     if weight == 0.0:
         tl.store(terms + index, 0.0)
         tl.store(logps + index, 0.0)
+        if entropies is not None:
+            tl.store(entropies + index, 0.0)
         if out is not None:
             target = out + index * out_stride
             flat_columns = tl.arange(0, TILE)
@@ -117,8 +120,9 @@ def loss_kernel(
         row = logits + index * logits_stride
         token = tl.load(token_ids + index * ids_stride)
         logit, exists = chosen_logit(row, token, V)
-        largest, total, _ = row_statistics(
-            row, V, TEMPERATURE, LANES, DEPTH, NUM_STAGES, False, out is not None
+        WITH_ENTROPY: tl.constexpr = entropies is not None
+        largest, total, moment = row_statistics(
+            row, V, TEMPERATURE, LANES, DEPTH, NUM_STAGES, WITH_ENTROPY, out is not None
         )
         log2_total = tl.log2(total)
         logp = (logit - largest) / TEMPERATURE - log2_total * LN_2
@@ -134,6 +138,8 @@ def loss_kernel(
             slope += BETA * penalty_slope
         tl.store(terms + index, weight * term)
         tl.store(logps + index, logp)
+        if entropies is not None:
+            tl.store(entropies + index, (log2_total - moment / total) * LN_2)
         if out is not None:
             coefficient = weight * slope / TEMPERATURE
             target = out + index * out_stride
@@ -163,7 +169,8 @@ def loss_and_grad(
     epsilon_high: float,
     beta: float,
     out: Tensor | None,
-) -> tuple[Tensor, Tensor]:
+    with_entropy: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted terms of the objective, log-probabilities, and the gradient of the terms' sum.
 
     Log ratios are held within +-20 and d below 20, without a gradient there. A row of weight 0
@@ -183,15 +190,18 @@ def loss_and_grad(
         epsilon_high: how far above 1.
         beta: weight of k3.
         out: float [T, V], last stride 1, for the gradient, or None; may be `logits` itself.
+        with_entropy: whether entropies are wanted; they have no gradient.
 
     Returns:
-        Terms and log-probabilities, each float32 [T].
+        Terms, log-probabilities and entropies in nats, each float32 [T]; entropies are [0] if not
+        wanted.
     """
     num_rows, num_columns = logits.shape
     terms = torch.empty(num_rows, dtype=torch.float32, device=logits.device)
     logps = torch.empty_like(terms)
+    entropies = torch.empty_like(terms) if with_entropy else terms.new_empty(0)
     if num_rows == 0:
-        return terms, logps
+        return terms, logps, entropies
     config = row_config("grpo", logits.dtype, num_columns)
     with device_of(logits):
         loss_kernel[(num_rows,)](
@@ -203,6 +213,7 @@ def loss_and_grad(
             ref_logps,
             terms,
             logps,
+            entropies if with_entropy else None,
             out,
             logits.stride(0),
             token_ids.stride(0),
@@ -221,4 +232,4 @@ def loss_and_grad(
             NUM_STAGES=config.num_stages,
             num_warps=config.num_warps,
         )
-    return terms, logps
+    return terms, logps, entropies
