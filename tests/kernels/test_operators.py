@@ -371,8 +371,9 @@ def test_the_operators_keep_their_promises(dtype: torch.dtype) -> None:
     _opcheck(
         linear._backward, hidden.detach(), weight.detach(), ids, lses, lses, 0.7, 2, True, True
     )
-    for wanted in ((True, True, True), (False, True, False)):
-        _opcheck(linear_loss._loss, hidden, weight, ids, *extra, *numbers, 2, *wanted, False)
+    for with_entropy in (True, False):
+        wanted = (with_entropy, True, True, False)
+        _opcheck(linear_loss._loss, hidden, weight, ids, *extra, *numbers, 2, *wanted)
     rewards, shares = random(6, 2, dtype=dtype), torch.ones(2, dtype=dtype)
     for scale in ("group", "batch"):
         _opcheck(advantages._advantages, rewards, shares, 3, scale, "sum_then_normalize", "mean")
