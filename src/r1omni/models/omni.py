@@ -1,6 +1,7 @@
 """The shared multimodal model: towers, projectors, gate and language model.
 
-Both LightningModules train this one class; it knows nothing of losses, prompts as text or files.
+Both LightningModules train this one class. It knows nothing of prompts as text or files, and of a
+loss only that its terms are one a token: so the head and the loss can be computed together.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from r1omni.models.config import OmniConfig
 from r1omni.models.packed import Embedded, pack, pad_embeds, predicting
 from r1omni.models.projector import Gate, VideoProjector, audio_projector
 from r1omni.models.towers import AudioTower, TextTower, VisionTower
-from r1omni.ops.logprobs import (
+from r1omni.ops import (
+    TokenObjective,
     linear_logprob,
     selective_logprob,
     selective_logprob_and_entropy,
@@ -35,6 +37,7 @@ TOWERS = (*CLIP_TOWERS, "text_tower")
 # What a sharded model is asked for: around these methods `parallelize` has it gather its weights.
 FORWARD_METHODS = (
     "encode_media", "embed_prompts", "hidden_states", "logits", "completion_logps",
+    "completion_loss",
 )  # fmt: skip
 
 
@@ -247,12 +250,8 @@ class OmniModel(nn.Module):
         Returns:
             float32 [N, C] log-probabilities, 0 where `mask` is False; float32 [N, C] or None.
         """
-        embedded = self._embedded(prompts) if isinstance(prompts, PromptInputs) else prompts
-        completions = self.embed_tokens(completion_ids)
-        packed, rows, lengths = pack(embedded, completions, mask)
-        states = predicting(self._hidden(packed, rows), lengths, *mask.shape)  # [N, C, D]
+        read, ids = self._predicting(prompts, completion_ids, mask)
         blank = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
-        read, ids = states[mask], completion_ids[mask]  # [tokens, D], [tokens]
         if with_entropy:
             chosen, entropies = selective_logprob_and_entropy(self.lm_head(read), ids, temperature)
             return blank.masked_scatter(mask, chosen), blank.masked_scatter(mask, entropies)
@@ -261,6 +260,37 @@ class OmniModel(nn.Module):
         else:  # nobody needs the logits again, so they never exist as a whole
             chosen = linear_logprob(read, self.lm_head.weight, ids, temperature)
         return blank.masked_scatter(mask, chosen), None
+
+    def completion_loss(
+        self,
+        prompts: PromptInputs | Sequence[Tensor],
+        completion_ids: Tensor,
+        mask: Tensor,
+        objective: TokenObjective,
+        *,
+        with_entropy: bool = False,
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """A loss of G completions of each prompt whose logits never exist as a whole.
+
+        Args:
+            prompts, completion_ids, mask: as for `completion_logps`.
+            objective: the loss, a term a token.
+            with_entropy: also return the entropies.
+
+        Returns:
+            The loss, log-probabilities and entropies of `TokenObjective.loss`.
+        """
+        read, ids = self._predicting(prompts, completion_ids, mask)
+        return objective.loss(read, self.lm_head.weight, ids, mask, with_entropy=with_entropy)
+
+    def _predicting(
+        self, prompts: PromptInputs | Sequence[Tensor], completion_ids: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states [tokens, D] that predict the completions, and the tokens' ids."""
+        embedded = self._embedded(prompts) if isinstance(prompts, PromptInputs) else prompts
+        packed, rows, lengths = pack(embedded, self.embed_tokens(completion_ids), mask)
+        states = predicting(self._hidden(packed, rows), lengths, *mask.shape)  # [N, C, D]
+        return states[mask], completion_ids[mask]
 
 
 def _given(tensor: Tensor | None) -> Tensor:

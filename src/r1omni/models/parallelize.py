@@ -7,7 +7,7 @@ together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -141,24 +141,24 @@ def _checkpoint_activations(layer: nn.Module) -> None:
 
 
 def _use_everything(model: OmniModel) -> None:
-    """Have log-probabilities give parameters that a batch did not use a gradient of 0.
+    """Have what is learned from give parameters that a batch did not use a gradient of 0.
 
     Ranks add up the gradients that they have. Where one had pictures and another had none, they
     would add up different things.
     """
-    completion_logps = model.completion_logps
 
-    def with_everything(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-        logps, entropies = completion_logps(*args, **kwargs)
+    def with_everything(door: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        learned, *rest = door(*args, **kwargs)  # log-probabilities, or a loss
         parts = (model.get_submodule(name) for name in _NOT_ALWAYS_USED)
         trained = [p for part in parts for p in part.parameters() if p.requires_grad]
-        if logps.requires_grad and trained:
+        if learned.requires_grad and trained:
             # Sums over nothing: 0, whatever stands in the weights.
             nothing = torch.stack([p.flatten()[:0].sum().float() for p in trained]).sum()
-            logps = logps + nothing.to(logps.dtype)
-        return logps, entropies
+            learned = learned + nothing.to(learned.dtype)
+        return learned, *rest
 
-    model.completion_logps = with_everything  # type: ignore[method-assign]
+    for name in ("completion_logps", "completion_loss"):
+        setattr(model, name, partial(with_everything, getattr(model, name)))
 
 
 # What a sharded model is asked for -----------------------------------------------------------

@@ -10,18 +10,21 @@ from r1omni.ops.logprobs import (
     selective_logprob_and_entropy,
 )
 from r1omni.ops.losses import GRPOLoss, GRPOLossConfig, grpo_loss, part_loss
+from r1omni.ops.objective import TokenObjective, not_fused_for
 from r1omni.ops.step_totals import StepTotals
 
 __all__ = [
     "GRPOLoss",
     "GRPOLossConfig",
     "StepTotals",
+    "TokenObjective",
     "entropy",
     "group_advantages",
     "grpo_loss",
     "importance_weights",
     "kl_divergence",
     "linear_logprob",
+    "not_fused_for",
     "part_loss",
     "reward_metrics",
     "selective_logprob",

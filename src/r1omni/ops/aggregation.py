@@ -19,3 +19,11 @@ def reduce_terms(terms: Tensor, mask: Tensor, config: GRPOLossConfig, totals: St
     if config.loss_type in ("grpo", "sapo"):
         sums = sums / mask.sum(dim=1).clamp(min=1)
     return sums.sum() / totals.divisor(config)
+
+
+def token_weights(mask: Tensor, config: GRPOLossConfig, totals: StepTotals) -> Tensor:
+    """What each token's term counts in `reduce_terms`, float [N, C]; `mask` is float [N, C]."""
+    weights = mask / totals.divisor(config)
+    if config.loss_type in ("grpo", "sapo"):
+        weights = weights / mask.sum(dim=1, keepdim=True).clamp(min=1)
+    return weights

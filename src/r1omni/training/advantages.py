@@ -48,6 +48,24 @@ def score_rollout(rollout: Rollout, samples: Sequence[Sample], config: GRPOConfi
     return rewards
 
 
+def kl_penalty(
+    old_logps: Tensor, ref_logps: Tensor, mask: Tensor, config: GRPOConfig
+) -> tuple[Tensor, Tensor]:
+    """What completions lose of their rewards for leaving the reference: k1, summed over each.
+
+    Args:
+        old_logps, ref_logps: float [N, C] under policy and reference.
+        mask: bool [N, C].
+        config: the rate.
+
+    Returns:
+        The penalty, float [N]; the sum over tokens without the rate and their count, [2].
+    """
+    divergence = (old_logps - ref_logps) * mask
+    summed = torch.stack([divergence.sum(), mask.sum()])
+    return config.kl_in_reward * divergence.sum(dim=1), summed
+
+
 def with_advantages(
     batch: RolloutBatch, config: GRPOConfig, layout: RankLayout, penalty: Tensor | None = None
 ) -> RolloutBatch:

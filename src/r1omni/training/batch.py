@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from r1omni.ops import GRPOLoss, GRPOLossConfig, StepTotals, part_loss
+from r1omni.models.omni import OmniModel
+from r1omni.ops import GRPOLoss, GRPOLossConfig, StepTotals, TokenObjective, part_loss
 from r1omni.ops.step_totals import entropy_threshold
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.policy import Policy
@@ -133,10 +134,43 @@ class RolloutBatch:
             loss_mask=mask,
         )  # fmt: skip
 
+    def loss_of(
+        self, model: OmniModel, config: GRPOConfig, totals: StepTotals
+    ) -> tuple[GRPOLoss, Tensor]:
+        """What this part of an optimizer step adds to its loss: the pass with a gradient.
+
+        Where the loss is a term a token, one operator makes it and its gradients from hidden
+        states; the log-probabilities then serve the metrics alone.
+
+        Args:
+            model: the policy's.
+            config: which loss, and whether it is fused.
+            totals: counts of the whole step.
+
+        Returns:
+            The loss with its metrics; log-probabilities [N, C].
+        """
+        rollout, loss = self.rollout, config.loss_in_force
+        tokens = (rollout.prompts, rollout.completion_ids, rollout.mask)
+        if not config.fuses_loss(model.lm_head.weight):
+            logps, entropies = model.completion_logps(
+                *tokens, temperature=loss.temperature, with_entropy=config.with_entropy
+            )
+            return self.loss(logps, entropies, loss, totals), logps
+        objective = TokenObjective.of_part(
+            self.advantages, self.loss_mask, old_logps=self.old_logps, ref_logps=self.ref_logps,
+            importance_weights=self.importance_weights, entropy_mask=self.entropy_mask,
+            config=loss, totals=totals,
+        )  # fmt: skip
+        computed, logps, entropies = model.completion_loss(
+            *tokens, objective, with_entropy=config.with_entropy
+        )
+        return replace(self.loss(logps, entropies, loss, totals), loss=computed), logps
+
     def loss(
         self, logps: Tensor, entropies: Tensor | None, config: GRPOLossConfig, totals: StepTotals
     ) -> GRPOLoss:
-        """What this part of an optimizer step adds to its loss; arguments as for `part_loss`."""
+        """The same from log-probabilities [N, C]; arguments as for `part_loss`."""
         return part_loss(
             logps, self.advantages, self.loss_mask, old_logps=self.old_logps,
             ref_logps=self.ref_logps, entropies=entropies,

@@ -21,7 +21,7 @@ from r1omni.models.parallelize import gathered
 from r1omni.ops import GRPOLoss, StepTotals
 from r1omni.ops.importance import importance_weights
 from r1omni.streams import stream_seed
-from r1omni.training.advantages import score_rollout, with_advantages
+from r1omni.training.advantages import kl_penalty, score_rollout, with_advantages
 from r1omni.training.batch import RolloutBatch, step_totals, with_entropy_mask
 from r1omni.training.data_checks import check_labels
 from r1omni.training.grpo_config import GRPOConfig, check_batch_size, check_trained, check_trainer
@@ -103,11 +103,8 @@ class GRPOModule(EmotionModule):
                 ref_logps = self.reference.logps(rollout)
         if self.grpo.kl_in_reward:
             assert old_logps is not None and ref_logps is not None
-            # k1, summed over a completion
-            divergence = (old_logps - ref_logps) * rollout.mask
-            summed = torch.stack([divergence.sum(), rollout.mask.sum()])
+            penalty, summed = kl_penalty(old_logps, ref_logps, rollout.mask, self.grpo)
             self.step_log.add_mean("kl", self.sum_over_ranks(summed))
-            penalty = self.grpo.kl_in_reward * divergence.sum(dim=1)
         if not (self.grpo.loss.beta or self.grpo.log_kl):
             ref_logps = None
         rollouts = replace(
@@ -168,13 +165,9 @@ class GRPOModule(EmotionModule):
 
     def loss(self, part: RolloutBatch, totals: StepTotals) -> GRPOLoss:
         """What a micro-batch adds to the loss of its optimizer step."""
-        rollout = part.rollout
-        logps, entropies = self.model.completion_logps(
-            rollout.prompts, rollout.completion_ids, rollout.mask,
-            temperature=self.grpo.temperature, with_entropy=True,
-        )  # fmt: skip
-        self.step_log.compare_with_sampler(logps, rollout)
-        return part.loss(logps, entropies, self.grpo.loss_in_force, totals)
+        result, logps = part.loss_of(self.model, self.grpo, totals)
+        self.step_log.compare_with_sampler(logps, part)
+        return result
 
     def _kept(self, part: RolloutBatch, totals: StepTotals) -> dict[str, Any]:
         return grpo_batch(part, self.grpo.loss_in_force, totals, self.grpo.temperature)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+from torch import Tensor
 
 from r1omni.kernels.advantages import Aggregation, Baseline, Scale
+from r1omni.kernels.dispatch import uses_triton
 from r1omni.models.adapters import LoRAConfig
-from r1omni.ops import GRPOLossConfig
+from r1omni.ops import GRPOLossConfig, not_fused_for
 from r1omni.ops.importance import ImportanceCorrection
 from r1omni.options import SEED, TOKENS, Ranges, above, at_least, check_choices, check_numbers
 from r1omni.rewards import COLUMNS, RewardSpec, check_rewards, get_reward
@@ -35,6 +38,11 @@ class GRPOConfig:
         kl_in_reward: nats of KL to the reference are taken from a completion's reward at this
             rate; 0 leaves the KL to the loss.
         log_kl: compute and log the KL to the reference also where nothing uses it.
+        log_entropy: compute and log the entropy of what predicts each token also where nothing
+            uses it.
+        fused_loss: compute loss and gradients from hidden states, the logits of a chunk of tokens
+            at a time: "auto" on a GPU where Triton computes and the loss is a term a token (its
+            memory does not grow with the vocabulary then), "always" also elsewhere, or "never".
         loss: the loss; its lengths and temperature are those of the sampling (`loss_in_force`).
         num_iterations: how often the completions of a rollout are learned from.
         steps_per_generation: optimizer steps that the prompts of a rollout batch are split into.
@@ -75,6 +83,8 @@ class GRPOConfig:
     aggregation: Aggregation = "sum_then_normalize"
     kl_in_reward: float = 0.0
     log_kl: bool = False
+    log_entropy: bool = True
+    fused_loss: Literal["auto", "always", "never"] = "auto"
     loss: GRPOLossConfig = field(default_factory=GRPOLossConfig)
     num_iterations: int = 1
     steps_per_generation: int = 1
@@ -127,6 +137,17 @@ class GRPOConfig:
         return self.loss.beta != 0 or self.kl_in_reward != 0 or self.log_kl
 
     @property
+    def with_entropy(self) -> bool:
+        """Whether the update computes entropies: for the loss, or for the log."""
+        return self.loss.needs_entropies or self.log_entropy
+
+    def fuses_loss(self, head: Tensor) -> bool:
+        """Whether the update never holds its logits as a whole, for a model with this head."""
+        if self.fused_loss == "auto":
+            return not_fused_for(self.loss) is None and uses_triton(head)
+        return self.fused_loss == "always"
+
+    @property
     def compares_the_batch(self) -> bool:
         """Whether advantages are divided by a standard deviation over all ranks."""
         return self.scale_rewards == "batch" or self.aggregation == "normalize_then_sum"
@@ -173,6 +194,12 @@ class GRPOConfig:
             raise UsageError(f"grpo.rewards: {error}") from error
 
     def _check_combinations(self) -> None:
+        option = not_fused_for(self.loss)
+        if self.fused_loss == "always" and option is not None:
+            raise UsageError(
+                f"grpo.fused_loss always cannot compute grpo.loss.{option} "
+                f"{getattr(self.loss, option)}, which is more than a term a token; use auto"
+            )
         if self.kl_in_reward and self.loss.beta:
             raise UsageError(
                 f"grpo.kl_in_reward {self.kl_in_reward} and grpo.loss.beta {self.loss.beta} both "

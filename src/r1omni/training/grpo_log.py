@@ -85,11 +85,12 @@ class StepLog:
         """Prompts that were read, media tokens included."""
         self._prompt_tokens += sum(rollout.prompt_lengths)
 
-    def compare_with_sampler(self, logps: Tensor, rollout: Rollout) -> None:
+    def compare_with_sampler(self, logps: Tensor, part: RolloutBatch) -> None:
         """How far log-probabilities lie from those recorded while sampling, before any update."""
         if not self._updates:
-            difference = (logps.detach() - rollout.logps).abs()[rollout.mask]
-            self._drift = max(self._drift, float(difference.max()))
+            # Where nothing is learned, a fused loss reads nothing.
+            difference = torch.where(part.loss_mask, logps.detach() - part.rollout.logps, 0.0)
+            self._drift = max(self._drift, float(difference.abs().max()))
 
     def add_loss(self, result: GRPOLoss, mask: Tensor, totals: StepTotals) -> None:
         """What a pass adds to the loss of its step, and its metrics by their share of the step.
