@@ -72,18 +72,22 @@ _NOISE = (*_MODEL, "lightning", "torchmetrics", "av")
 _TRAINING = (*_NOISE, "mlflow")
 _COMMANDS = (*_TRAINING, "omegaconf", "jsonargparse", "scipy", "sklearn", "threadpoolctl")
 _SIZED = ("--size", "{size}")
-_TESTS = ("tests/kernels", "tests/models/test_sampler_gpu.py", "tests/doctor")
+_TESTS = (
+    "tests/kernels", "tests/models/test_sampler_gpu.py", "tests/training/test_fused_loss.py",
+    "tests/doctor",
+)  # fmt: skip
 _KERNEL_SIZES = {"tokens": 64, "vocabulary": 500, "hidden": 32, "dtype": "float32"}
 _SAMPLING = ("scripts/benchmark_sampling.py", "--device", "{device}", "--out", "{out}")
 # Limits are half as much again as one H100 took, where that is known (docs/benchmarks/gpu/
 # runs.json): half of it is imports, compiling, and making a model.
 PARTS = (
     Part("kernels", ("-m", "pytest", "-q", "{parallel}", "-m", "gpu", *_TESTS, "--junitxml",
-                     "{folder}/kernels.xml"), 90, ("pytest", *_MODEL),
+                     "{folder}/kernels.xml"), 120, ("pytest", *_NOISE),
          on_cpu=("-m", "pytest", "-q", "--co", "-m", "gpu", *_TESTS),
          not_run="tests are collected, not run; they need a GPU"),
     _own("parity", "parity.py", *_SIZED, limit_s=95, needs=_NOISE),
     _own("grpo", "steps.py", "grpo", *_SIZED, limit_s=100, needs=_TRAINING),
+    _own("grpo_gathered", "steps.py", "grpo_gathered", *_SIZED, limit_s=100, needs=_TRAINING),
     _own("resume", "resume.py", limit_s=100, needs=_COMMANDS),
     Part("kernel_benchmark", ("scripts/benchmark_kernels.py", "--device", "cuda", "--out",
                               "{folder}"), 85, ("matplotlib", "tqdm"),

@@ -28,7 +28,7 @@ from r1omni.rewards import RewardSpec
 from r1omni.training import FSDP2Strategy, GRPOConfig, GRPOModule, SFTModule
 from r1omni.training.module import weights_read_in_place
 
-KINDS = ("sft", "grpo", "grpo_lora", "grpo_fsdp2", "profile")
+KINDS = ("sft", "grpo", "grpo_gathered", "grpo_lora", "grpo_fsdp2", "profile")
 GIB = 2**30
 # Random weights never answer in tags; how often they repeat a token differs all the same.
 REWARDS = [RewardSpec("repetition", options={"ngram_size": 1})]
@@ -73,7 +73,7 @@ def train(kind: str, size: str, device: str, folder: Path, scratch: Path) -> dic
     completion = min(sizes["completion"], 32) if profiled else sizes["completion"]
     grpo = GRPOConfig(
         group_size=8, max_new_tokens=completion, rewards=REWARDS, micro_batch_size=2,
-        log_completions_every=0,
+        log_completions_every=0, fused_loss="never" if kind == "grpo_gathered" else "auto",
     )  # fmt: skip
     with weights_read_in_place():
         if kind == "sft":

@@ -25,6 +25,7 @@ from r1omni.models.parallelize import (
     own_shard,
     parallelize,
 )
+from r1omni.ops import GRPOLossConfig, TokenObjective
 from r1omni.text.prompt import VIDEO_PLACEHOLDER
 from r1omni.training import FSDP2Strategy
 from r1omni.training.reference import frozen_copy
@@ -109,12 +110,20 @@ def test_what_a_batch_does_not_use_has_a_gradient_of_zero(
 ) -> None:
     parallelize(model, mesh, ShardingConfig())
     ids = torch.tensor([[3, 4], [5, 6]])
-    logps, _ = model.completion_logps([_prompt(model)], ids, torch.ones_like(ids).bool())
-    logps.sum().backward()
+    read = ([_prompt(model)], ids, torch.ones_like(ids).bool())
     unused = [*model.video_projector.parameters(), *model.audio_projector.parameters()]
     assert unused
-    for parameter in unused:
-        assert parameter.grad is not None and not full_tensor(parameter.grad).any()
+    heads = []
+    for door, more in (("completion_logps", ()), ("completion_loss", (_objective(ids),))):
+        model.zero_grad()
+        getattr(model, door)(*read, *more)[0].sum().backward()
+        for parameter in unused:
+            assert parameter.grad is not None and not full_tensor(parameter.grad).any()
+        head = model.lm_head.weight.grad
+        assert head is not None
+        heads.append(full_tensor(head).clone())
+    # Advantages of 1, and ratios of 1: the loss has the gradient of minus the log-probabilities.
+    torch.testing.assert_close(heads[1], -heads[0])
 
 
 def test_layers_compute_in_bfloat16_and_keep_float32(model: OmniModel, mesh: DeviceMesh) -> None:
@@ -124,6 +133,11 @@ def test_layers_compute_in_bfloat16_and_keep_float32(model: OmniModel, mesh: Dev
     found.float().sum().backward()
     layer = model.language_model.layers[0].mlp.gate_proj.weight
     assert layer.dtype == torch.float32 and layer.grad.dtype == torch.float32
+
+
+def _objective(ids: torch.Tensor) -> TokenObjective:
+    ones = torch.ones(ids.shape)
+    return TokenObjective(ones, ones, None, None, GRPOLossConfig(beta=0.0))
 
 
 def _asked(model: OmniModel) -> dict[str, Any]:
@@ -140,6 +154,7 @@ def _asked(model: OmniModel) -> dict[str, Any]:
         "hidden_states": (pad_embeds([_prompt(model)]),),
         "logits": (prompts,),
         "completion_logps": (prompts, ids, torch.ones_like(ids).bool()),
+        "completion_loss": (prompts, ids, torch.ones_like(ids).bool(), _objective(ids)),
     }
     return {name: getattr(model, name)(*arguments[name]) for name in FORWARD_METHODS}
 

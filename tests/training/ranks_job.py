@@ -67,7 +67,11 @@ TRAININGS: dict[str, Training] = {
     "sft, accumulated": Training(None, accumulate=2),
     "grpo": Training(),
     "dapo": Training(
-        replace(BASE, loss=GRPOLossConfig(loss_type="dapo", beta=0.0, epsilon_high=0.28))
+        replace(
+            BASE,
+            loss=GRPOLossConfig(loss_type="dapo", beta=0.0, epsilon_high=0.28),
+            fused_loss="always",
+        )
     ),
     "dr_grpo": Training(
         replace(
@@ -78,7 +82,7 @@ TRAININGS: dict[str, Training] = {
     ),
     "scaled by the batch": Training(replace(BASE, scale_rewards="batch")),
     "two updates in parts": Training(
-        replace(BASE, num_iterations=2, micro_batch_size=1), 2 * STEPS
+        replace(BASE, num_iterations=2, micro_batch_size=1, fused_loss="always"), 2 * STEPS
     ),
     "a moved reference": Training(replace(BASE, ref_sync_steps=1, ref_mixup_alpha=0.5)),
     "adapters": Training(lora=LoRAConfig(rank=4, alpha=16)),
@@ -88,7 +92,7 @@ TRAININGS: dict[str, Training] = {
         replace(BASE, loss=GRPOLossConfig(loss_type="dapo")), seen=EndsEarly
     ),
     "sft on one medium": Training(None, seen=_SFTOneMedium),
-    "grpo on one medium": Training(seen=_GRPOOneMedium),
+    "grpo on one medium": Training(replace(BASE, fused_loss="always"), seen=_GRPOOneMedium),
     **{
         f"options of {name}": Training(grpo, max(STEPS, num_steps(grpo)), seen=EndsEarly)
         for name, grpo in COMBINATIONS.items()
