@@ -88,9 +88,8 @@ def eager_linear_grpo(inputs: Inputs) -> Tensor:
 
 
 def fused_linear_grpo(inputs: Inputs) -> Tensor:
-    return kernels.linear_grpo_loss(
-        inputs.hidden, inputs.weight, inputs.ids, inputs.ones, inputs.ones
-    )[0]
+    tensors = (inputs.hidden, inputs.weight, inputs.ids, inputs.ones, inputs.ones)
+    return kernels.linear_grpo_loss(*tensors, inplace_grad=True)[0]
 
 
 # Liger takes sequences; tokens are dealt to this many.
