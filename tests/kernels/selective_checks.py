@@ -52,7 +52,8 @@ def full_vocabulary(device: str, dtype: torch.dtype) -> None:
         ones = torch.ones(1, device=device)
         out = between_poison(torch.full_like(logits, NAN), device)
         triton_selective.backward(on_device, ids_there, *found[1:], ones, ones, 0.7, out)
-        close_gradient(out, row_gradient(logits, ids, 0.7, torch.ones(1), torch.ones(1)))
+        right = row_gradient(logits, ids, 0.7, torch.ones(1), torch.ones(1))
+        close_gradient(out, right, with_entropy=True)
         out.fill_(NAN)
         terms, logps, _ = triton_grpo.loss_and_grad(
             on_device, ids_there, ones, ones, None, None, 0.7, 0.2, 0.2, 0.0, out

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -12,17 +11,19 @@ from typing import Any
 import pytest
 import torch
 from small_training import BASE, fit, logged, moments
-from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import Qwen2Config
 
 from r1omni import kernels
-from r1omni.models import R1Omni
+from r1omni.models import OmniModel
+from r1omni.models.sizes import config_from_sizes
 from r1omni.ops import GRPOLossConfig, StepTotals
 from r1omni.training import GRPOConfig, GRPOModule
 from r1omni.training.batch import RolloutBatch
 from r1omni.types import Rollout, UsageError
 
+SIZES = Path(__file__).parents[2] / "configs" / "mini" / "model.yaml"
 FUSED = "r1omni.linear_grpo_loss.default"
 GATHERING = "r1omni.selective_logprob.default"
 
@@ -109,31 +110,35 @@ def test_which_updates_are_fused() -> None:
             assert not GRPOConfig().fuses_loss(on_gpu)
 
 
-def _part(omni: R1Omni, device: str) -> tuple[RolloutBatch, StepTotals, list[Tensor]]:
-    """Two prompts with four completions each."""
+def _part(model: OmniModel) -> tuple[RolloutBatch, StepTotals]:
+    """Two prompts, as embeddings, with four completions each."""
     generator = torch.Generator().manual_seed(0)
-    width = omni.model.config.language.hidden_size
-    prompts = [torch.randn(length, width, generator=generator).to(device) for length in (9, 5)]
+    device, width = model.device, model.config.language.hidden_size
+    prompts = [torch.randn(length, width, generator=generator) for length in (9, 5)]
     ids = torch.randint(0, 384, (8, 6), generator=generator).to(device)
     mask = (torch.arange(6) < torch.tensor([6, 1, 3, 4, 2, 6, 5, 2])[:, None]).to(device)
     old = -torch.rand(8, 6, generator=generator).to(device) - 5
     rollout = Rollout(
-        prompts=[p.requires_grad_() for p in prompts],  # type: ignore[arg-type] - embedded
+        prompts=[prompt.to(device, model.dtype) for prompt in prompts],  # type: ignore[arg-type]
         completion_ids=ids, mask=mask, logps=old, texts=("",) * 8, group_size=4, end_ids=(0,),
         prompt_lengths=(9, 5),
     )  # fmt: skip
     advantages = torch.randn(8, generator=generator).to(device)
     rewards = torch.zeros(8, 1)
     part = RolloutBatch((), rollout, rewards, ("r",), mask, advantages, rewards, old + 0.1, old)
-    return part, StepTotals(8, 29, 29, 29), prompts
+    return part, StepTotals(8, 29, 29, 29)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_on_a_gpu_triton_computes_the_loss(tiny: R1Omni, dtype: torch.dtype) -> None:
-    model = copy.deepcopy(tiny.model).to("cuda", dtype)
-    part, totals, prompts = _part(tiny, "cuda")
-    part = replace(part, rollout=replace(part.rollout, prompts=[p.to(dtype) for p in prompts]))
+def test_on_a_gpu_triton_computes_the_loss(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    language = Qwen2Config(
+        vocab_size=1000, hidden_size=448, intermediate_size=900, num_hidden_layers=2,
+        num_attention_heads=7, num_key_value_heads=1, tie_word_embeddings=True,
+    )  # fmt: skip
+    model = OmniModel(replace(config_from_sizes(SIZES), language=language)).to("cuda", dtype)
+    part, totals = _part(model)
     found = {}
     for fused in ("never", "auto"):
         model.zero_grad()
@@ -144,7 +149,9 @@ def test_on_a_gpu_triton_computes_the_loss(tiny: R1Omni, dtype: torch.dtype) -> 
         names = {event.key for event in profile.key_averages()}
         assert ("loss_kernel" in names) == (calls.counts[FUSED] == 1) == (fused == "auto")
         assert ("backward_kernel" in names) == (calls.counts[GATHERING] == 1) == (fused == "never")
-        found[fused] = (result.loss.detach(), model.lm_head.weight.grad.clone())
+        gradient = model.lm_head.weight.grad
+        assert gradient is not None
+        found[fused] = (result.loss.detach(), gradient.clone())
     error = 1e-4 if dtype == torch.float32 else 3e-2
     for one, other in zip(*found.values(), strict=True):
         assert (one - other).norm() <= error * other.norm()
