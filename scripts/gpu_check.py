@@ -82,13 +82,13 @@ _SAMPLING = ("scripts/benchmark_sampling.py", "--device", "{device}", "--out", "
 # runs.json): half of it is imports, compiling, and making a model.
 PARTS = (
     Part("kernels", ("-m", "pytest", "-q", "{parallel}", "-m", "gpu", *_TESTS, "--junitxml",
-                     "{folder}/kernels.xml"), 120, ("pytest", *_NOISE),
+                     "{folder}/kernels.xml"), 135, ("pytest", *_NOISE),
          on_cpu=("-m", "pytest", "-q", "--co", "-m", "gpu", *_TESTS),
          not_run="tests are collected, not run; they need a GPU"),
-    _own("parity", "parity.py", *_SIZED, limit_s=95, needs=_NOISE),
-    _own("grpo", "steps.py", "grpo", *_SIZED, limit_s=100, needs=_TRAINING),
-    _own("grpo_gathered", "steps.py", "grpo_gathered", *_SIZED, limit_s=100, needs=_TRAINING),
-    _own("resume", "resume.py", limit_s=100, needs=_COMMANDS),
+    _own("parity", "parity.py", *_SIZED, limit_s=140, needs=_NOISE),
+    _own("grpo", "steps.py", "grpo", *_SIZED, limit_s=75, needs=_TRAINING),
+    _own("grpo_gathered", "steps.py", "grpo_gathered", *_SIZED, limit_s=60, needs=_TRAINING),
+    _own("resume", "resume.py", limit_s=165, needs=_COMMANDS),
     Part("kernel_benchmark", ("scripts/benchmark_kernels.py", "--device", "cuda", "--out",
                               "{folder}"), 85, ("matplotlib", "tqdm"),
          on_cpu=("scripts/benchmark_kernels.py", "--repeats", "1", "--implementations", "ours",

@@ -15,8 +15,10 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "benchmarks" / "gpu"
 STEPS = {
     "GRPO": "grpo",
-    "GRPO, the library's cache (before)": "grpo_library_cache",
-    "GRPO, FSDP2, the library's cache": "grpo_fsdp2",
+    "GRPO, the update from log-probabilities": "grpo_gathered",
+    "GRPO, sampling by the library (before)": "grpo_library_cache",
+    "GRPO, LoRA of rank 16": "grpo_lora",
+    "GRPO, FSDP2": "grpo_fsdp2",
     "SFT": "sft",
 }
 # Milliseconds that were set as goals before anything ran, for one H200.
@@ -60,12 +62,11 @@ def steps() -> str:
 
 
 def kernel_rows() -> dict[str, dict[str, dict[str, Any]]]:
-    """case -> implementation -> figures; the newer ones of the advantages."""
+    """case -> implementation -> figures."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    for name in ("kernels_nvidia_h100_80gb_hbm3", "advantages"):
-        for row in read(name)["rows"]:
-            if "median_s" in row:
-                found.setdefault(row["case"], {})[row["implementation"]] = row
+    for row in read("kernels_nvidia_h100_80gb_hbm3")["rows"]:
+        if "median_s" in row:
+            found.setdefault(row["case"], {})[row["implementation"]] = row
     return found
 
 
@@ -96,6 +97,34 @@ def goals() -> str:
     return table(["", "goal, H200, ms", "H100, ms", "its floor, ms", "of its floor"], rows)
 
 
+def sampling() -> str:
+    """Tokens a second and milliseconds a step of decoding, ours beside transformers' own."""
+    ways = {"ours": "ours", "ours_without_triton": "ours, torch alone", "transformers": "generate"}
+    rows = []
+    for size, measured in read("sampling")["0.5b bfloat16"]["rows"].items():
+        for name, title in ways.items():
+            found = measured["ways"][name]
+            memory = f"{found['peak_memory_gib']:.1f}"
+            cells = [found["ms_per_step"]["median"], found["all_s"]["median"]]
+            speed = f"{found['tokens_per_s']['median']:,.0f}"
+            times = f"{found['all_times_least']:.1f}"
+            seconds = [f"{cell:.2f}" for cell in cells]
+            rows.append([f"{size}, {title}", *seconds, speed, times, memory])
+    head = ["rows", "a step, ms", "all, s", "tokens a second", "times the least", "peak, GiB"]
+    return table(head, rows)
+
+
+def tuning() -> str:
+    """Milliseconds of the table's configurations before and after it was tuned."""
+    rows = []
+    for kernel in ("forward", "backward", "grpo"):
+        found = read("tuning")[kernel]
+        before = next(row for row in found if row["is_own"])
+        words = [f"{r['depth']} x {r['warps']} warps, {r['ms']:.3f}" for r in (before, found[0])]
+        rows.append([kernel, *words])
+    return table(["depth, warps; ms", "before", "fastest, now"], rows)
+
+
 def parity() -> str:
     """Differences from the CPU in float32, over the largest value."""
     found = read("parity")
@@ -105,7 +134,7 @@ def parity() -> str:
     return table(["", *kinds], rows)
 
 
-PAGES = {"performance.md": (steps, kernels, parity), "kernels.md": (goals,)}
+PAGES = {"performance.md": (steps, sampling, kernels, parity), "kernels.md": (goals, tuning)}
 
 if __name__ == "__main__":
     for page, tables in PAGES.items():

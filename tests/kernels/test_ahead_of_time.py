@@ -147,7 +147,8 @@ def test_row_kernels(kernel: str, dtype: torch.dtype, extra: bool, tmp_path: Pat
     binary = launch.compile(tmp_path)
     fitting = _report(f"{kernel} {dtype}{' with all options' if extra else ''}", launch, binary)
     _check_clean(binary)
-    assert fitting >= 2, "one starts while the other ends"
+    # One starts while another ends. Timed, the loss in half precision was faster with one alone.
+    assert fitting >= (1 if kernel == "grpo" and dtype.itemsize == 2 else 2)
     depth = row_config(kernel, dtype, WIDTH).depth
     wide, loads = binary.instructions(r"LDG.*\.128"), binary.instructions("LDG")
     assert len(wide) >= depth

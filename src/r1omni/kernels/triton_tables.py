@@ -39,17 +39,17 @@ class RowConfig:
         return self.lanes * self.depth
 
 
-# kernel -> bytes of an element -> (depth, warps, stages) for rows of many tiles. Chosen by what
-# the compiler makes of them for sm_90, registers and loads under way, not yet by timing.
+# kernel -> bytes of an element -> (depth, warps, stages) for rows of many tiles. Those of 2 bytes
+# are the fastest of scripts/tune_kernels.py on an H100 in bfloat16 (docs/benchmarks/gpu/
+# tuning.json); those of 4 are chosen by what the compiler makes of them for sm_90.
 _LARGE: dict[str, dict[int, tuple[int, int, int]]] = {
-    # Reads only: four or five programs of 8 warps share a multiprocessor, 64 bytes a thread on
-    # the way. A lane's own maximum costs one exponential for every `depth` elements.
-    "forward": {2: (4, 8, 1), 4: (4, 8, 1)},
+    # Reads only. A lane's own maximum costs one exponential for every `depth` elements.
+    "forward": {2: (8, 8, 1), 4: (4, 8, 1)},
     # One tile a program, each element on its own.
-    "backward": {2: (4, 8, 1), 4: (4, 8, 1)},
+    "backward": {2: (4, 4, 1), 4: (4, 8, 1)},
     # Each row is read twice, and only few open rows stay in the L2 cache (50 MB; 304 KB a row of
-    # bfloat16): large programs, two a multiprocessor.
-    "grpo": {2: (4, 16, 1), 4: (8, 16, 1)},
+    # bfloat16): large programs.
+    "grpo": {2: (8, 16, 1), 4: (8, 16, 1)},
 }
 
 
