@@ -60,7 +60,7 @@ NEEDS: dict[str, Options] = {
     # Two updates a rollout, so that ratios leave 1.
     "loss": {"grpo.steps_per_generation": 2, "batch_size": 8},
     "optimizer.tower_lr_scale": {"model.trainable": ["vision_tower", "projectors"]},
-    "loader.seed": {"samples": 8},
+    "loader.seed": {"samples": 16},
     "optimizer.schedule": {"steps": 4},  # in two, every schedule is at its peak
     "optimizer.min_lr_ratio": {"steps": 4},
     "optimizer.warmup_ratio": {"steps": 4},
@@ -181,7 +181,8 @@ def training_of(method: str, options: Options, micro_batch: int | None = None) -
         UsageError: the classes refuse them.
     """
     sections: dict[str, dict[str, Any]] = {name: {} for name in (*SECTIONS[method], "trainer")}
-    sizes = {"batch_size": 4, "samples": 8 if method == "grpo" else 4, "steps": 2}
+    # Eight targets of SFT: the first four are of as many tokens, and would not tell.
+    sizes = {"batch_size": 4 if method == "grpo" else 8, "samples": 8, "steps": 2}
     for key, value in {**BASES[method], **options}.items():
         section, _, name = key.rpartition(".")
         (sections[section] if section else sizes)[name] = value

@@ -140,7 +140,7 @@ def check_divisions(run: Run, method: str, options: Options, thoroughly: bool = 
         axes["micro"] = 1
     whole, several = run(method, options), [axes]
     if method == "sft" and thoroughly and not OF_BATCHES & options.keys():
-        several.append({"batches": 2})
+        several.append({"batches": 4})
     for division in several:
         if distance(whole, run(method, options, **division)) <= bound_of(options):
             continue
