@@ -1,7 +1,6 @@
-"""What changes the loss of a GRPO step: combinations that hold every option of the config classes.
+"""Combinations of GRPO's options, one of each loss, that `test_ranks.py` trains on real ranks.
 
-A combination is trained in any division (micro-batches, ranks, resume) and has to come out the
-same. `test_step_invariance.py` walks the dataclasses and fails for an option that none of them has.
+Every option by itself, in any division, is in `option_matrix.py`, which derives them.
 """
 
 from __future__ import annotations
@@ -14,14 +13,6 @@ from small_training import BASE
 from r1omni.ops import GRPOLossConfig
 from r1omni.rewards import RewardSpec
 from r1omni.training import GRPOConfig, GRPOModule
-
-# Options that cannot change what is learned, and why.
-NOT_OF_THE_LOSS = {
-    "micro_batch_size": "it is one of the axes: each combination is trained with several",
-    "log_kl": "it is computed for the log alone",
-    "log_completions_every": "how often completions are shown",
-    "max_completion_logs": "how often completions are shown",
-}
 
 # One of each loss, so that the others' options meet all of them.
 COMBINATIONS: dict[str, GRPOConfig] = {

@@ -216,7 +216,8 @@ class Termination(L.Callback):
     def on_save_checkpoint(
         self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        if self._boundary is not None:
+        # Another callback may save a step before this one has seen its end.
+        if self._boundary is not None and trainer.global_step == self._boundary_step:
             checkpoint["loops"]["fit_loop"] = self._boundary
 
     def on_load_checkpoint(
