@@ -13,7 +13,6 @@ import sys
 import traceback
 from argparse import ArgumentError
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from r1omni import commands
@@ -155,11 +154,4 @@ def run_trainer(args: list[str]) -> Any:
     """Run fit, validate, test or predict; returns the LightningCLI."""
     from r1omni.training.lightning_cli import R1OmniCLI
 
-    _check_config_files(args)
     return R1OmniCLI(args)
-
-
-def _check_config_files(args: list[str]) -> None:
-    for flag, value in zip(args, [*args[1:], ""], strict=True):
-        if flag in ("--config", "-c") and not Path(value).is_file():
-            raise UsageError(f"--config {value}: there is no such file")
