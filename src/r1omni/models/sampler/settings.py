@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from r1omni.options import TOKENS, Ranges, at_least, check_numbers
+from r1omni.options import TOKENS, Ranges, at_least, check_options
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Sampling:
     }
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_options(self)
 
 
 @dataclass(frozen=True)
