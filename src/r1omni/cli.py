@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import traceback
 from argparse import ArgumentError
@@ -16,11 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 from r1omni import commands
+from r1omni.parser_lines import parser_line
 from r1omni.types import R1OmniError, Terminated, UsageError
 
 _TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
-# Their arguments are in `init_args` beside a `class_path`.
-_HOLD_CLASSES = ("model", "trainer.strategy")
 _USAGE = "usage: python -m r1omni COMMAND ...\n\n  fit | validate | test | predict --config FILE"
 
 
@@ -51,7 +49,7 @@ def main(args: list[str] | None = None) -> int:
             return _fail(_own_line(own), 2 if isinstance(own, UsageError) else 1, debug)
         if isinstance(error, ArgumentError) or _is_of_parser(error):
             help_hint = f"(see `python -m r1omni {args[0]} --help`)"
-            return _fail(f"{_parser_line(_one_line(str(error)))} {help_hint}", 2, debug)
+            return _fail(f"{parser_line(_one_line(str(error)))} {help_hint}", 2, debug)
         if _is_of_trainer(error):
             return _fail(f"trainer: {_one_line(str(error))}", 2, debug)
         text = f"{type(error).__name__}: {_one_line(str(error))}"
@@ -95,22 +93,6 @@ def _is_of_parser(error: BaseException) -> bool:
 def _is_of_trainer(error: BaseException) -> bool:
     """Whether Lightning refuses how it is used. By the name: to import it takes seconds."""
     return any(kind.__name__ == "MisconfigurationException" for kind in type(error).__mro__)
-
-
-def _parser_line(text: str) -> str:
-    """What a parser says of a choice or a key that it does not know, without all that it tried."""
-    keys = re.findall(r'Parser key "([^"]+)":', text)
-    choice = re.search(r"Expected a typing\.Literal\[(.+?)\]\. Got value: (.+?)(?: - |$)", text)
-    unknown = re.search(r"unrecognized arguments: --([^ =]+)", text)
-    if not keys or not (choice or unknown):
-        return text
-    if keys[0] in _HOLD_CLASSES:
-        keys.insert(1, "init_args")
-    if choice:
-        names = choice[1].replace("'", "")
-        return f"{'.'.join(keys)}: {choice[2]!r} is unknown; use one of {names}"
-    assert unknown is not None
-    return f"{'.'.join([*keys, unknown[1]])} is no option"
 
 
 def _own_line(error: R1OmniError) -> str:

@@ -72,6 +72,9 @@ TOKENS = Range(1, 2**20)
 SECONDS = Range(0, 1_000_000, above=True)
 # Rendered clips.
 CLIPS = Range(1, 1_000_000)
+# Of a sampling. Outside, sampling is greedy or uniform to a float32: logits lie within about +-100,
+# so below they overflow or differ by more than exp can show, and above they no longer differ.
+TEMPERATURE = Range(0.01, 100)
 # Processes.
 WORKERS = Range(0, 1024)
 
@@ -256,12 +259,13 @@ def check_type(name: str, value: Any, hint: Any) -> None:
         UsageError: naming key, value and type.
     """
     if not _fits(value, hint):
-        raise UsageError(f"{name} is {_shown(value)}; it must be: {_in_words(hint)}")
+        raise UsageError(f"{name} is {shortened(repr(value))}; it must be: {_in_words(hint)}")
 
 
-def _shown(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+def shortened(text: str) -> str:
+    """A value as a message shows it: on one line, and not all of a long one."""
+    line = " ".join(text.split())
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
 
 
 def _in_words(hint: Any) -> str:

@@ -77,4 +77,4 @@ def test_the_parser_takes_them_otherwise(tmp_path: Path, capfd: pytest.CaptureFi
     words = ["fit", "--config", str(CONFIG), "--config", str(file)]
     assert main([*words, "--model.init_args.grpo.seed", "3"]) == 2
     line = capfd.readouterr().err.strip()
-    assert "overlay.yaml, line 2: model.init_args.grpo is '5'" in line and "\n" not in line
+    assert "overlay.yaml, line 2: model.init_args.grpo is 5" in line and "\n" not in line

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from r1omni.ops.kl import KLEstimator
 from r1omni.options import (
     FINITE,
+    TEMPERATURE,
     TOKENS,
     Ranges,
     above,
@@ -84,7 +85,7 @@ class GRPOLossConfig:
         "max_completion_length": TOKENS,
         "sapo_temperature_pos": above(0),
         "sapo_temperature_neg": above(0),
-        "temperature": above(0),
+        "temperature": TEMPERATURE,
     }
 
     @property

@@ -76,7 +76,9 @@ def _check(section: yaml.MappingNode, place: str, file: str) -> None:
             _check(value, f"{name}.", file)
         elif name in SECTIONS and not _is_elsewhere(value):
             such = SECTIONS[name]
-            shown = f"is {value.value!r}" if value.value else "is empty"
+            shown = f"is {value.value}" if value.value else "is empty"
+            if isinstance(value, yaml.SequenceNode):
+                shown = "is a list"
             raise UsageError(
                 f"{where} {shown}; it must be a section of settings, as {{{such}: ...}}"
             )

@@ -13,6 +13,7 @@ from r1omni.ops.importance import ImportanceCorrection
 from r1omni.ops.loss_config import CLIPPING_LOSSES
 from r1omni.options import (
     SEED,
+    TEMPERATURE,
     TOKENS,
     Conditions,
     OnlyWith,
@@ -108,7 +109,7 @@ class GRPOConfig:
 
     RANGES: ClassVar[Ranges] = {
         "group_size": at_least(2, 2**16),  # alone, no completion can be better than its siblings
-        "temperature": above(0),
+        "temperature": TEMPERATURE,
         "max_new_tokens": TOKENS,
         "kl_in_reward": at_least(0),
         "num_iterations": at_least(1),
