@@ -99,7 +99,7 @@ def made(kind: type, **given: Any) -> R1OmniError | None:
     try:
         kind(**arguments)
     except R1OmniError as error:  # a module asks for its model folder when its numbers are right
-        if isinstance(error, UsageError) or NEEDED["init_from"] not in str(error):
+        if f"{NEEDED['init_from']} is not a folder" not in str(error):
             return error
     return None
 
