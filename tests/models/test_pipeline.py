@@ -270,7 +270,7 @@ def test_tensors_that_do_not_fit_are_refused_in_one_line(tiny: R1Omni, expected:
     for told, call in {
         "audio holds NaN or infinity": lambda: tiny.prepare(audio=broken, modality="audio"),
         "audio is int64": lambda: tiny.prepare(audio=wave.long(), modality="audio"),
-        "audio has shape [2, 128": lambda: tiny.prepare(audio=mel.repeat(2, 1, 1), modality="audio"),
+        "audio has shape [2,": lambda: tiny.prepare(audio=mel.repeat(2, 1, 1), modality="audio"),
         "audio has shape [];": lambda: tiny.prepare(audio=torch.tensor(1.0), modality="audio"),
         "audio is 3; it must be: str": lambda: tiny.prepare(audio=3, modality="audio"),  # type: ignore[arg-type]
         f"be [T, 3, {size}, {size}]": lambda: tiny.prepare(video=frames[0], modality="video"),
