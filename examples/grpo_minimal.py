@@ -22,14 +22,17 @@ from pathlib import Path
 import torch
 
 from r1omni import R1Omni
+from r1omni.commands import Number
 from r1omni.data import DatasetSpec, load_dataset
 from r1omni.data.sampler import LengthGroupedSampler
 from r1omni.models.sampler import generate
 from r1omni.ops import GRPOLossConfig, group_advantages, grpo_loss
+from r1omni.options import at_least
 from r1omni.rewards import RewardSpec, score
 from r1omni.streams import stream_seed
 from r1omni.text.prompt import encode_prompt
-from r1omni.types import PromptInputs, R1OmniError, Sample
+from r1omni.training import GRPOConfig, OptimizerConfig
+from r1omni.types import PromptInputs, R1OmniError, Sample, UsageError
 
 
 def batches(samples: Sequence[Sample], size: int) -> Iterator[list[Sample]]:
@@ -122,11 +125,13 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     parser = argparse.ArgumentParser(description="GRPO in one file, on MAFW's clips.")
     parser.add_argument("model", type=Path, help="model folder, such as a cold start's")
     parser.add_argument("data", type=Path, help="folder that holds MAFW/, such as a mini-world")
+    allowed = {**GRPOConfig.RANGES, **OptimizerConfig.RANGES, **GRPOLossConfig.RANGES}
+    allowed |= dict.fromkeys(("steps", "prompts"), at_least(1))
     for name, default in {
         "steps": 3, "prompts": 4, "group_size": 8, "max_new_tokens": 64, "temperature": 1.0,
         "learning_rate": 1e-4, "warmup_ratio": 0.1, "beta": 0.04, "max_grad_norm": 1.0,
     }.items():  # fmt: skip
-        parser.add_argument(f"--{name}", type=type(default), default=default)
+        parser.add_argument(f"--{name}", type=Number(allowed[name], type(default)), default=default)
     parser.add_argument("--rewards", nargs="+", default=["accuracy", "format"])
     parser.add_argument("--sampling", default="all", help="which clips, such as first:8")
     parser.add_argument("--out", type=Path, help="write the trained model folder here")
@@ -146,4 +151,5 @@ if __name__ == "__main__":
     try:
         main()
     except R1OmniError as error:
-        sys.exit(f"error: {error}")
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)

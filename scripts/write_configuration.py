@@ -13,6 +13,7 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +103,26 @@ def options_of(target: Any, leave_out: set[str] | None = None) -> list[Option]:
     texts = {**_own_texts(EmotionModule), **_own_texts(target)}
     return [
         Option(name, in_words(hints[name]), default_of(target, parameter),
-               _range(ranges.get(name)), texts.get(name, ""))
+               _range(ranges.get(name)), _with_condition(texts.get(name, ""), target, name))
         for name, parameter in inspect.signature(target).parameters.items()
         if name not in (leave_out or set()) and name in hints
     ]  # fmt: skip
+
+
+def _with_condition(text: str, target: Any, name: str) -> str:
+    """A description, and what the option needs to have an effect (`ONLY_WITH`)."""
+    needed = {
+        OptimizerConfig: {k.removeprefix("optimizer."): c for k, c in SFTModule.ONLY_WITH.items()},
+        GRPOLossConfig: {
+            k.removeprefix("loss."): replace(c, other=c.other.removeprefix("loss."))
+            for k, c in GRPOConfig.ONLY_WITH.items() if k.startswith("loss.")
+        },
+    }  # fmt: skip
+    conditions = {**needed.get(target, {}), **getattr(target, "ONLY_WITH", {})}
+    if name not in conditions:
+        return text
+    condition = conditions[name]
+    return f"{text} Only with `{condition.other}` {condition.what}; refused elsewhere."
 
 
 def _own_texts(target: Any) -> dict[str, str]:
@@ -276,7 +293,8 @@ def page() -> str:
         "`python -m r1omni fit --help` says the same. An option is given in a file, in an overlay, "
         "or on the command line by its dotted name, such as `--data.loader.batch_size 8`. A value "
         "of another type, outside its range or that is none of the choices is refused by its name, "
-        "with status 2, before anything is loaded.",
+        "with status 2, before anything is loaded. So is another `class_path` than a file's where "
+        "settings of the file's own class would be lost, and a setting that a file has twice.",
         "",
         "It does not list what a model folder fixes (architecture, frames, sampling rate), and the "
         "arguments of `analyze`, `export` and the other plain commands, which `--help` of each "

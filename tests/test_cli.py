@@ -260,7 +260,7 @@ def test_missing_model_folder(
     mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     gone = tmp_path / "gone"
-    line = refused(capfd, fit(mini_world, tmp_path, "--model.init_args.init_from", gone), 1)
+    line = refused(capfd, fit(mini_world, tmp_path, "--model.init_args.init_from", gone), 2)
     assert str(gone) in line
 
 

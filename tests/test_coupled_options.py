@@ -18,7 +18,7 @@ from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import ShardingConfig
 from r1omni.ops import GRPOLossConfig
 from r1omni.rewards import RewardSpec
-from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig
+from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig, SFTModule
 from r1omni.training.lightning_cli import SEEDS, R1OmniCLI
 from r1omni.training.logger import RunConfig
 
@@ -118,6 +118,21 @@ def test_one_seed_makes_another_run(
         assert config["data.train"][0]["seed"] == 0  # which clips are held out
     sft = [word.replace("r1omni.yaml", "label_sft.yaml") for word in words]
     assert R1OmniCLI(sft, run=command is not None)._config["data.loader.seed"] == 7
+
+
+def test_a_rate_that_is_not_given_is_that_of_the_module(fixtures_dir: Path) -> None:
+    """Python's `OptimizerConfig(...)` says nothing of the rate; each kind of training has one."""
+
+    class OwnModule(GRPOModule):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+
+    folder = str(fixtures_dir / "humanomni_tiny" / "R1-Omni-tiny")
+    for kind, rate in ((SFTModule, 2e-5), (GRPOModule, 1e-6), (OwnModule, 1e-6)):
+        for options in ({}, {"optimizer": OptimizerConfig(schedule="linear")}):
+            assert kind(folder, **options).optimizer_config.learning_rate == rate
+    given = GRPOModule(folder, optimizer=OptimizerConfig(3e-4)).optimizer_config
+    assert given.learning_rate == 3e-4
 
 
 def test_evaluation_follows_the_sampling_unless_it_has_a_limit_of_its_own(

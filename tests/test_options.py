@@ -23,7 +23,7 @@ from r1omni.data import DatasetSpec, EmotionDataModule, registry
 from r1omni.data.registry import dataset_names, load_dataset
 from r1omni.media.config import MediaConfig
 from r1omni.models.sampler import Sampling
-from r1omni.options import Range, choices_of, number_fields
+from r1omni.options import Range, check_type, choices_of, number_fields
 from r1omni.rewards import COLUMNS, RewardSpec, check_rewards
 from r1omni.rewards.registry import reward_names
 from r1omni.rewards.spec import bind
@@ -99,7 +99,7 @@ def made(kind: type, **given: Any) -> R1OmniError | None:
     try:
         kind(**arguments)
     except R1OmniError as error:  # a module asks for its model folder when its numbers are right
-        if isinstance(error, UsageError) or NEEDED["init_from"] not in str(error):
+        if f"{NEEDED['init_from']} is not a folder" not in str(error):
             return error
     return None
 
@@ -123,6 +123,28 @@ def test_a_number_is_refused_by_name_or_works(
             assert name in str(refusal) and "\n" not in str(refusal)
     if length is not None:
         assert made(kind, **{name: (0.5,) * (length + 1)}) is not None
+
+
+WRONG: tuple[Any, ...] = (object(), 7, 0.5, "x", b"x", True, {"x": 1}, ["x"], [object()], None)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    try:
+        check_type("it", value, hint)
+    except UsageError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("kind", reached(*ROOTS), ids=lambda kind: kind.__name__)
+def test_a_value_of_another_type_is_refused_by_name(kind: type) -> None:
+    for name, hint in argument_types(kind).items():
+        wrong = [value for value in WRONG if not fits(value, hint)]
+        assert wrong, hint
+        for value in wrong:
+            refusal = made(kind, **{name: value})
+            assert isinstance(refusal, UsageError), f"{kind.__name__}({name}={value!r})"
+            assert name in str(refusal) and "\n" not in str(refusal) and len(str(refusal)) < 400
 
 
 # Rewards ----------------------------------------------------------------------------------------

@@ -40,8 +40,9 @@ ALLOWED: dict[str, set[str]] = {
     "training": _ALL,
     "analysis": {*_ALL, "training"},
     "doctor": {*_ALL, "training", "analysis"},
+    "parser_lines": {"options"},
     "commands": {*_ALL, "training", "analysis", "doctor"},
-    "cli": {*_ALL, "training", "analysis", "doctor", "commands"},
+    "cli": {*_ALL, "training", "analysis", "doctor", "commands", "parser_lines"},
     "__main__": {"cli"},
     "__init__": _ALL,
 }

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import traceback
 from argparse import ArgumentError
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from r1omni import commands
+from r1omni.parser_lines import parser_line
 from r1omni.types import R1OmniError, Terminated, UsageError
 
 _TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
-# Their arguments are in `init_args` beside a `class_path`.
-_HOLD_CLASSES = ("model", "trainer.strategy")
 _USAGE = "usage: python -m r1omni COMMAND ...\n\n  fit | validate | test | predict --config FILE"
 
 
@@ -52,7 +49,7 @@ def main(args: list[str] | None = None) -> int:
             return _fail(_own_line(own), 2 if isinstance(own, UsageError) else 1, debug)
         if isinstance(error, ArgumentError) or _is_of_parser(error):
             help_hint = f"(see `python -m r1omni {args[0]} --help`)"
-            return _fail(f"{_parser_line(_one_line(str(error)))} {help_hint}", 2, debug)
+            return _fail(f"{parser_line(_one_line(str(error)))} {help_hint}", 2, debug)
         if _is_of_trainer(error):
             return _fail(f"trainer: {_one_line(str(error))}", 2, debug)
         text = f"{type(error).__name__}: {_one_line(str(error))}"
@@ -98,22 +95,6 @@ def _is_of_trainer(error: BaseException) -> bool:
     return any(kind.__name__ == "MisconfigurationException" for kind in type(error).__mro__)
 
 
-def _parser_line(text: str) -> str:
-    """What a parser says of a choice or a key that it does not know, without all that it tried."""
-    keys = re.findall(r'Parser key "([^"]+)":', text)
-    choice = re.search(r"Expected a typing\.Literal\[(.+?)\]\. Got value: (.+?)(?: - |$)", text)
-    unknown = re.search(r"unrecognized arguments: --([^ =]+)", text)
-    if not keys or not (choice or unknown):
-        return text
-    if keys[0] in _HOLD_CLASSES:
-        keys.insert(1, "init_args")
-    if choice:
-        names = choice[1].replace("'", "")
-        return f"{'.'.join(keys)}: {choice[2]!r} is unknown; use one of {names}"
-    assert unknown is not None
-    return f"{'.'.join([*keys, unknown[1]])} is no option"
-
-
 def _own_line(error: R1OmniError) -> str:
     """What an error says, without the traceback that torch adds in a worker of a loader."""
     line = str(error).strip().splitlines()[-1]
@@ -155,11 +136,4 @@ def run_trainer(args: list[str]) -> Any:
     """Run fit, validate, test or predict; returns the LightningCLI."""
     from r1omni.training.lightning_cli import R1OmniCLI
 
-    _check_config_files(args)
     return R1OmniCLI(args)
-
-
-def _check_config_files(args: list[str]) -> None:
-    for flag, value in zip(args, [*args[1:], ""], strict=True):
-        if flag in ("--config", "-c") and not Path(value).is_file():
-            raise UsageError(f"--config {value}: there is no such file")

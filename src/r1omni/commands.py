@@ -55,6 +55,15 @@ class Number:
         return value
 
 
+def _check_out(out: Path, is_new: bool = False) -> None:
+    """Refuse a folder that cannot be made, before anything is computed."""
+    if is_new and out.exists():
+        raise UsageError(f"--out {out} exists; choose another folder or remove it")
+    existing = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise UsageError(f"--out {out} cannot be a folder: {existing} is a file; choose another")
+
+
 def synthesize(args: list[str]) -> None:
     """Render the mini-world: clips and annotations in the publishers' layouts."""
     parser = _parser("synthesize", synthesize)
@@ -64,6 +73,7 @@ def synthesize(args: list[str]) -> None:
     parser.add_argument("--seed", type=Number(SEED), default=0)
     parser.add_argument("--num-workers", type=workers, default=None, help="processes; all cores")
     options = parser.parse_args(args)
+    _check_out(options.out)
     from r1omni.world.synthesize import synthesize as write_world
 
     world = write_world(options.out, options.clips, options.seed, options.num_workers)
@@ -80,8 +90,7 @@ def create(args: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
     parser.add_argument("--seed", type=Number(SEED), default=0)
     options = parser.parse_args(args)
-    if options.out.exists():
-        raise UsageError(f"--out {options.out} exists; choose another folder or remove it")
+    _check_out(options.out, is_new=True)
     from r1omni.models.fresh import create_model
 
     texts = [text for file in options.texts for text in _texts(file)]
@@ -119,8 +128,7 @@ def pretrain_towers(args: list[str]) -> None:
     parser.add_argument("--audio-steps", type=steps, default=900, help="optimizer steps")
     parser.add_argument("--seed", type=Number(SEED), default=0)
     options = parser.parse_args(args)
-    if options.out.exists():
-        raise UsageError(f"--out {options.out} exists; choose another folder or remove it")
+    _check_out(options.out, is_new=True)
     from r1omni.training.towers import pretrain_towers as train
 
     accuracy = train(
@@ -189,6 +197,7 @@ def export(args: list[str]) -> None:
     parser.add_argument("--model", help="model the run started from; as the checkpoint says")
     parser.add_argument("--dtype", choices=DTYPES, help="of the weights; float32, as trained")
     options = parser.parse_args(args)
+    _check_out(options.out)
     from r1omni.training.checkpoints import export_checkpoint
 
     export_checkpoint(options.ckpt_path, options.out, options.model, options.dtype)
@@ -210,6 +219,7 @@ def report(args: list[str]) -> None:
         if not separator:
             raise UsageError(f"--runs {entry}: write NAME=FOLDER")
         runs[name] = Path(folder)
+    _check_out(options.out)
     from r1omni.analysis.report import table_text, write_report
 
     results = write_report(

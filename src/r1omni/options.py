@@ -1,9 +1,9 @@
 """What a person may set: ranges of numbers, choices among names, and functions by import path.
 
 A class of options names the range of each of its numbers in `RANGES`, annotates what has a fixed
-set of values as a `Literal`, and calls `check_numbers` and `check_choices` when it is made. So a
-value that could only fail later, or silently do something else, is refused by its name before
-anything is loaded.
+set of values as a `Literal`, says in `ONLY_WITH` what has no effect without another option, and
+calls `check_options` when it is made. So a value that could only fail later, do nothing, or
+silently do something else, is refused by its name before anything is loaded.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import importlib
 import inspect
 import math
 import numbers
+import os
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from types import UnionType
 from typing import Any
 
@@ -22,6 +23,8 @@ from r1omni.types import UsageError
 
 # What every whole number of a library below us holds, and far more than anything can be counted to.
 _MOST = 2**31 - 1
+# Characters of a value in a message.
+_MOST_SHOWN = 80
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,78 @@ TOKENS = Range(1, 2**20)
 SECONDS = Range(0, 1_000_000, above=True)
 # Rendered clips.
 CLIPS = Range(1, 1_000_000)
+# Of a sampling. Outside, sampling is greedy or uniform to a float32: logits lie within about +-100,
+# so below they overflow or differ by more than exp can show, and above they no longer differ.
+TEMPERATURE = Range(0.01, 100)
 # Processes.
 WORKERS = Range(0, 1024)
+
+
+@dataclass(frozen=True)
+class OnlyWith:
+    """What an option needs to have an effect.
+
+    Attributes:
+        other: the option that decides, dotted.
+        what: what it has to be, in words that follow its name, such as "above 0".
+        holds: whether it is, of the options object that both are in.
+    """
+
+    other: str
+    what: str
+    holds: Callable[[Any], bool]
+
+
+Conditions = Mapping[str, OnlyWith]
+
+
+def check_options(options: Any, prefix: str = "") -> None:
+    """Check every option of a class: its type, its range or choice, and whether it has an effect.
+
+    Args:
+        options: a dataclass.
+        prefix: what a message puts before a key, such as "run.".
+
+    Raises:
+        UsageError: naming key and value, and what is expected.
+    """
+    hints = typing.get_type_hints(type(options))
+    counted = {name for name, *_ in number_fields(type(options))}
+    for name in (field.name for field in fields(options)):
+        if name not in counted and not choices_of(hints[name])[0]:
+            check_type(prefix + name, getattr(options, name), hints[name])
+    check_numbers(options, prefix)
+    check_choices(options, prefix)
+    check_effects(options, getattr(type(options), "ONLY_WITH", {}), prefix)
+
+
+def check_effects(options: Any, conditions: Conditions, prefix: str = "") -> None:
+    """Refuse an option that was given another value than its default and would do nothing.
+
+    Args:
+        options: what the conditions are about.
+        conditions: of options that do not always have an effect, by their dotted names.
+        prefix: what a message puts before a key, such as "grpo.".
+
+    Raises:
+        UsageError: naming the option, the one that it needs, and what to do.
+    """
+    for name, condition in conditions.items():
+        *sections, last = name.split(".")
+        holder = options
+        for section in sections:
+            holder = getattr(holder, section)
+        value = getattr(holder, last)
+        if value != _default(type(holder), last) and not condition.holds(options):
+            raise UsageError(
+                f"{prefix}{name} is {value}, but has an effect only with {prefix}{condition.other} "
+                f"{condition.what}; leave {last} out, or set that"
+            )
+
+
+def _default(kind: Any, name: str) -> Any:
+    [field] = (field for field in fields(kind) if field.name == name)
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 def check_number(name: str, value: Any, allowed: Range, kind: type = float) -> None:
@@ -186,10 +259,26 @@ def check_type(name: str, value: Any, hint: Any) -> None:
         UsageError: naming key, value and type.
     """
     if not _fits(value, hint):
-        words = hint.__name__ if inspect.isclass(hint) else str(hint)
-        raise UsageError(
-            f"{name} is {value!r}; it must be: {words.replace('collections.abc.', '')}"
-        )
+        raise UsageError(f"{name} is {shortened(repr(value))}; it must be: {_in_words(hint)}")
+
+
+def shortened(text: str) -> str:
+    """A value as a message shows it: on one line, and not all of a long one."""
+    line = " ".join(text.split())
+    return line if len(line) <= _MOST_SHOWN else f"{line[:_MOST_SHOWN]}..."
+
+
+def _in_words(hint: Any) -> str:
+    """A type, short: without the modules that it comes from."""
+    if inspect.isclass(hint) and not typing.get_args(hint):
+        return "None" if hint is type(None) else hint.__name__
+    if len(_members(hint)) > 1:
+        return " | ".join(map(_in_words, _members(hint)))
+    if typing.get_origin(hint) is typing.Literal:
+        return " | ".join(map(repr, typing.get_args(hint)))
+    origin = typing.get_origin(hint)
+    entries = ", ".join(_in_words(entry) for entry in typing.get_args(hint) if entry is not ...)
+    return f"{getattr(origin, '__name__', origin)}[{entries}]" if origin else str(hint)
 
 
 def _fits(value: Any, hint: Any) -> bool:
@@ -204,8 +293,12 @@ def _fits(value: Any, hint: Any) -> bool:
         return isinstance(value, wanted) and not isinstance(value, bool)
     if hint is Any:
         return True
+    if hint is str:
+        return isinstance(value, str | os.PathLike)
     if origin is None:
         return isinstance(value, hint)
+    if origin is dict:
+        return isinstance(value, Mapping) and all(_fits(key, members[0]) for key in value)
     # A text is a sequence of texts in Python, and never meant as one.
     is_list = isinstance(value, list | tuple)
     return is_list and all(_fits(entry, members[0]) for entry in value)

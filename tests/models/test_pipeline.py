@@ -256,3 +256,38 @@ def test_dtype(tiny: R1Omni, tiny_dir: Path, expected: Recorded) -> None:
     assert {p.dtype for p in half.model.parameters()} == {torch.bfloat16}
     inputs = prepared(tiny, expected, "video")
     assert_close(half.logits(inputs).float(), tiny.logits(inputs), rtol=0, atol=0.2)
+
+
+def test_tensors_that_do_not_fit_are_refused_in_one_line(tiny: R1Omni, expected: Recorded) -> None:
+    """Of another shape or dtype, or not finite: before the model sees them."""
+    wave, mel = expected["waveform"], expected["mel"]
+    frames, ids = expected["pixel_values_squash"], expected["completion_ids"]
+    broken = wave.clone()
+    broken[5] = torch.nan
+    inputs = prepared(tiny, expected, "video_audio")
+    two = PromptInputs(*(part * 2 for part in (inputs.token_ids, inputs.instruction_ids)), ())
+    size = frames.shape[-1]
+    for told, call in {
+        "audio holds NaN or infinity": lambda: tiny.prepare(audio=broken, modality="audio"),
+        "audio is int64": lambda: tiny.prepare(audio=wave.long(), modality="audio"),
+        "audio has shape [2,": lambda: tiny.prepare(audio=mel.repeat(2, 1, 1), modality="audio"),
+        "audio has shape [];": lambda: tiny.prepare(audio=torch.tensor(1.0), modality="audio"),
+        "audio is 3; it must be: str": lambda: tiny.prepare(audio=3, modality="audio"),  # type: ignore[arg-type]
+        f"be [T, 3, {size}, {size}]": lambda: tiny.prepare(video=frames[0], modality="video"),
+        f"{size - 1}]; it must be": lambda: tiny.prepare(video=frames[..., 1:], modality="video"),
+        "video is int64": lambda: tiny.prepare(video=frames.long(), modality="video"),
+        "video holds NaN": lambda: tiny.prepare(video=frames / 0 * 0, modality="video"),
+        "modality 'sound' is unknown": lambda: tiny.prepare(video=frames, modality="sound"),  # type: ignore[arg-type]
+        "instruction is 3": lambda: tiny.prepare(video=frames, instruction=3, modality="video"),  # type: ignore[arg-type]
+        "completion_ids has shape": lambda: tiny.completion_logps(inputs, ids.flatten()),
+        "completion_ids are float32": lambda: tiny.completion_logps(inputs, ids.float()),
+        "; token ids are from 0 to": lambda: tiny.completion_logps(inputs, ids + 10**6),
+        "completion_ids is [[1]]": lambda: tiny.completion_logps(inputs, [[1]]),  # type: ignore[arg-type]
+        "inputs hold 2 prompts": lambda: tiny.logits(two),
+        "inputs is 'a prompt'": lambda: tiny.generate("a prompt"),  # type: ignore[arg-type]
+        "effect only with do_sample": lambda: tiny.generate(inputs, temperature=0.5),
+        "temperature is 1e-40": lambda: tiny.generate(inputs, do_sample=True, temperature=1e-40),
+    }.items():  # fmt: skip
+        with pytest.raises(UsageError) as caught:
+            call()
+        assert told in str(caught.value) and "\n" not in str(caught.value)

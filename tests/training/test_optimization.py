@@ -95,7 +95,7 @@ def test_unknown_parts(model: OmniModel, parts: list[str], named: str) -> None:
 def test_groups_hold_every_trainable_parameter_once(model: OmniModel) -> None:
     choose_trained(model, ["projectors", "language_model"])
     assert model.lm_head.weight is model.language_model.embed_tokens.weight  # tied
-    groups = parameter_groups(model, OptimizerConfig())
+    groups = parameter_groups(model, OptimizerConfig(PEAK))
     members = [id(parameter) for group in groups for parameter in group["params"]]
     assert len(set(members)) == len(members)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
@@ -127,7 +127,7 @@ def test_rates_and_decay(model: OmniModel) -> None:
 
 def test_frozen_parts_have_no_group(model: OmniModel) -> None:
     choose_trained(model, ["projectors"])
-    groups = parameter_groups(model, OptimizerConfig())
+    groups = parameter_groups(model, OptimizerConfig(PEAK))
     assert {part_of(group) for group in groups} == {"projectors"}
 
 
@@ -167,7 +167,7 @@ def test_warm_up_then_cosine_by_hand() -> None:
 
 
 def test_the_cosine_ends_at_the_smallest_rate() -> None:
-    config = OptimizerConfig(warmup_ratio=0.0, min_lr_ratio=0.1)
+    config = OptimizerConfig(PEAK, warmup_ratio=0.0, min_lr_ratio=0.1)
     found = rates(config, 100, 105)
     assert found[0] == pytest.approx(1.0)
     assert found[50] == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * 49 / 99)))
@@ -177,18 +177,18 @@ def test_the_cosine_ends_at_the_smallest_rate() -> None:
 
 
 def test_constant_after_the_warm_up() -> None:
-    config = OptimizerConfig(warmup_ratio=0.25, schedule="constant", min_lr_ratio=0.5)
+    config = OptimizerConfig(PEAK, warmup_ratio=0.25, schedule="constant")
     assert rates(config, 16) == pytest.approx([0.25, 0.5, 0.75, 1.0] + [1.0] * 12)
 
 
 def test_linear() -> None:
-    config = OptimizerConfig(warmup_ratio=0.5, schedule="linear", min_lr_ratio=0.2)
+    config = OptimizerConfig(PEAK, warmup_ratio=0.5, schedule="linear", min_lr_ratio=0.2)
     assert rates(config, 8) == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 0.8, 0.6, 0.4])
 
 
 @pytest.mark.parametrize("total_steps", [1, 2, 3])
 def test_a_very_short_run_still_learns(total_steps: int) -> None:
-    found = rates(OptimizerConfig(), total_steps)
+    found = rates(OptimizerConfig(PEAK), total_steps)
     assert found[0] == pytest.approx(1.0)
     assert all(0 < rate <= 1 for rate in found)
 
@@ -207,7 +207,7 @@ def test_every_group_follows_the_schedule_from_its_own_peak() -> None:
 
 def test_betas_are_passed_on() -> None:
     model = nn.ModuleDict({name: nn.Linear(1, 1) for names in PARTS.values() for name in names})
-    optimizer, _ = build_optimizer(model, OptimizerConfig(adam_betas=(0.8, 0.95)), 4)
+    optimizer, _ = build_optimizer(model, OptimizerConfig(PEAK, adam_betas=(0.8, 0.95)), 4)
     assert isinstance(optimizer, torch.optim.AdamW)
     assert {group["betas"] for group in optimizer.param_groups} == {(0.8, 0.95)}
 

@@ -31,11 +31,14 @@ from r1omni.options import (
     SEED,
     SHARE,
     WORKERS,
+    Conditions,
+    OnlyWith,
     Ranges,
     above,
     at_least,
     check_choice,
-    check_numbers,
+    check_options,
+    check_type,
 )
 from r1omni.types import Clip, Sample, UsageError
 
@@ -102,9 +105,12 @@ class LoaderConfig:
         "max_broken_ratio": SHARE,
         "cache_limit_gb": above(0),
     }
+    ONLY_WITH: ClassVar[Conditions] = {
+        "clip_limit_s": OnlyWith("decode_workers", "above 0", lambda c: c.decode_workers > 0)
+    }
 
     def __post_init__(self) -> None:
-        check_numbers(self, "data.loader.")
+        check_options(self, "data.loader.")
 
 
 class EmotionDataModule(L.LightningDataModule):
@@ -131,17 +137,16 @@ class EmotionDataModule(L.LightningDataModule):
         loader: LoaderConfig = LoaderConfig(),
     ) -> None:
         super().__init__()
+        check_type("data.root", root, str)
         self.root = Path(root)
-        self.specs = {
-            "train": train or [],
-            "val": val or [],
-            "test": test or [],
-            "predict": predict or [],
-        }
-        self.conditions: tuple[Condition, ...] = ("full",)
+        given = {"train": train, "val": val, "test": test, "predict": predict}
+        for split, specs in given.items():
+            check_type(f"data.{split}", specs, list[DatasetSpec] | None)
+        check_type("data.loader", loader, LoaderConfig)
+        self.specs = {split: specs or [] for split, specs in given.items()}
         if conditions != []:
             check_choice("data.conditions", conditions, list[Condition] | None)
-            self.conditions = tuple(conditions or self.conditions)
+        self.conditions: tuple[Condition, ...] = tuple(conditions or ("full",))
         self.loader = loader
         self.samples: dict[str, list[list[Sample]]] = {}
         self._label_sets: dict[str, list[str]] = {}
@@ -166,8 +171,9 @@ class EmotionDataModule(L.LightningDataModule):
                 f"data.{splits[0]} names no dataset, but `{stage}` needs one; add it to the config"
             )
         for split in splits:
-            lists = [load_dataset(self._located(s)) for s in self.specs[split]]
-            self.samples[split] = lists
+            self.samples[split] = lists = [
+                load_dataset(self._located(spec)) for spec in self.specs[split]
+            ]
             self._label_sets[split] = [str(samples[0].label_set) for samples in lists]
         self._store = None  # what it holds is of the stage before
         if stage != "predict":
@@ -243,9 +249,7 @@ class EmotionDataModule(L.LightningDataModule):
         if self._store is None:
             model = None if self.trainer is None else self.trainer.lightning_module
             if model is None:
-                raise RuntimeError(
-                    "without a Trainer, call prepare_clips before any loader is made"
-                )
+                raise UsageError("without a Trainer, call prepare_clips before any loader is made")
             if not isinstance(model, ReadsClips):
                 raise UsageError(
                     f"EmotionDataModule cannot serve {type(model).__name__}: it lacks what "
@@ -295,10 +299,7 @@ class EmotionDataModule(L.LightningDataModule):
             names=[s.sample_id for s in samples],
         )
         return ResumableLoader(
-            store.dataset(samples),
-            sampler,
-            collate_fn=collate,
-            num_workers=self.loader.num_workers,
+            store.dataset(samples), sampler, collate_fn=collate, num_workers=self.loader.num_workers
         )
 
     def draw(self, count: int, stream: Sequence[int]) -> Batch:

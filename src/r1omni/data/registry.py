@@ -17,10 +17,11 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 from r1omni.data.labels_io import modality_of
 from r1omni.options import (
     SEED,
+    Conditions,
+    OnlyWith,
     Ranges,
     check_choice,
-    check_choices,
-    check_numbers,
+    check_options,
     check_type,
     imported,
 )
@@ -71,10 +72,18 @@ class DatasetSpec:
     options: dict[str, Any] = field(default_factory=dict)
 
     RANGES: ClassVar[Ranges] = {"seed": SEED}
+    ONLY_WITH: ClassVar[Conditions] = {
+        "seed": OnlyWith("sampling", "that draws (random:N, N or N%)", lambda s: s.draws)
+    }
 
     def __post_init__(self) -> None:
-        check_choices(self, "dataset: ")
-        check_numbers(self, f"dataset {self.name}: ")
+        check_options(self, f"dataset {self.name}: ")
+
+    @property
+    def draws(self) -> bool:
+        """Whether `sampling` is by chance."""
+        words = self.sampling.removeprefix("not ").strip()
+        return words != "all" and not words.startswith(("first:", "end:"))
 
     @property
     def short_name(self) -> str:

@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from r1omni.options import SECONDS, SHARE, Range, Ranges, at_least, check_choices, check_numbers
+from r1omni.options import SECONDS, SHARE, Range, Ranges, at_least, check_options
 
 FrameFit = Literal["pad", "squash"]
 
@@ -63,8 +63,7 @@ class MediaConfig:
     }
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_numbers(self)
+        check_options(self)
 
     def fingerprint(self) -> str:
         """Hash of the settings; equal fingerprints mean interchangeable cached clips."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from r1omni.models.omni import OmniModel
-from r1omni.options import Ranges, at_least, check_choices, check_numbers
+from r1omni.options import Ranges, at_least, check_options
 
 # Every matrix of a layer (arXiv 2305.14314 found that needed for full quality).
 Matrix = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -48,8 +48,7 @@ class LoRAConfig:
     RANGES: ClassVar[Ranges] = {"rank": at_least(1, 2**16), "alpha": at_least(1)}
 
     def __post_init__(self) -> None:
-        check_numbers(self, "lora.")
-        check_choices(self, "lora.")
+        check_options(self, "lora.")
 
 
 def add_adapters(model: OmniModel, config: LoRAConfig) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from r1omni.models.config import read_json
 from r1omni.models.hub import PUBLIC_IDS, fetch_settings, fetch_weights, is_hub_id, split_id
-from r1omni.types import R1OmniError
+from r1omni.types import R1OmniError, UsageError
 
 # A model that is being written lies in a folder of this name until it is whole.
 WRITING = ".r1omni_writing"
@@ -90,7 +90,8 @@ def find_model_folder(
         text_encoder: folder or repository of the BERT encoder.
 
     Raises:
-        R1OmniError: a folder cannot be found; the message lists the places tried.
+        UsageError: an argument is no folder and no repository.
+        R1OmniError: a tower cannot be found; the message lists the places tried.
     """
     main, hub_ids = _locate(path)
     if (main / WRITING).exists() and not (main / "config.json").exists():
@@ -122,7 +123,7 @@ def _locate(path: str | Path) -> tuple[Path, str | None]:
             return fetch_settings(str(path)), split_id(str(path))[0]
         except R1OmniError as error:
             raise R1OmniError(f"{path} is not a folder, and {error}") from None
-    raise R1OmniError(
+    raise UsageError(
         f"{path} is not a folder; give the folder of a model (with config.json) or its id on the "
         "hub (owner/name or owner/name@revision)"
     )

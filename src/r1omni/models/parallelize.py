@@ -27,7 +27,7 @@ from torch.utils.checkpoint import checkpoint
 
 from r1omni.models.config import TORCH_DTYPES
 from r1omni.models.omni import FORWARD_METHODS, TOWERS, OmniModel
-from r1omni.options import check_choices
+from r1omni.options import check_options
 from r1omni.types import Dtype
 
 # Parts that a batch without pictures or without sound does not use.
@@ -62,7 +62,7 @@ class ShardingConfig:
     shard_reference: bool = True
 
     def __post_init__(self) -> None:
-        check_choices(self, "sharding.")
+        check_options(self, "sharding.")
 
     @property
     def dtype(self) -> torch.dtype:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
+from r1omni.models import given_tensors as given
 from r1omni.models.checkpoint import (
     check_device,
     end_tokens,
@@ -154,9 +155,10 @@ class R1Omni:
             frame_fit: "pad", "squash" or None for the checkpoint's.
 
         Raises:
-            UsageError: a medium that the modality needs is missing.
+            UsageError: a medium that the modality needs is missing, or a tensor does not fit.
             R1OmniError: a file cannot be decoded.
         """
+        given.check_sources(video, audio, instruction, modality)
         return self._inputs(self._media(video, audio, modality, frame_fit), instruction, modality)
 
     def _inputs(
@@ -183,7 +185,7 @@ class R1Omni:
             if video is None:
                 raise UsageError(f"modality {modality!r} needs a video; give video=")
             if isinstance(video, Tensor):
-                frames = video
+                frames = given.given_frames(video, processor)
             else:
                 loaded = processor.load(Clip(Path(video)), "video")
                 frames, warnings = loaded.frames, warnings + loaded.warnings
@@ -192,7 +194,7 @@ class R1Omni:
             if source is None or (isinstance(source, Tensor) and audio is None):
                 raise UsageError(f"modality {modality!r} needs sound; give audio=")
             if isinstance(source, Tensor):
-                mel = processor.mel(source) if source.dim() == 1 else source.squeeze(0)
+                mel = given.given_sound(source, processor)
             else:
                 # Beside a picture, sound that is not there is heard as silence.
                 beside = "video" in modality
@@ -203,6 +205,7 @@ class R1Omni:
     @torch.no_grad()
     def logits(self, inputs: PromptInputs) -> Tensor:
         """Logits over the whole prompt, media tokens included, float [1, L, V]."""
+        given.check_inputs(inputs)
         return self.model.logits(inputs)
 
     @torch.no_grad()
@@ -211,6 +214,8 @@ class R1Omni:
 
         Tokens after a completion's first end token get 0.
         """
+        given.check_inputs(inputs)
+        given.check_completions(completion_ids, self.model.lm_head.weight.shape[0])
         mask = mask_after_end(completion_ids, self.end_ids)
         device = self.model.device
         return self.model.completion_logps(inputs, completion_ids.to(device), mask.to(device))[0]
@@ -230,13 +235,15 @@ class R1Omni:
             inputs: from `prepare`.
             max_new_tokens: longest completion in tokens.
             do_sample: sample instead of taking the most probable token.
-            temperature: sampling temperature.
+            temperature: sampling temperature, with `do_sample` alone.
             num_return_sequences: G.
             seed: seed of the sampling; None draws a fresh one.
 
         Raises:
             UsageError: a number out of its range.
         """
+        given.check_inputs(inputs)
+        given.check_greedy(do_sample, temperature)
         check_number("num_return_sequences", num_return_sequences, at_least(1), int)
         settings = self.sampling(max_new_tokens, temperature if do_sample else 0.0)
         with torch.no_grad():
@@ -273,11 +280,8 @@ class R1Omni:
         label_set: str = "all",
     ) -> list[Analysis]:
         """What the model says about a recording: the list of what `iter_analyses` gives."""
-        return list(
-            self.iter_analyses(
-                path, modality, window_s, hop_s, instruction, max_new_tokens, label_set
-            )
-        )
+        asked = modality, window_s, hop_s, instruction, max_new_tokens, label_set
+        return list(self.iter_analyses(path, *asked))
 
     def iter_analyses(
         self,

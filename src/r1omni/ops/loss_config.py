@@ -8,23 +8,26 @@ from typing import ClassVar, Literal
 from r1omni.ops.kl import KLEstimator
 from r1omni.options import (
     FINITE,
+    TEMPERATURE,
     TOKENS,
     Ranges,
     above,
     at_least,
-    check_choices,
-    check_numbers,
+    check_options,
 )
 from r1omni.types import UsageError
 
 LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo"]
 ImportanceSamplingLevel = Literal["token", "sequence"]
-_CLIPPING = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
+CLIPPING_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
 
 
 @dataclass(frozen=True)
 class GRPOLossConfig:
     """A loss of the GRPO family; the defaults are R1-Omni's. Names are TRL's.
+
+    As TRL's, it takes options that its `loss_type` does not use; a training refuses them
+    (`GRPOConfig`).
 
     Attributes:
         loss_type: grpo, bnpo, dr_grpo, dapo, cispo, sapo or luspo.
@@ -82,7 +85,7 @@ class GRPOLossConfig:
         "max_completion_length": TOKENS,
         "sapo_temperature_pos": above(0),
         "sapo_temperature_neg": above(0),
-        "temperature": above(0),
+        "temperature": TEMPERATURE,
     }
 
     @property
@@ -101,24 +104,26 @@ class GRPOLossConfig:
         return self.top_entropy_quantile < 1 or self.entropy_coef != 0
 
     def __post_init__(self) -> None:
-        check_choices(self)
-        check_numbers(self)
+        check_options(self, "grpo.loss.")
         self._check_combinations()
 
     def _check_combinations(self) -> None:
-        if self.loss_type in _CLIPPING:
+        if self.loss_type in CLIPPING_LOSSES:
             for key in ("delta", "dual_clip"):
                 value = getattr(self, key)
                 if value is not None and value <= 1 + self.upper_epsilon:
                     raise UsageError(
-                        f"{key} is {value}; it must be above 1 + epsilon_high = "
+                        f"grpo.loss.{key} is {value}; it must be above 1 + epsilon_high = "
                         f"{1 + self.upper_epsilon}, or the clipping never acts"
                     )
         elif self.dual_clip is not None:
-            raise UsageError(f"dual_clip has no meaning for loss_type {self.loss_type}; unset it")
+            raise UsageError(
+                f"grpo.loss.dual_clip has no meaning for loss_type {self.loss_type}; unset it"
+            )
         if self.delta is not None and self.dual_clip is not None:
-            raise UsageError("delta and dual_clip both cap the ratio; set one of them")
+            raise UsageError("grpo.loss.delta and dual_clip both cap the ratio; set one of them")
         if self.use_bias_correction_kl and self.kl_estimator != "k3":
             raise UsageError(
-                f"use_bias_correction_kl corrects k3, not {self.kl_estimator}; unset one of them"
+                "grpo.loss.use_bias_correction_kl corrects k3, not kl_estimator "
+                f"{self.kl_estimator}; unset one of them"
             )

@@ -9,7 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-from r1omni.options import FINITE, SECONDS, Ranges, check_numbers
+from r1omni.options import FINITE, SECONDS, Ranges, check_options
 from r1omni.rewards.registry import RewardFunction, get_reward, option_check
 from r1omni.rewards.timeout import limited
 from r1omni.types import UsageError
@@ -49,7 +49,7 @@ class RewardSpec:
     RANGES: ClassVar[Ranges] = {"weight": FINITE, "timeout_s": SECONDS}
 
     def __post_init__(self) -> None:
-        check_numbers(self, f"reward {self.name!r}: ")
+        check_options(self, f"reward {self.name!r}: ")
 
 
 def check_rewards(specs: Sequence[RewardSpec], columns: Collection[str]) -> None:

@@ -136,6 +136,11 @@ def export_checkpoint(
         R1OmniError: the file cannot be read, or does not belong to the model.
     """
     check_choice("--dtype", dtype, Dtype | None)
+    if str(path) in ("last", "best") and not path.exists():
+        raise UsageError(
+            f"--ckpt_path {path} is of which run? `export` takes the folder of a run, for its "
+            "newest checkpoint, or one of the files in its checkpoints/"
+        )
     is_run = path.is_dir() and not is_sharded(path)
     file = resolve_checkpoint("last" if is_run else str(path), path)
     check_replaceable(out)

@@ -13,10 +13,25 @@ from r1omni.kernels.dispatch import uses_triton
 from r1omni.models.adapters import LoRAConfig
 from r1omni.ops import GRPOLossConfig, not_fused_for
 from r1omni.ops.importance import ImportanceCorrection
-from r1omni.options import SEED, TOKENS, Ranges, above, at_least, check_choices, check_numbers
+from r1omni.ops.loss_config import CLIPPING_LOSSES
+from r1omni.options import (
+    SEED,
+    TEMPERATURE,
+    TOKENS,
+    Conditions,
+    OnlyWith,
+    Ranges,
+    above,
+    at_least,
+    check_options,
+    check_type,
+)
 from r1omni.rewards import COLUMNS, RewardSpec, check_rewards, get_reward
 from r1omni.rewards.overlong import check_limit, overlong
 from r1omni.types import UsageError
+
+_OF_SAPO = OnlyWith("loss.loss_type", "sapo", lambda c: c.loss.loss_type == "sapo")
+_OF_THE_KL = OnlyWith("loss.beta", "above 0, or log_kl", lambda c: c.loss.beta != 0 or c.log_kl)
 
 
 @dataclass(frozen=True)
@@ -69,7 +84,8 @@ class GRPOConfig:
             apart.
 
     Raises:
-        UsageError: a number out of range, an unknown name, or choices that contradict.
+        UsageError: a value of another type, a number out of range, an unknown name, choices that
+            contradict, or one that has no effect.
     """
 
     group_size: int = 8
@@ -103,7 +119,7 @@ class GRPOConfig:
 
     RANGES: ClassVar[Ranges] = {
         "group_size": at_least(2, 2**16),  # alone, no completion can be better than its siblings
-        "temperature": above(0),
+        "temperature": TEMPERATURE,
         "max_new_tokens": TOKENS,
         "kl_in_reward": at_least(0),
         "num_iterations": at_least(1),
@@ -118,6 +134,33 @@ class GRPOConfig:
         "log_completions_every": at_least(0),
         "max_completion_logs": at_least(1),
     }
+
+    # What has no effect without another option; of the loss, what a training would not use.
+    ONLY_WITH: ClassVar[Conditions] = {
+        "importance_cap": OnlyWith(
+            "importance_correction", "other than none", lambda c: c.importance_correction != "none"
+        ),
+        "ref_mixup_alpha": OnlyWith("ref_sync_steps", "above 0", lambda c: c.ref_sync_steps > 0),
+        "max_completion_logs": OnlyWith(
+            "log_completions_every", "above 0", lambda c: c.log_completions_every > 0
+        ),
+        "loss.epsilon": OnlyWith(
+            "loss.loss_type", f"{', '.join(CLIPPING_LOSSES)}, or cispo without epsilon_high",
+            lambda c: c.loss.loss_type in CLIPPING_LOSSES
+            or (c.loss.loss_type == "cispo" and c.loss.epsilon_high is None),
+        ),
+        "loss.epsilon_high": OnlyWith(
+            "loss.loss_type", "other than sapo", lambda c: c.loss.loss_type != "sapo"
+        ),
+        "loss.delta": OnlyWith(
+            "loss.loss_type", ", ".join(CLIPPING_LOSSES),
+            lambda c: c.loss.loss_type in CLIPPING_LOSSES,
+        ),
+        "loss.sapo_temperature_pos": _OF_SAPO,
+        "loss.sapo_temperature_neg": _OF_SAPO,
+        "loss.kl_estimator": _OF_THE_KL,
+        "loss.use_bias_correction_kl": _OF_THE_KL,
+    }  # fmt: skip
 
     @property
     def loss_in_force(self) -> GRPOLossConfig:
@@ -175,8 +218,7 @@ class GRPOConfig:
         return max(self.log_completions_every, -(-max_steps // self.max_completion_logs))
 
     def __post_init__(self) -> None:
-        check_numbers(self, "grpo.")
-        check_choices(self, "grpo.")
+        check_options(self, "grpo.")
         self._check_rewards()
         self._check_combinations()
 
@@ -256,9 +298,11 @@ def check_trained(
     """Refuse weights that GRPO cannot train, or not with this reference.
 
     Raises:
-        UsageError: a tower; with adapters, whose reference is the model without them, other weights
-            than theirs, or a reference that moves.
+        UsageError: a value of another type; a tower; with adapters, whose reference is the model
+            without them, other weights than theirs, or a reference that moves.
     """
+    check_type("model.grpo", grpo, GRPOConfig)
+    check_type("model.lora", lora, LoRAConfig | None)
     towers = [part for part in trainable or [] if part.endswith("_tower")]
     if towers:
         # A clip is encoded once, for the policy and the frozen reference alike.

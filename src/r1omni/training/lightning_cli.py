@@ -26,6 +26,8 @@ from r1omni.training.callbacks import (
     StepProgressBar,
 )
 from r1omni.training.checkpoints import RUN, is_sharded, read_values, resolve_checkpoint
+from r1omni.training.config_files import check_config_files
+from r1omni.training.dropped_settings import PARSER_LOGGER, ChangesOfClass
 from r1omni.training.logger import KeepBest, RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule, weights_read_in_place
 from r1omni.training.optimization import check_precision
@@ -86,11 +88,14 @@ class R1OmniCLI(LightningCLI):
     def __init__(self, args: list[str], run: bool = True) -> None:
         for message in _EXPECTED_WARNINGS:
             warnings.filterwarnings("ignore", message)
+        check_config_files(args)
         self._lock: FolderLock | None = None
+        self._changes = ChangesOfClass()
         handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
         try:
             self._parse_and_run(with_new_names(args), run)
         finally:
+            self._changes.close()
             for signum, handler in handlers.items():
                 signal.signal(signum, handler)
             if self._lock is not None:
@@ -103,13 +108,15 @@ class R1OmniCLI(LightningCLI):
             subclass_mode_model=True,
             save_config_callback=LogConfig,
             save_config_kwargs={"save_to_log_dir": False},
-            parser_kwargs={"parser_mode": "omegaconf", "exit_on_error": False},
+            parser_kwargs={
+                "parser_mode": "omegaconf", "exit_on_error": False, "logger": PARSER_LOGGER,
+            },
             trainer_defaults=TRAINER_DEFAULTS,
             auto_configure_optimizers=False,
             seed_everything_default=0,
             args=args,
             run=run,
-        )
+        )  # fmt: skip
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         parser.add_class_arguments(RunConfig, "run")
@@ -137,6 +144,7 @@ class R1OmniCLI(LightningCLI):
         """Do nothing: Lightning would put a checkpoint's settings over the command line's."""
 
     def before_instantiate_classes(self) -> None:
+        self._changes.check(self._config)
         self._follow_seed()
         if self.subcommand is None:
             return

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 from lightning.pytorch.loggers import Logger
 
-from r1omni.options import SECONDS, Range, Ranges, at_least, check_choices, check_numbers
+from r1omni.options import SECONDS, Range, Ranges, at_least, check_options
 from r1omni.training.tracking import Figures, StoreAway, TrackingStore
 from r1omni.types import UsageError
 
@@ -42,7 +42,7 @@ class KeepBest:
     mode: Literal["max", "min"] = "max"
 
     def __post_init__(self) -> None:
-        check_choices(self, "run.keep_best.")
+        check_options(self, "run.keep_best.")
 
     def is_better(self, value: float, best: float) -> bool:
         """Whether a value beats the best one; the earlier of two equal ones stays."""
@@ -95,7 +95,7 @@ class RunConfig:
     }
 
     def __post_init__(self) -> None:
-        check_numbers(self, "run.")
+        check_options(self, "run.")
 
 
 class TrackingLogger(Logger):

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar, TypeVar
 
 import lightning as L
@@ -23,13 +25,21 @@ from r1omni.models.omni import CLIP_TOWERS
 from r1omni.models.parallelize import full_tensor, gathered, parallelize
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.towers import features_fingerprint
-from r1omni.options import TOKENS, Ranges, check_choice, check_number
+from r1omni.options import (
+    TOKENS,
+    Conditions,
+    OnlyWith,
+    Ranges,
+    check_choice,
+    check_effects,
+    check_number,
+    check_type,
+)
 from r1omni.training.checkpointed import CheckpointedModule
 from r1omni.training.checkpoints import (
     start_fingerprint,
 )
 from r1omni.training.optimization import (
-    DEFAULT_PARTS,
     OptimizerConfig,
     Part,
     apply_settings,
@@ -37,6 +47,7 @@ from r1omni.training.optimization import (
     check_parts,
     check_precision,
     choose_trained,
+    trained_parts,
 )
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.training.termination import Termination
@@ -60,6 +71,15 @@ def weights_read_in_place() -> Iterator[None]:
         _READ_LATER.reset(token)
 
 
+def _own_learning_rate(kind: type[EmotionModule]) -> float:
+    """The rate of a module where none is given: that of its `optimizer` where that is not given."""
+    for parent in kind.__mro__:
+        parameter = signature(parent.__init__).parameters.get("optimizer")  # type: ignore[misc]
+        if parameter is not None and parameter.default.learning_rate is not None:
+            return float(parameter.default.learning_rate)
+    raise AssertionError(f"{kind.__name__} has no rate of its own")
+
+
 class EmotionModule(CheckpointedModule):
     """The shared model under a trainer; `SFTModule` and `GRPOModule` add their loss.
 
@@ -76,20 +96,34 @@ class EmotionModule(CheckpointedModule):
     """
 
     RANGES: ClassVar[Ranges] = {"max_new_tokens": TOKENS}
+    ONLY_WITH: ClassVar[Conditions] = {
+        "optimizer.projector_lr_scale": OnlyWith(
+            "trainable", "that names projectors", lambda m: "projectors" in m.trainable
+        ),
+        "optimizer.tower_lr_scale": OnlyWith(
+            "trainable", "that names a tower",
+            lambda m: any(part.endswith("_tower") for part in m.trainable),
+        ),
+    }  # fmt: skip
 
     def __init__(
         self,
         init_from: str,
         trainable: list[Part] | None = None,
-        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
+        optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-5),  # noqa: B008
         max_new_tokens: int = 512,
         frame_fit: FrameFit | None = None,
         lora: LoRAConfig | None = None,
     ) -> None:
         super().__init__()
+        check_type("model.init_from", init_from, str)
+        check_type("model.optimizer", optimizer, OptimizerConfig)
+        check_type("model.lora", lora, LoRAConfig | None)
         check_number("model.max_new_tokens", max_new_tokens, TOKENS, int)
         check_choice("model.frame_fit", frame_fit, FrameFit | None)
         check_parts(trainable)
+        arguments = SimpleNamespace(trainable=trained_parts(trainable, lora), optimizer=optimizer)
+        check_effects(arguments, self.ONLY_WITH, "model.")
         self._lacks_weights = _READ_LATER.get()
         self.omni = R1Omni.from_pretrained(init_from, with_weights=not self._lacks_weights)
         # In full, or by its commit: a checkpoint may be exported from elsewhere, or later.
@@ -98,10 +132,12 @@ class EmotionModule(CheckpointedModule):
             self.omni.use_frame_fit(frame_fit)
         self.model = self.omni.model
         self.optimizer_config = optimizer
+        if optimizer.learning_rate is None:
+            self.optimizer_config = replace(optimizer, learning_rate=_own_learning_rate(type(self)))
         self.max_new_tokens = max_new_tokens
         self._termination = Termination()
         self._is_sharded = False
-        self.chosen = {"trainable": trainable, "lora": lora and asdict(lora)}
+        self.chosen: dict[str, Any] = {"trainable": trainable, "lora": lora and asdict(lora)}
         choose_trained(self.model, trainable, lora)
 
     # Preparation ----------------------------------------------------------------------------
@@ -128,8 +164,7 @@ class EmotionModule(CheckpointedModule):
     def chosen_parts(self) -> str:
         """What is trained, in words."""
         lora: Any = self.chosen["lora"]
-        named: Any = self.chosen["trainable"]
-        parts = [*named] if named is not None else [] if lora else [*DEFAULT_PARTS]
+        parts = trained_parts(self.chosen["trainable"], lora)
         return ", ".join([*parts, *([f"adapters of rank {lora['rank']}"] if lora else [])])
 
     def setup(self, stage: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
@@ -18,12 +18,13 @@ from r1omni.models.omni import OmniModel
 from r1omni.models.parallelize import full_tensor
 from r1omni.options import (
     SHARE,
+    Conditions,
+    OnlyWith,
     Range,
     Ranges,
     at_least,
     check_choice,
-    check_choices,
-    check_numbers,
+    check_options,
 )
 from r1omni.types import UsageError
 
@@ -50,7 +51,8 @@ class OptimizerConfig:
     """AdamW with warm-up, then a falling or a constant rate.
 
     Attributes:
-        learning_rate: peak rate.
+        learning_rate: peak rate; None is the module's own, 2e-5 for supervised training and 1e-6
+            for GRPO.
         weight_decay: on matrices only, never on biases and norms.
         adam_betas: decay of the two moments.
         warmup_ratio: share of all optimizer steps over which the rate rises from 0.
@@ -63,7 +65,7 @@ class OptimizerConfig:
         UsageError: an unknown schedule, or a number out of its range.
     """
 
-    learning_rate: float = 2e-5
+    learning_rate: float | None = None
     weight_decay: float = 0.0
     adam_betas: tuple[float, float] = (0.9, 0.999)
     warmup_ratio: float = 0.03
@@ -81,10 +83,14 @@ class OptimizerConfig:
         "projector_lr_scale": at_least(0, 10_000),
         "tower_lr_scale": at_least(0, 10_000),
     }
+    ONLY_WITH: ClassVar[Conditions] = {
+        "min_lr_ratio": OnlyWith(
+            "schedule", "cosine or linear", lambda c: c.schedule != "constant"
+        ),
+    }
 
     def __post_init__(self) -> None:
-        check_numbers(self, "optimizer.")
-        check_choices(self, "optimizer.")
+        check_options(self, "optimizer.")
 
 
 def check_precision(precision: str | int | None, plugin: Precision | None = None) -> None:
@@ -122,6 +128,13 @@ def check_parts(trainable: Sequence[str] | None) -> None:
         check_choice("model.trainable", trainable, list[Part] | None)
 
 
+def trained_parts(trainable: Sequence[str] | None, lora: Any) -> Sequence[str]:
+    """The parts that are trained; where none are named, those of `choose_trained`."""
+    if trainable is None:
+        return () if lora else DEFAULT_PARTS
+    return trainable
+
+
 def choose_trained(
     model: OmniModel, trainable: Sequence[str] | None, lora: LoRAConfig | None = None
 ) -> None:
@@ -138,8 +151,7 @@ def choose_trained(
             beside its adapters.
     """
     check_parts(trainable)
-    if trainable is None:
-        trainable = [] if lora else DEFAULT_PARTS
+    trainable = trained_parts(trainable, lora)
     if not (trainable or lora):
         raise UsageError(f"model.trainable is empty; use any of {', '.join(PARTS)}")
     if lora and "language_model" in trainable:
@@ -159,7 +171,13 @@ def choose_trained(
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[dict]:
-    """Trainable parameters by part and by whether they decay."""
+    """Trainable parameters by part and by whether they decay.
+
+    Raises:
+        UsageError: a configuration without a rate, which a module fills in.
+    """
+    if config.learning_rate is None:
+        raise UsageError("optimizer.learning_rate is None; give a rate")
     scales = {
         "projectors": config.projector_lr_scale,
         "language_model": 1.0,

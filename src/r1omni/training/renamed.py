@@ -32,7 +32,7 @@ METRICS = {
 }
 # The option that names a metric.
 _NAMES_A_METRIC = "run.keep_best.metric"
-_CONFIG_FLAGS = ("--config", "-c")
+CONFIG_FLAGS = ("--config", "-c")
 _INIT_ARGS = re.compile(r"\binit_args\.?")
 _logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def _new_value(flag: str, value: str, found: dict[str, str]) -> str:
         content = yaml.safe_load(text)
     except yaml.YAMLError:  # the parser says what is wrong with it
         return value
-    prefix = "" if flag in _CONFIG_FLAGS else _plain(flag)
+    prefix = "" if flag in CONFIG_FLAGS else _plain(flag)
     new = _renamed(content, prefix, value if is_file else flag, found)
     if new == content:
         return value

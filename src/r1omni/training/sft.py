@@ -46,7 +46,7 @@ class SFTModule(EmotionModule):
         self,
         init_from: str,
         trainable: list[Part] | None = None,
-        optimizer: OptimizerConfig = OptimizerConfig(),  # noqa: B008 - frozen
+        optimizer: OptimizerConfig = OptimizerConfig(learning_rate=2e-5),  # noqa: B008
         max_new_tokens: int = 512,
         frame_fit: FrameFit | None = None,
         lora: LoRAConfig | None = None,

@@ -20,6 +20,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.device_mesh import DeviceMesh
 
 from r1omni.models.parallelize import ShardingConfig
+from r1omni.options import check_type
 from r1omni.training.checkpoints import read_checkpoint, read_plain, trained_state
 from r1omni.training.shards import PLAIN_VALUES, check_shards, fill_shards, write_shards
 
@@ -39,6 +40,8 @@ class FSDP2Strategy(ModelParallelStrategy):
         sharding: ShardingConfig = ShardingConfig(),  # noqa: B008 - frozen
         sharded_checkpoint: bool = True,
     ) -> None:
+        check_type("sharding", sharding, ShardingConfig)
+        check_type("sharded_checkpoint", sharded_checkpoint, bool)
         super().__init__(tensor_parallel_size=1, save_distributed_checkpoint=sharded_checkpoint)
         self.sharding = sharding
         self._saved = StateDictOptions(

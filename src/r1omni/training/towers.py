@@ -28,7 +28,8 @@ from r1omni.world.cues import FACE_VALUES, VOICE_VALUES
 from r1omni.world.perception import Percept, render_percepts
 
 _BATCH_SIZE = 32
-_RATE = OptimizerConfig(learning_rate=2e-3, warmup_ratio=0.1)
+_PEAK_RATE = 2e-3
+_RATE = OptimizerConfig(learning_rate=_PEAK_RATE, warmup_ratio=0.1)
 # Share of the clips that is held out, to report what the towers perceive.
 _HELD_OUT = 10
 _MAX_SHIFT_PX = 3
@@ -170,9 +171,7 @@ def _train(task: TowerTask) -> tuple[dict[str, Tensor], list[float]]:
     parameters = [
         p for module in (tower, norm, heads) for p in module.parameters() if p.requires_grad
     ]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=_RATE.learning_rate, weight_decay=0.05, betas=(0.9, 0.98)
-    )
+    optimizer = torch.optim.AdamW(parameters, lr=_PEAK_RATE, weight_decay=0.05, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate_factor(_RATE, task.steps))
     description = f"pretraining the {task.name}"
     for _ in tqdm(range(task.steps), desc=description, unit="step", position=task.bar):

@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from r1omni.options import TOKENS, Ranges, at_least, check_numbers
+from r1omni.options import TEMPERATURE, TOKENS, Ranges, at_least, check_number, check_options
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Sampling:
 
     Attributes:
         max_new_tokens: longest completion, in tokens, the end token included.
-        temperature: divides the logits; 0 takes the most probable token.
+        temperature: divides the logits, from 0.01 to 100; 0 takes the most probable token.
         end_ids: tokens that end a completion.
         pad_id: fills the rest of a finished completion.
         cuda_graphs: on a CUDA device, record a step once and replay it; without, every operation
@@ -36,12 +36,14 @@ class Sampling:
 
     RANGES: ClassVar[Ranges] = {
         "max_new_tokens": TOKENS,
-        "temperature": at_least(0),
+        "temperature": at_least(0, TEMPERATURE.high),
         "pad_id": at_least(0),
     }
 
     def __post_init__(self) -> None:
-        check_numbers(self)
+        check_options(self)
+        if self.temperature:
+            check_number("temperature", self.temperature, TEMPERATURE)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from r1omni.models.adapters import effective_weight
 from r1omni.models.omni import OmniModel
+from r1omni.types import R1OmniError
 
 
 @dataclass(frozen=True)
@@ -93,13 +94,13 @@ class WeightReader:
         """The weights as they are now.
 
         Raises:
-            ValueError: layers of a kind that the decoding step does not have.
+            R1OmniError: layers of a kind that the decoding step does not have.
         """
         config = model.config.language
         if set(config.layer_types or ()) - {"full_attention"}:
-            raise ValueError(f"sampling knows layers of full attention, not {config.layer_types}")
+            raise R1OmniError(f"sampling knows layers of full attention, not {config.layer_types}")
         if config.hidden_act != "silu":
-            raise ValueError(f"sampling knows layers with silu, not {config.hidden_act!r}")
+            raise R1OmniError(f"sampling knows layers with silu, not {config.hidden_act!r}")
         language: Any = model.language_model
         dtype = computing_dtype(model)
         layers = []
@@ -108,6 +109,11 @@ class WeightReader:
             read = (attention.q_proj, attention.k_proj, attention.v_proj)
             matrices = [effective_weight(linear) for linear in read]
             biases = [_base(linear).bias for linear in read]
+            if any(bias is None for bias in biases):
+                raise R1OmniError(
+                    f"sampling knows queries, keys and values with biases, as Qwen2 has; layer "
+                    f"{index} of this model has none"
+                )
             for parts in (matrices, biases):
                 parts[0] = in_pairs(parts[0], attention.head_dim) * attention.scaling
                 parts[1] = in_pairs(parts[1], attention.head_dim)

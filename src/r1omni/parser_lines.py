@@ -1,0 +1,126 @@
+"""What a person reads when the parser of configurations refuses: one line instead of a report.
+
+jsonargparse tells everything that it tried, over many lines. Which key, which value, and what would
+do stand in there; here they are found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from r1omni.options import shortened
+
+# Their arguments are in `init_args` beside a `class_path`.
+_HOLD_CLASSES = ("model", "trainer.strategy")
+_KEY = re.compile(r'Parser key "([^"]+)":')
+# It tries a value as the name of a file first.
+_NO_PATH = re.compile(r"- Expected a path but .+? either not accessible or invalid")
+_WORDS = {"int": "whole number", "float": "number", "bool": "true or false", "str": "text",
+          "NoneType": "null", "list": "list"}  # fmt: skip
+
+
+def parser_line(text: str) -> str:
+    """The one line of a refusal.
+
+    Args:
+        text: what jsonargparse says, on one line.
+
+    Returns:
+        the key in full, the value, and what is expected; `text` itself where nothing is known of
+        its form.
+    """
+    keys: list[str] = []
+    for key in _KEY.findall(text):
+        if not keys or key != keys[-1]:
+            keys.append(key)
+    place = _place(keys)
+    inner = _NO_PATH.sub("", _KEY.split(text)[-1])
+    for told in (_no_option, _is_missing, _no_class, _wrong_value):
+        line = told(place, inner)
+        if line is not None:
+            return line
+    return text
+
+
+def _place(keys: list[str]) -> str:
+    return ".".join(f"{key}.init_args" if key in _HOLD_CLASSES and key != keys[-1] else key
+                    for key in keys)  # fmt: skip
+
+
+def _below(place: str) -> str:
+    """Where the arguments of a key's class are."""
+    return f"{place}.init_args" if place in _HOLD_CLASSES else place
+
+
+def _no_option(place: str, text: str) -> str | None:
+    found = (
+        re.search(r"unrecognized arguments: --([^ =]+)", text)
+        or re.search(r"Option '([^']+)' is not accepted", text)
+        or re.search(r"Subcommand '[^']+' does not accept option '([^']+)'", text)
+    )
+    if found:
+        return f"{_joined(_below(place), found[1])} is no option"
+    found = re.search(r"Group '([^']+)' does not accept option '([^']+)'", text)
+    return found and f"{_joined(_below(place), f'{found[1]}.{found[2]}')} is no option"
+
+
+def _joined(place: str, name: str) -> str:
+    return f"{place}.{name}" if place else name
+
+
+def _is_missing(place: str, text: str) -> str | None:
+    found = re.search(r"the following arguments are required: (.+?)(?= - |$| Given value)", text)
+    return found and f"{_joined(_below(place), found[1])} is missing; give it"
+
+
+def _no_class(place: str, text: str) -> str | None:
+    found = re.search(
+        r"Problem with given class_path '([^']+)': (No module named .+?)(?= - |$)", text
+    )
+    if found:
+        return f"{place}.class_path is {found[1]!r}: {found[2]}"
+    found = re.search(r"Import path (\S+) does not correspond to a subclass of (\w+)", text)
+    if found:
+        kind = f"the import path of {found[2]} or a class of it"
+        return f"{place}.class_path is {found[1]!r}; it must be {kind}"
+    found = re.search(r"Expected a dot import path string: (.+?)(?= - |$| Given value)", text)
+    if found is None:
+        return None
+    form = "settings, as {name: value}"
+    if place in _HOLD_CLASSES or place.startswith("trainer."):
+        form = "the import path of a class"
+    return f"{place}: {shortened(found[1])!r} is given; it must be {form}"
+
+
+def _wrong_value(place: str, text: str) -> str | None:
+    value = (
+        re.search(r"Got value: (.+?)(?= - | Given value|$)", text)
+        or re.search(r"Given value: (?!NestedArg)(.+?)(?= - |$)", text)
+        or re.search(r"val='?(.+?)'?\)", text)
+        or re.search(r"""Unable to load config ['"](.*?)['"](?: - |$)""", text)
+    )
+    if not (place and value):
+        return None
+    shown = shortened(value[1])
+    kinds = re.search(r"Subtypes: \[(.+?)\] Errors:", text)
+    found = re.search(r"Expected an? (.+?)(?=\. Got value| - | Given value|$)", text)
+    if "Unable to load config" in text or "Not a valid subclass" in text:
+        return f"{place} is {shown}; it must be a section of settings"
+    expected = kinds[1] if kinds else found[1] if found else ""
+    choices = re.search(r"Literal\[(.+?)\]", expected)
+    if choices:
+        names = choices[1].replace("'", "")
+        if "Expected a <class 'list'>" in text:
+            return f"{place} is {shown}; it must be a list of any of {names}"
+        return f"{place}: {shown!r} is unknown; use one of {names}"
+    finite = "finite " if shown.strip("-") in ("nan", "inf") else ""
+    return f"{place} is {shown}; it must be: {finite}{_in_words(expected)}" if expected else None
+
+
+def _in_words(expected: str) -> str:
+    """Types as a reader of YAML has them."""
+    words: Callable[[re.Match[str]], str] = lambda m: _WORDS.get(m[1], "section of settings")  # noqa: E731
+    text = re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", words, expected)
+    text = re.sub(r"list\[[\w.]+\]", "list", text)
+    return text.replace("tuple with 2 elements", "list of 2 numbers").replace(", ", " or ")

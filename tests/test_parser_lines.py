@@ -1,0 +1,87 @@
+"""What the parser refuses is one line: the key in full, the value, what will do."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from argparse import ArgumentError
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from r1omni.cli import _one_line
+from r1omni.data import EmotionDataModule
+from r1omni.parser_lines import parser_line
+from r1omni.training import GRPOModule
+from r1omni.training.lightning_cli import R1OmniCLI
+from r1omni.training.logger import RunConfig
+from test_options import argument_types, reached
+
+CONFIG = Path(__file__).parents[1] / "configs" / "mini" / "r1omni.yaml"
+PLACES = {"model.init_args": GRPOModule, "data": EmotionDataModule, "run": RunConfig}
+
+
+def options_below(place: str, kind: type) -> Iterator[tuple[str, Any]]:
+    """Dotted options of a class with their types, those of sections in place of a section."""
+    for name, hint in argument_types(kind).items():
+        members = [m for m in (*typing.get_args(hint), hint) if m in reached(kind)]
+        if members and inspect.isclass(members[0]) and typing.get_origin(hint) is not list:
+            yield from options_below(f"{place}.{name}", members[0])
+        yield f"{place}.{name}", hint
+
+
+# One option of each type: the parser treats all of a type alike.
+OPTIONS = {hint: key for place, kind in PLACES.items() for key, hint in options_below(place, kind)}
+
+
+@pytest.fixture(scope="module")
+def parser() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(R1OmniCLI, "instantiate_classes", lambda self: None)
+        return R1OmniCLI(["--config", str(CONFIG)], run=False).parser
+
+
+def line_of(parser: Any, *words: str) -> str | None:
+    """What is told of words that the parser refuses."""
+    try:
+        parser.parse_args(["--config", str(CONFIG), *words])
+    except ArgumentError as error:
+        return parser_line(_one_line(str(error)))
+    return None
+
+
+def test_a_value_of_another_type_is_one_line(parser: Any) -> None:
+    refused = 0
+    for key in OPTIONS.values():
+        for value in ("nonsense", "[nonsense]", "{a: 1}"):
+            told = line_of(parser, f"--{key}", value)
+            if told is None:
+                continue  # a text, or what its class refuses itself
+            refused += 1
+            assert told.startswith(key) and len(told) < 250 and "\n" not in told, told
+            for word in ("Union", "class '", "NestedArg", "Parser key", "Namespace", "typing."):
+                assert word not in told, told
+    assert refused > 2 * len(OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("model.init_args.grpo.group_size", "2.5", "is 2.5; it must be: whole number"),
+        ("model.init_args.optimizer.learning_rate", "fast", "is fast; it must be: number or null"),
+        ("model.init_args.optimizer.adam_betas", "[0.9, .nan]", "is nan; it must be: finite num"),
+        ("model.init_args.grpo.log_kl", "maybe", "is maybe; it must be: true or false"),
+        ("model.init_args.grpo.rewards", "accuracy", "is accuracy; it must be: list"),
+        ("model.init_args.trainable", "foo", "is foo; it must be a list of any of vision_tower"),
+        ("model.init_args.grpo", "3", "is 3; it must be a section of settings"),
+        ("model.class_path", "foo.Bar", "is 'foo.Bar': No module named 'foo'"),
+        ("model.class_path", "torch.nn.Linear", "is 'torch.nn.Linear'; it must be the import path"),
+        ("run.keep_best", "{mode: max}", ".metric is missing; give it"),
+    ],
+)
+def test_the_line_says_what_will_do(parser: Any, option: str, value: str, told: str) -> None:
+    assert (line_of(parser, f"--{option}", value) or "").startswith(
+        f"{option} {told}".replace(" .", ".")
+    )
