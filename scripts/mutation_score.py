@@ -42,11 +42,9 @@ TESTS = {
         "tests/rewards/test_rewards.py",
     ),
     "text": ("tests/text",),
-    "training/checkpoints": (
-        "tests/training/test_resume.py", "tests/training/test_run_folder.py",
-        "tests/training/test_cut_points.py",
-    ),
-    "training/shards": ("tests/training/test_sharded.py", "tests/training/test_cut_points.py"),
+    # Tests of whole trainings notice more, and take minutes for each mutant.
+    "training/checkpoints": ("tests/training/test_checkpoints.py",),
+    "training/shards": ("tests/training/test_shards.py",),
 }  # fmt: skip
 
 
