@@ -135,6 +135,16 @@ def test_fingerprints_tell_frozen_weights_and_the_start_apart(model: OmniModel) 
     assert start_fingerprint(model) == start
 
 
+def test_the_start_is_told_by_the_first_values_of_each_weight() -> None:
+    """How many they are belongs to the format: earlier checkpoints have the digest of as many."""
+    layer: Any = torch.nn.Linear(2_000, 1, bias=False)
+    start = start_fingerprint(layer)
+    change(layer.weight, 1_024)
+    assert start_fingerprint(layer) == start
+    change(layer.weight, 1_023)
+    assert start_fingerprint(layer) != start
+
+
 def test_what_training_changes(model: OmniModel) -> None:
     parts = {name.split(".")[0] for name in trained_state(model)}
     assert parts == {"language_model", "lm_head", "video_projector", "audio_projector"}
