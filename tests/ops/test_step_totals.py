@@ -36,6 +36,9 @@ def test_what_each_loss_divides_by(loss_type: LossType, divisor: float) -> None:
     assert totals.entropy_divisor == 2
     alone = StepTotals(completions=12, tokens=20, batch_tokens=40, entropy_tokens=4)
     assert alone.divisor(config) == 2 * divisor
+    odd = StepTotals(3, 3, 3, entropy_tokens=5, world_size=2)  # a share may be half a token
+    assert odd.divisor(config) == (10.5 if loss_type == "dr_grpo" else 1.5)
+    assert odd.entropy_divisor == 2.5
     for count in (0, 1, torch.tensor(0), torch.tensor(1)):  # 0 is taken as 1
         few = StepTotals(1.0 if count else 0.0, count, count, count)
         assert few.divisor(config) == (7 if loss_type == "dr_grpo" else 1)
