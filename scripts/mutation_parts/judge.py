@@ -96,7 +96,7 @@ class Judge:
         order = Order(touching, self._baseline.seconds)
         file.write_text(mutant.source, encoding="utf-8")
         try:
-            return self._forked(lambda: self._pytest(tests, order)), len(touching - {IMPORT})
+            return self._forked(lambda: self._judge(tests, order)), len(touching - {IMPORT})
         finally:
             file.write_text(source, encoding="utf-8")
 
@@ -104,6 +104,7 @@ class Judge:
         report, log = self._copy / "recorded.json", self._copy / "recorded.log"
 
         def record() -> int:
+            _write_bytecode(True)
             recorder = Recorder([str(self._copy / module) for module in modules])
             started = time.perf_counter()
             status = self._pytest(self._tests, recorder)
@@ -139,6 +140,11 @@ class Judge:
         lines = {(file, line): set(tests) for file, line, tests in recorded["lines"]}
         seconds = recorded["seconds"]
         return Baseline(lines, seconds, recorded["cpu_s"], recorded["wall_s"])
+
+    def _judge(self, tests: Sequence[str], order: Order) -> int:
+        # That of one mutant would hide the next, if both are of one size and written in one second.
+        _write_bytecode(False)
+        return self._pytest(tests, order)
 
     def _pytest(self, tests: Sequence[str], plugin: object) -> int:
         os.chdir(self._copy)
@@ -185,6 +191,14 @@ class Judge:
         if code == pytest.ExitCode.NO_TESTS_COLLECTED:
             raise WrongUse(f"no tests in {' '.join(self._tests)}")
         return "killed" if code else "survived"
+
+
+def _write_bytecode(is_wanted: bool) -> None:
+    """Whether this process, and those that its tests start, keep what they have compiled."""
+    sys.dont_write_bytecode = not is_wanted
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    if not is_wanted:
+        os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
 
 
 def _become_child(run: Callable[[], int], log: Path | None, cpu_s: int) -> None:

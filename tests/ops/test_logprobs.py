@@ -3,6 +3,7 @@ import torch
 
 from r1omni.kernels import rows
 from r1omni.ops import entropy, linear_logprob, selective_logprob
+from r1omni.ops.logprobs import selective_logprob_and_entropy
 from r1omni.types import UsageError
 
 
@@ -30,6 +31,17 @@ def test_values_and_gradients(logits, temperature):
     logits.requires_grad_()
     assert torch.autograd.gradcheck(lambda x: selective_logprob(x, IDS, temperature), logits)
     assert torch.autograd.gradcheck(lambda x: entropy(x, temperature), logits)
+
+
+def test_the_distribution_of_the_model_itself_is_the_default(logits):
+    """Temperature 1, for every one of them."""
+    chosen, spread = selective_logprob(logits, IDS, 1.0), entropy(logits, 1.0)
+    torch.testing.assert_close(selective_logprob(logits, IDS), chosen, rtol=0, atol=0)
+    torch.testing.assert_close(entropy(logits), spread, rtol=0, atol=0)
+    both = selective_logprob_and_entropy(logits, IDS)
+    torch.testing.assert_close(both, (chosen, spread))
+    weight = torch.eye(7, dtype=torch.float64)
+    torch.testing.assert_close(linear_logprob(logits, weight, IDS), chosen)
 
 
 def test_extreme_and_impossible_tokens():

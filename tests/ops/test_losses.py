@@ -1,9 +1,11 @@
 import math
+from dataclasses import FrozenInstanceError
 
 import pytest
 import torch
 
 from r1omni.ops import GRPOLossConfig, grpo_loss, kl_divergence
+from r1omni.ops.aggregation import masked_mean
 from r1omni.types import UsageError
 
 LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo")
@@ -46,10 +48,33 @@ def test_clipping_by_hand():
     assert one(math.log(9), -2.0, delta=3.0) == pytest.approx(3 * 2)
     assert one(math.log(9), -2.0, dual_clip=3.0) == pytest.approx(3 * 2)
     assert one(math.log(9), 2.0, dual_clip=3.0) == pytest.approx(-1.2 * 2)
+    # Of small advantages too, and 0 has nothing to teach.
+    assert one(math.log(9), 0.5, dual_clip=3.0) == pytest.approx(-1.2 * 0.5)
+    assert one(math.log(9), -0.5, dual_clip=3.0) == pytest.approx(3 * 0.5)
+    assert one(math.log(9), 0.0, dual_clip=3.0) == 0
     assert one(math.log(2), 3.0, loss_type="sapo") == pytest.approx(-12 / (1 + math.exp(-1)))
     assert one(math.log(5), 2.0, loss_type="cispo", epsilon_high=3.0) == pytest.approx(
         -3 * 2 * math.log(5)
     )
+
+
+def test_sapo_has_a_steepness_for_each_sign():
+    def by_hand(advantage, tau, ratio):
+        return -advantage * 4 / tau / (1 + math.exp(-tau * (ratio - 1)))
+
+    for advantage, tau in ((0.5, 2.0), (-0.5, 0.5)):
+        found = one(
+            math.log(3), advantage, loss_type="sapo",
+            sapo_temperature_pos=2.0, sapo_temperature_neg=0.5,
+        )  # fmt: skip
+        assert found == pytest.approx(by_hand(advantage, tau, 3))
+    assert one(math.log(3), -0.5, loss_type="sapo") == pytest.approx(by_hand(-0.5, 1.05, 3))
+
+
+def test_masked_mean():
+    values = torch.tensor([[2.0, math.pi], [4.0, math.pi]])
+    for mask, mean in (([[1, 0], [1, 0]], 3), ([[1, 0], [0, 0]], 2), ([[0, 0], [0, 0]], 0)):
+        assert masked_mean(values, torch.tensor(mask)) == mean
 
 
 def test_aggregations_by_hand():
@@ -129,7 +154,7 @@ def test_nothing_to_learn_from_is_zero_and_finite(loss_type):
     assert (logps.grad == 0).all()
 
 
-@pytest.mark.parametrize("difference", [-80.0, -21.0, 21.0, 80.0])
+@pytest.mark.parametrize("difference", [-80.0, -21.0, 20.0, 21.0, 80.0])
 @pytest.mark.parametrize("bias_correction", [False, True])
 def test_kl_stays_finite(difference, bias_correction):
     logps = torch.full((2, 3), -90.0, requires_grad=True)
@@ -191,6 +216,72 @@ def test_off_policy_mask_and_entropy_mask_keep_the_kl():
     assert good.metrics["off_policy_masked_ratio"] == 0
 
 
+def test_off_policy_mask_by_hand():
+    """A bad completion is left out where its mean drift, in nats a token, is above the bound."""
+    rows = [  # advantage, drift of a token, tokens, whether it is learned from
+        (-0.5, 0.25, 4, True),  # though it drifted by a whole nat
+        (-0.5, 0.75, 2, False),
+        (-0.5, 0.75, 1, False),
+        (-0.5, 0.5, 1, True),  # at the bound
+        (0.5, 0.75, 2, True),
+        (0.0, 0.75, 2, False),  # not left out, but there is nothing to learn
+    ]
+    advantages, drift, lengths, learned = map(list, zip(*rows, strict=True))
+    mask = torch.arange(4)[None] < torch.tensor(lengths)[:, None]
+    logps = (-torch.tensor(drift)[:, None]).expand(-1, 4).clone().requires_grad_()
+    result = grpo_loss(
+        logps, torch.tensor(advantages), mask, old_logps=torch.zeros(6, 4),
+        config=config(epsilon=0.9, off_policy_mask_threshold=0.5),
+    )  # fmt: skip
+    result.loss.backward()
+    assert (logps.grad != 0).any(dim=1).tolist() == learned
+    assert result.metrics["off_policy_masked_ratio"].item() == pytest.approx(2 / 6)
+    assert "off_policy_masked_ratio" in result.row_metrics  # a mean over completions
+
+
+def test_the_tokens_of_highest_entropy_alone_are_learned_from():
+    entropies = torch.tensor([[1.0, 5.0, 2.0, 9.0], [4.0, 3.0, 9.0, 9.0]])
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
+    logps = torch.zeros(2, 4, requires_grad=True)
+    grpo_loss(
+        logps, torch.ones(2), mask, entropies=entropies, config=config(top_entropy_quantile=0.5)
+    ).loss.backward()
+    # The median of 1 to 5 is 3.
+    assert (logps.grad != 0).tolist() == [[False, True, False, False], [True, True, False, False]]
+
+
+@pytest.mark.parametrize(("key", "tensor"), [("beta", "ref_logps"), ("entropy_coef", "entropies")])
+def test_what_is_only_logged_cannot_spoil_the_loss(key, tensor):
+    logps, advantages, mask, tensors = batch()
+    plain = grpo_loss(logps, advantages, mask, config=config(), **tensors)
+    tensors[tensor] = tensors[tensor].clone()
+    tensors[tensor][0, 0] = -math.inf
+    logged = grpo_loss(logps, advantages, mask, config=config(), **tensors)
+    assert logged.loss == plain.loss
+    # With any weight but 0 it is part of the loss; that of the entropy has either sign.
+    for weight in (1.0, -1.0) if key == "entropy_coef" else (1.0,):
+        spoilt = grpo_loss(logps, advantages, mask, config=config(**{key: weight}), **tensors)
+        assert not spoilt.loss.isfinite()
+
+
+def test_the_sign_of_the_entropy_bonus():
+    logps, advantages, mask, tensors = batch()
+    plain = grpo_loss(logps, advantages, mask, config=config(), **tensors).loss
+    mean = tensors["entropies"][mask].mean()
+    for coef in (1.0, -1.0, -0.3):
+        found = grpo_loss(logps, advantages, mask, config=config(entropy_coef=coef), **tensors).loss
+        assert found.item() == pytest.approx((plain - coef * mean).item())
+
+
+def test_bias_correction_of_the_kl_by_hand():
+    logps = torch.tensor([[math.log(1.5)]], dtype=torch.float64)
+    result = grpo_loss(
+        logps, torch.zeros(1), torch.ones(1, 1), old_logps=torch.zeros_like(logps),
+        ref_logps=logps + 0.5, config=config(beta=1.0, use_bias_correction_kl=True),
+    )  # fmt: skip
+    assert result.loss.item() == pytest.approx(1.5 * (math.exp(0.5) - 1.5))
+
+
 def test_entropy_bonus_and_importance_weights():
     logps, advantages, mask, tensors = batch()
     plain = grpo_loss(logps, advantages, mask, config=config(), **tensors)
@@ -211,45 +302,39 @@ def test_entropy_bonus_and_importance_weights():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"loss_type": "ppo"}, "loss_type 'ppo' is unknown"),
-        ({"importance_sampling_level": "word"}, "importance_sampling_level 'word'"),
-        ({"kl_estimator": "k4"}, "kl_estimator 'k4'"),
-        ({"beta": -1.0}, "beta is -1"),
-        ({"beta": math.nan}, "beta is nan"),
-        ({"epsilon": 1.0}, "epsilon is 1.0"),
-        ({"epsilon_high": 0.0}, "epsilon_high is 0.0"),
-        ({"temperature": 0.0}, "temperature is 0.0"),
-        ({"top_entropy_quantile": 0.0}, "top_entropy_quantile is 0.0"),
-        ({"entropy_coef": math.inf}, "entropy_coef is inf"),
-        ({"delta": 1.1}, "delta is 1.1"),
-        ({"dual_clip": 1.0}, "dual_clip is 1.0"),
-        ({"delta": 2.0, "dual_clip": 3.0}, "both cap the ratio"),
-        ({"loss_type": "sapo", "dual_clip": 3.0}, "no meaning for loss_type sapo"),
-        ({"kl_estimator": "k2", "use_bias_correction_kl": True}, "corrects k3"),
-    ],
-)
-def test_impossible_configurations(options, message):
-    with pytest.raises(UsageError, match=message):
-        GRPOLossConfig(**options)
-
-
-@pytest.mark.parametrize(
     ("chosen", "options", "message"),
     [
         ({"beta": 0.1}, {}, "ref_logps is missing"),
+        ({"beta": 1.0}, {}, "ref_logps is missing"),
         ({"top_entropy_quantile": 0.5}, {}, "need entropies"),
         ({"off_policy_mask_threshold": 1.0}, {}, "needs old_logps"),
         ({"loss_type": "dapo"}, {"grad_accumulation": 2}, "needs num_batch_tokens"),
         ({"loss_type": "dr_grpo", "max_completion_length": None}, {}, "divides by max_completion"),
         ({}, {"world_size": 0}, "world_size is 0"),
-        ({}, {"old_logps": torch.zeros(4, 3)}, "old_logps has shape"),
+        *(
+            ({}, {name: torch.zeros(4, length)}, f"{name} has shape")
+            for name in ("old_logps", "ref_logps", "entropies")
+            for length in (3, 5)
+        ),
     ],
 )
 def test_missing_or_misshapen_tensors(chosen, options, message):
     logps, advantages, mask, _ = batch()
     with pytest.raises(UsageError, match=message):
         grpo_loss(logps, advantages, mask, config=config(**chosen), **options)
-    with pytest.raises(UsageError, match="advantages have shape"):
-        grpo_loss(logps, advantages[:2], mask, config=config())
+
+
+def test_shapes_of_the_batch_itself():
+    ones = torch.ones(4, 3)
+    for wrong in (torch.ones(4), torch.ones(4, 3, 1), torch.ones(0, 3), torch.ones(4, 0)):
+        with pytest.raises(UsageError, match=r"logps have shape .* expected \[N, C\]"):
+            grpo_loss(wrong, torch.ones(4), ones, config=config())
+    for advantages in (torch.ones(2), torch.ones(5), ones):
+        with pytest.raises(UsageError, match=r"advantages have shape .* expected \[4\]"):
+            grpo_loss(ones, advantages, ones, config=config())
+    for mask in (torch.ones(4, 2), torch.ones(4, 4)):
+        with pytest.raises(UsageError, match=r"mask has shape .* that of logps, \[4, 3\]"):
+            grpo_loss(ones, torch.ones(4), mask, config=config())
+    result = grpo_loss(ones, torch.ones(4), ones, config=config())
+    with pytest.raises(FrozenInstanceError):
+        result.loss = ones

@@ -1,6 +1,7 @@
 import pytest
 
 from r1omni.rewards import get_reward
+from r1omni.rewards.overlong import check_limit
 from r1omni.types import UsageError
 
 
@@ -28,6 +29,7 @@ def test_the_limit_of_the_sampling_and_the_cache_of_the_paper():
 def test_without_a_ramp():
     assert overlong([9, 10, 11], max_length=10, cache_length=0) == [0, 0, -1]
     assert overlong([3, 4], max_length=3) == [0, -1]  # a fifth of three tokens is none
+    assert overlong([1, 2], max_length=1) == [0, -1]
 
 
 def test_the_ramp_may_begin_at_nothing():
@@ -45,5 +47,17 @@ def test_refusals():
         overlong([1])
     with pytest.raises(UsageError, match="cache_length 11 is above max_length 10"):
         overlong([1], max_length=10, cache_length=11)
+    with pytest.raises(UsageError, match="cache_length is -1"):
+        overlong([1], max_length=10, cache_length=-1)
     with pytest.raises(UsageError, match="max_length is None"):
         overlong([1], max_new_tokens=[None])
+
+
+def test_options_that_contradict_the_limit_of_the_sampling():
+    for options in ({}, {"max_length": 10}, {"cache_length": 10}):
+        check_limit(options, 10)
+    for max_length in (9, 11):
+        with pytest.raises(UsageError, match=rf"max_length .* is {max_length}, .* 10; leave it"):
+            check_limit({"max_length": max_length}, 10)
+    with pytest.raises(UsageError, match="cache_length 11 is above max_length 10"):
+        check_limit({"cache_length": 11}, 10)

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 import time
 from fractions import Fraction
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from r1omni.rewards import RewardSpec, score
+from r1omni.rewards.timeout import limited
 from r1omni.types import R1OmniError, UsageError
 
 HERE = __name__
@@ -194,6 +196,14 @@ def test_an_error_shows_the_beginning_of_a_long_completion_alone():
     assert len(str(caught.value)) < 300
 
 
+@pytest.mark.parametrize(("length", "shown"), [(60, "'" + "x" * 60 + "';"), (61, "'...;")])
+def test_a_completion_is_shown_up_to_sixty_characters(length, shown):
+    with pytest.raises(R1OmniError) as caught:
+        score([spec("values", second="x")], ["ab", "x" * length], [None] * 2)
+    assert shown in str(caught.value)
+    assert "x" * 61 not in str(caught.value)
+
+
 def test_a_label_that_a_reward_refuses_is_wrong_use():
     with pytest.raises(UsageError, match="'accuracy' failed on completion 1 of sample 'own/7'"):
         score(
@@ -312,6 +322,16 @@ def test_a_function_that_hangs_is_named_with_its_input(function):
     with pytest.raises(R1OmniError, match=r"on completion 1 of sample 'y', 'b': TimeoutError: no"):
         score([limited], ["a", "b", "c"], [None] * 3, sample_ids=["x", "y", "z"])
     assert score([limited], ["a"], [None]).numel() == 1
+
+
+def test_a_call_that_hangs_does_not_keep_the_process():
+    """Its thread cannot be stopped, so it must be one that the process does not wait for."""
+    before, released = set(threading.enumerate()), threading.Event()
+    with pytest.raises(TimeoutError, match=r"no answer within 0\.01 s"):
+        limited(released.wait, 0.01)()
+    left = set(threading.enumerate()) - before
+    assert left and all(thread.daemon for thread in left)
+    released.set()
 
 
 def test_errors_and_values_come_through_a_limit():

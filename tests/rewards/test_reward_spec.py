@@ -1,6 +1,7 @@
 """Rewards as a configuration names them, refused before a run where they could not work."""
 
 import math
+from dataclasses import FrozenInstanceError
 
 import pytest
 from jsonargparse import ArgumentParser
@@ -67,6 +68,7 @@ def test_options_that_do_not_fit_are_refused(name, options, message):
         ("repetition", (), {"ngram_size": 0}, "ngram_size is 0"),
         ("repetition", (), {"ngram_size": "3"}, "ngram_size is '3'"),
         ("repetition", (), {"max_penalty": -1}, "max_penalty is -1"),
+        ("repetition", (), {"max_penalty": 0}, "max_penalty is 0"),
         ("repetition", (), {"max_penalty": math.inf}, "max_penalty is inf"),
         ("consistency", (), {"max_named": 0}, "max_named is 0"),
         ("consistency", (), {"max_concluded": True}, "max_concluded is True"),
@@ -90,6 +92,8 @@ def test_rewards_that_can_be_computed_are_accepted():
     names = "accuracy format overlong repetition consistency modality_use wheel_f1"
     check_rewards([RewardSpec(name) for name in names.split()], COLUMNS)
     check("overlong", ["completion_lengths"], {"max_length": 9, "cache_length": 0})
+    check("overlong", COLUMNS, {"cache_length": 0})
+    check("wheel_f1", (), {"length_power": 0})
     check("balanced_accuracy", (), {"class_counts": {"joy": 3, "sad": 1}})
 
 
@@ -108,8 +112,11 @@ def test_a_builtin_takes_no_options():
 
 
 def test_weights_are_finite():
+    assert RewardSpec("format").weight == 1
     with pytest.raises(UsageError, match="weight is nan; it must be a number"):
         RewardSpec("format", math.nan)
+    with pytest.raises(FrozenInstanceError):  # unchecked, it could be anything
+        RewardSpec("format").weight = math.nan
 
 
 def test_a_yaml_file_sets_options(tmp_path):

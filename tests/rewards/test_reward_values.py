@@ -96,6 +96,11 @@ def test_none_may_stand_among_numbers(function):
         assert math.isnan(first) and second == 2
 
 
+def test_the_largest_number_of_float32_is_taken():
+    largest = torch.finfo(torch.float32).max
+    assert rewards([largest, -largest]) == [largest, -largest]
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e39])
 def test_what_is_not_finite_is_named(bad):
     values = {

@@ -1,8 +1,10 @@
 """Accuracy, and rewards by name."""
 
+import inspect
+
 import pytest
 
-from r1omni.rewards import get_reward, register, reward_names
+from r1omni.rewards import get_reward, needs_labels, register, reward_names
 from r1omni.types import UsageError
 
 
@@ -53,6 +55,46 @@ def test_registered_names():
     )
 
 
+def test_rewards_that_are_silent_without_a_label():
+    """A run whose clips have none does not begin with them."""
+    assert {name for name in reward_names() if needs_labels(name)} == {
+        "accuracy",
+        "balanced_accuracy",
+        "wheel_f1",
+    }
+    assert not needs_labels("builtins:len")
+
+
+@pytest.mark.parametrize("name", reward_names())
+def test_columns_and_options_are_given_by_name(name):
+    """So that one more of them changes no caller."""
+    kinds = [
+        parameter.kind for parameter in inspect.signature(get_reward(name)).parameters.values()
+    ]
+    first, by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    assert kinds[:2] == [first] * 2
+    assert set(kinds[2:-1]) <= {by_name}
+    assert kinds[-1] == inspect.Parameter.VAR_KEYWORD
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "columns"),
+    [
+        ("accuracy", ["sad"], {}),
+        ("accuracy", ["sad"] * 2, {"label_set": [None]}),
+        ("format", ["sad"] * 2, {"ended": [True]}),
+        ("balanced_accuracy", ["sad"], {"class_counts": {"sad": 1}}),
+        ("modality_use", [None] * 2, {"modality": ["video"]}),
+        ("overlong", [None] * 2, {"completion_lengths": [1], "max_length": 9}),
+        ("wheel_f1", ["sad"], {}),
+        ("wheel_f1", ["sad"] * 2, {"open_labels": [None]}),
+    ],
+)
+def test_a_column_of_another_length_is_no_shorter_batch(name, labels, columns):
+    with pytest.raises(ValueError, match=r"shorter|longer"):
+        get_reward(name)([tagged("sad")] * 2, labels, **columns)
+
+
 def test_get_reward():
     assert get_reward("builtins:len") is len
     with pytest.raises(UsageError, match="use one of accuracy, balanced_accuracy"):
@@ -66,5 +108,7 @@ def test_get_reward():
 def test_register_refuses_a_taken_name():
     with pytest.raises(UsageError, match="already registered as 'accuracy'"):
         register("accuracy")(lambda completions, labels: [])
-    with pytest.raises(UsageError, match="colon"):
-        register("a:b")
+    assert register("accuracy")(get_reward("accuracy")) is get_reward("accuracy")  # the same again
+    for name in ("a:b", ""):
+        with pytest.raises(UsageError, match="empty or holds a colon"):
+            register(name)

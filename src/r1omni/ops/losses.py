@@ -320,7 +320,8 @@ def _share(flags: Tensor, mask: Tensor) -> Tensor:
 
 
 def _row_shares(flags: Tensor, mask: Tensor) -> Tensor:
-    """[N]: share of the tokens of each sequence for flags [N, C], the flag itself for [N, 1]."""
-    if flags.shape[1] == 1:
-        return flags[:, 0]
+    """[N]: share of the tokens of each sequence for flags [N, C].
+
+    For [N, 1] that is the flag itself: it is 0 for a sequence of no tokens, whose ratio is 1.
+    """
     return (flags * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)
