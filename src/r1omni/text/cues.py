@@ -203,9 +203,12 @@ def _merged(tokens: Sequence[str]) -> list[str]:
     at = 0
     while at < len(tokens):
         for words in _PHRASES.get(tokens[at], ()):
-            if tuple(tokens[at : at + len(words)]) == words:
+            # "drawn tightly together" is the phrase too.
+            skipped = 1 if len(tokens) > at + 1 and tokens[at + 1].endswith("ly") else 0
+            rest = tuple(tokens[at + 1 + skipped : at + skipped + len(words)])
+            if rest == words[1:]:
                 merged.append("_".join(words))
-                at += len(words)
+                at += len(words) + skipped
                 break
         else:
             merged.append(tokens[at])
