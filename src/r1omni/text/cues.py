@@ -53,7 +53,7 @@ _NOUNS = frozenset(
     "tears tear wrinkle wrinkles".split()
 )
 # Someone else is spoken of from here on.
-_NEW_SUBJECTS = frozenset("he she they it who i we you as when while because".split())
+_NEW_SUBJECTS = frozenset("he she they who i we you as when while because".split())
 # Longest way from a state to its part, in tokens.
 _FAR = 24
 
