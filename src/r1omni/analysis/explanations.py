@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from r1omni.analysis.clips import media_html
-from r1omni.analysis.differences import CONDITION_NAMES
 from r1omni.analysis.markup import between, paragraph, percent, row, scrollable, section, small
 from r1omni.analysis.runs import EvaluatedRun, TestSet, find_subject, set_names, set_title
 from r1omni.analysis.table import NOT_MEASURED
-from r1omni.metrics.explanation import MISSING, cues_from_json
-from r1omni.text.cues import MEDIA, agree, is_resting
+from r1omni.metrics.explanation import cues_from_json
+from r1omni.text.cues import agree, is_resting
 from r1omni.text.emotions import ANSWER_WORDS, EMOTIONS
 from r1omni.text.reasoning import named_emotions
 
 NUM_CONTRADICTIONS = 6
 _MEDIUM_NAMES = {"video": "Face", "audio": "Voice"}
+_MADE_UP = {"muted": "voice, muted", "blanked": "face, blanked"}
 Cell = Callable[[Mapping[str, Any]], str]
 
 
@@ -78,7 +78,11 @@ def _cell(test_set: TestSet | None, write: Cell) -> str:
 
 
 def _figure(value: float | None, interval: list[float] | None) -> str:
-    return NOT_MEASURED if value is None else percent(value) + small(between(interval))
+    """A share in percent; its interval without digits, since three columns a set are many."""
+    if value is None:
+        return NOT_MEASURED
+    ends = "" if interval is None else " to ".join(percent(end, 0) for end in interval)
+    return percent(value) + small(ends)
 
 
 def _verdict(name: str) -> Cell:
@@ -98,10 +102,14 @@ _VERDICTS: dict[str, Cell] = {
 }
 
 
-def _cue_truth(medium: str, name: str) -> Cell:
+def _cue_truth(medium: str) -> Cell:
     def write(told: Mapping[str, Any]) -> str:
         score = told["full"]["cues"].get(medium)
-        return NOT_MEASURED if score is None else _figure(score[name], score["intervals"][name])
+        if score is None:
+            return NOT_MEASURED
+        found = {n: score[n] for n in ("precision", "recall", "f1")}
+        texts = {n: "–" if share is None else percent(share) for n, share in found.items()}
+        return f"{texts['precision']} / {texts['recall']}" + small(f"F1 {texts['f1']}")
 
     return write
 
@@ -120,28 +128,25 @@ def _cue_tables(runs: list[EvaluatedRun]) -> list[str]:
     parts = []
     told = [s.explanations for run in runs for s in run.sets.values() if s.explanations]
     if any(one["full"]["cues"] for one in told):
-        columns = {
-            f"{_MEDIUM_NAMES[medium].lower()} {name}": _cue_truth(medium, name)
-            for medium in MEDIA
-            for name in ("precision", "recall")
-        }
+        columns = {name.lower(): _cue_truth(medium) for medium, name in _MEDIUM_NAMES.items()}
         parts.append(_table(runs, "Truth of the cues", columns))
         parts.append(
             paragraph(
-                "In percent, over all answers to clips whose cues are known. Precision: of the "
-                "cues that reasonings name, those that the clip shows. Recall: of the cues that "
-                "clips show, those that are named. A part at rest need not be named.",
+                "Precision / recall in percent, over all answers to clips whose cues are known. "
+                "Precision: of the cues that reasonings name, those that the clip shows. Recall: "
+                "of the cues that clips show, those that are named. A part at rest need not be "
+                "named. Intervals are in the results.json of each run.",
                 "note",
             )
         )
-    if any(condition in one for one in told for condition in MISSING):
-        columns = {CONDITION_NAMES[condition]: _made_up(condition) for condition in MISSING}
+    if any(condition in one for one in told for condition in _MADE_UP):
+        columns = {title: _made_up(condition) for condition, title in _MADE_UP.items()}
         parts.append(_table(runs, "Invented", columns))
         parts.append(
             paragraph(
                 "Answers, in percent, that describe the voice although the sound was replaced by "
-                "silence (the picture alone), or the face although the picture was black (the "
-                "sound alone), and how many of its cues an answer names on average.",
+                "silence (muted), or the face although the picture was black (blanked), and how "
+                "many of its cues an answer names on average.",
                 "note",
             )
         )

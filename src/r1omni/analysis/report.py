@@ -73,8 +73,8 @@ def table_text(results: dict[str, Any]) -> str:
     rows = results["rows"]
     names = [key for key in rows[0] if key != "model"]
     head = "WAR / UAR   format   supported"
-    lines = [f"{'':16s}" + "".join(f"{name.upper():>36s}" for name in names)]
-    lines.append(f"{'':16s}" + "".join(f"{head:>36s}" for _ in names))
+    lines = [f"{'':16s}" + "".join(f"{name.upper():>40s}" for name in names)]
+    lines.append(f"{'':16s}" + "".join(f"{head:>40s}" for _ in names))
     for row in rows:
         cells = [row.get(name) for name in names]
         texts = [
@@ -84,7 +84,7 @@ def table_text(results: dict[str, Any]) -> str:
             f"   {_share(cell.get('supported')):>9s}"
             for cell in cells
         ]
-        lines.append(f"{row['model']:16s}" + "".join(f"{text:>36s}" for text in texts))
+        lines.append(f"{row['model']:16s}" + "".join(f"{text:>40s}" for text in texts))
     return "\n".join(lines)
 
 
