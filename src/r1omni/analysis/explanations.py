@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from r1omni.analysis.clips import media_html
-from r1omni.analysis.markup import between, paragraph, percent, row, scrollable, section, small
+from r1omni.analysis.markup import paragraph, percent, row, scrollable, section, small
 from r1omni.analysis.runs import EvaluatedRun, TestSet, find_subject, set_names, set_title
 from r1omni.analysis.table import NOT_MEASURED
 from r1omni.metrics.explanation import cues_from_json
