@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from r1omni.text.cue_words import VALUES
 from r1omni.text.emotions import ANSWER_WORDS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
+from r1omni.text.reasoning import Verdict
 
 LABEL = "happy"
 ALL_WORDS = list(ANSWER_WORDS.values())
@@ -152,6 +154,41 @@ _MALFORMED = {
     "prompt echo in answer": tagged(R1OMNI_INSTRUCTION),
 }
 
+_SENTENCES = ". ".join(ALL_WORDS)
+# Every value of every attribute, in the words that the reader knows.
+EVERY_CUE = ", ".join(
+    f"{'voice' if name == 'steadiness' else name} {value}"
+    for attributes in VALUES.values()
+    for name, values in attributes.items()
+    for value in values
+)
+# Reasonings of the answer "happy" that try to look like evidence for it -> their verdict.
+EXPLANATIONS: dict[str, tuple[str, Verdict]] = {
+    "every emotion, then the answer": (f"It may be {', '.join(ALL_WORDS)}. Happy.", "silent"),
+    "every emotion, a sentence each": (f"{_SENTENCES}. He is happy.", "silent"),
+    "every emotion but in one word": ("".join(ALL_WORDS), "silent"),
+    "every cue": (EVERY_CUE, "silent"),
+    "every cue and another emotion": (f"{EVERY_CUE}. He is sad.", "contradicted"),
+    "neither cue nor emotion": ("The emotion is the one that the person feels.", "silent"),
+    "answer denied": ("He is not happy.", "silent"),
+    "answer denied after another": ("He is sad, not happy.", "contradicted"),
+    "answer denied and repeated": ("He is sad. " + "He is not happy. " * 50, "contradicted"),
+    "answer asked for": ("He is sad. Or is he happy?", "contradicted"),
+    "answer quoted": ('He is sad. "I am so happy and so full of joy", he says.', "contradicted"),
+    "answer conceded": ("Although he looks happy, he is sad.", "contradicted"),
+    "answer before the conclusion": ("Happy, happy, happy. Overall he is sad.", "contradicted"),
+    "answer after the conclusion": ("Overall he is sad. Happy, happy, happy.", "contradicted"),
+    "two conclusions": ("Overall he is happy. Overall he is sad.", "contradicted"),
+    "the question without its tags": (R1OMNI_INSTRUCTION.partition("\n")[0], "silent"),
+    "the question in other tags": (
+        R1OMNI_INSTRUCTION.replace("think>", "t>").replace("answer>", "a>"), "silent",
+    ),
+    # Known limits: a conclusion without evidence, and one that is chosen among two or three.
+    "the answer alone": ("Happy.", "supported"),
+    "conclusion repeated": ("He is happy. " * 50, "supported"),
+    "three conclusions in one": ("He is happy, sad and afraid.", "supported"),
+}  # fmt: skip
+
 # In the answer format, but the answer is not the label.
 _WRONG = {
     "other emotion": tagged("sad"),
@@ -215,6 +252,7 @@ _RIGHT = {
     "reasoning names all": tagged("happy", ", ".join(ALL_WORDS)),
     "reasoning says otherwise": tagged("happy", "he is sad"),
     "reasoning is a full stop": tagged("happy", "."),
+    **{name: tagged("happy", reasoning) for name, (reasoning, _) in EXPLANATIONS.items()},
 }
 
 CASES: dict[str, Case] = {

@@ -4,9 +4,13 @@ import random
 import re
 
 import pytest
-from adversarial_cases import ALL_WORDS, CASES, LABEL
+from adversarial_cases import ALL_WORDS, CASES, EVERY_CUE, EXPLANATIONS, LABEL
 
+from r1omni.metrics import evaluate_explanations, explanation_fields
 from r1omni.rewards import get_reward, reward_names
+from r1omni.text.cue_words import VALUES
+from r1omni.text.cues import MEDIA, Cue, NamedCues, read_cues
+from r1omni.text.emotions import LABEL_SETS
 from r1omni.text.tags import parse_completion
 
 # Every reward with what it needs besides completions and labels, and its range.
@@ -78,6 +82,48 @@ def test_the_other_rewards_see_what_accuracy_and_format_cannot():
     assert earned("modality_use", CASES["reasoning is a full stop"].text) == 0
     assert earned("repetition", CASES["10k words of reasoning"].text) < -0.99
     assert earned("wheel_f1", CASES["all emotions"].text) < 0.05
+
+
+# Explanations ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXPLANATIONS)
+def test_a_verdict_cannot_be_talked_into(name):
+    """The metric's verdict, and the reward that is read the same way."""
+    expected = EXPLANATIONS[name][1]
+    text = CASES[name].text
+    assert explanation_fields(text, LABEL_SETS["all"])["verdict"] == expected
+    assert (earned("consistency", text) == 1) == (expected == "supported")
+
+
+def test_naming_every_cue_costs_precision_and_naming_none_costs_recall():
+    every = read_cues(EVERY_CUE)
+    named = sum(len(values) for names in VALUES.values() for values in names.values())
+    assert len(every.video) + len(every.audio) == named
+    rng = random.Random(0)
+    records = {"every": [], "none": [], "true": []}
+    for _ in range(50):
+        shown = [
+            Cue(m, n, rng.choice(VALUES[m][n])) for m in MEDIA for n in VALUES[m] if n != "face"
+        ]
+        known = NamedCues.collect(shown)
+        true = ", ".join(
+            f"{'voice' if c.attribute == 'steadiness' else c.attribute} {c.value}" for c in shown
+        )
+        for name, text in (("every", EVERY_CUE), ("none", "He feels something."), ("true", true)):
+            fields = explanation_fields(
+                f"<think>{text}</think><answer>happy</answer>", LABEL_SETS["all"], known=known
+            )
+            records[name].append({"label": LABEL, "prediction": LABEL, "group": None, **fields})
+    found = {
+        name: evaluate_explanations(of, LABEL_SETS["all"].labels, num_bootstrap=0).cues
+        for name, of in records.items()
+    }
+    for medium in MEDIA:
+        assert found["every"][medium].recall == 1 and found["every"][medium].precision < 0.5
+        assert found["none"][medium].recall == 0 and found["none"][medium].precision is None
+        assert found["true"][medium].recall == found["true"][medium].precision == 1
+        assert found["every"][medium].f1 < 0.6 < found["true"][medium].f1
 
 
 # Random tags -------------------------------------------------------------------------------------
