@@ -18,7 +18,7 @@ from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.tags import render_completion
 from r1omni.training.evaluation import Evaluation
 from r1omni.training.logger import RUN_ID_FILE
-from r1omni.types import Clip, Sample
+from r1omni.types import AnswerMode, Clip, Sample
 
 CONDITIONS = ("full", "muted", "blanked")
 REASONING = "In the video, the brows are raised & the eyes wide. In the audio, the voice is <low>."
@@ -29,7 +29,8 @@ class Player:
     """How an invented model answers.
 
     Attributes:
-        skill: share of clips that are right, by condition in the order of `CONDITIONS`.
+        skill: share of clips that are right, by condition in the order of `CONDITIONS`; under any
+            other condition the last.
         form: "tags", "label" (a bare word) or "sentence" (no answer that can be read).
     """
 
@@ -90,21 +91,39 @@ def write_run(
     player: Player,
     samples: Mapping[str, Sequence[Sample]],
     conditions: Sequence[str] = CONDITIONS,
+    answer_mode: AnswerMode = "think",
 ) -> Path:
     """What `test` writes, of a model that answers like `player`."""
     sets = [EvaluationSet(name, name, c) for name in samples for c in conditions]
-    evaluation = Evaluation(sets)
+    evaluation = Evaluation(sets, answer_mode)
     for index, entry in enumerate(sets):
-        skill = player.skill[CONDITIONS.index(entry.condition)]
+        skill = dict(zip(CONDITIONS, player.skill, strict=True)).get(
+            entry.condition, player.skill[-1]
+        )
         chance = random.Random(f"{folder.name}-{entry.name}-{entry.condition}")
         texts = []
         for sample in samples[entry.name]:
             label = sample.label if chance.random() < skill else None
             word = ANSWER_WORDS[label or chance.choice(LABEL_SETS["all"].labels)]
             texts.append(_text(player.form, word, chance))
-        evaluation.add(index, samples[entry.name], texts)
+        scores = {}
+        if answer_mode != "think":
+            labels = LABEL_SETS[entry.label_set].labels
+            kinds = ("scores", "direct_scores") if answer_mode == "both" else ("direct_scores",)
+            scores = {kind: [_scores(text, labels, chance) for text in texts] for kind in kinds}
+        evaluation.add(index, samples[entry.name], texts, **scores)
     evaluation.write(folder / "test", {})
     return folder
+
+
+def _scores(text: str, labels: Sequence[str], chance: random.Random) -> dict[str, float]:
+    """Shares of probability that often, but not always, favour the word in a text."""
+    weights = {label: chance.random() for label in labels}
+    for label in labels:
+        if ANSWER_WORDS[label] in text and chance.random() < 0.8:
+            weights[label] += 2 * len(labels) * chance.random()
+    total = sum(weights.values())
+    return {label: weight / total for label, weight in weights.items()}
 
 
 def _text(form: str, word: str, chance: random.Random) -> str:

@@ -10,6 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from r1omni.analysis.answers import (
+    Paired,
+    answers_section,
+    answers_text,
+    dependence_section,
+    paired_of,
+    paired_results,
+)
 from r1omni.analysis.clips import clips_section
 from r1omni.analysis.costs import Costs, costs_section, read_costs
 from r1omni.analysis.curves import curves_section
@@ -54,13 +62,15 @@ def write_report(
         raise UsageError("no run has a test set with labels; there is nothing to report")
     world_facts = None if world is None else read_json(world / "world.json")
     spent = Costs() if costs is None else read_costs(costs)
+    paired = {run.model: paired_of(run) for run in evaluated}
     results = {
         "rows": [result_row(run) for run in evaluated],
         "runs": {run.model: run.provenance or None for run in evaluated},
         **asdict(spent),
         "ceiling": None if world_facts is None else world_facts.get("ceiling"),
+        **paired_results(paired),
     }
-    text = _render(evaluated, world_facts, spent, tracking_uri)
+    text = _render(evaluated, paired, world_facts, spent, tracking_uri)
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     (out / "report.html").write_text(text, encoding="utf-8")
@@ -68,7 +78,10 @@ def write_report(
 
 
 def table_text(results: dict[str, Any]) -> str:
-    """The table for a terminal: WAR / UAR and the share of well-formed answers, in percent."""
+    """The table for a terminal: WAR / UAR and the share of well-formed answers, in percent.
+
+    Below it, where they were measured: direct answers, and answers that conditions change.
+    """
     rows = results["rows"]
     names = [key for key in rows[0] if key != "model"]
     lines = [f"{'':16s}" + "".join(f"{name.upper():>26s}" for name in names)]
@@ -82,11 +95,13 @@ def table_text(results: dict[str, Any]) -> str:
             for cell in cells
         ]
         lines.append(f"{row['model']:16s}" + "".join(f"{text:>26s}" for text in texts))
-    return "\n".join(lines)
+    more = answers_text(results)
+    return "\n".join([*lines, *(["", more] if more else [])])
 
 
 def _render(
     runs: list[EvaluatedRun],
+    paired: Paired,
     world: dict[str, Any] | None,
     costs: Costs,
     tracking_uri: str,
@@ -99,6 +114,8 @@ def _render(
             summary_section(runs, found, world),
             results_section(runs, found, ceiling),
             conditions_section(runs, ceiling),
+            dependence_section(runs, paired),
+            answers_section(runs, paired),
             recall_section(runs),
             confusion_section(runs),
             curves_section(runs, tracking_uri),

@@ -184,7 +184,7 @@ class Evaluation:
     ) -> None:
         """Write `results.json` and `predictions/<set>.<condition>.jsonl`.
 
-        With direct answers also `reliability/<set>.<condition>.svg`.
+        With direct answers also `reliability/<set>.svg`, of the full input.
 
         Args:
             folder: where to.
@@ -209,8 +209,9 @@ class Evaluation:
             "provenance": provenance,
         }
         for name, conditions in self.paired().modes.items():
-            for condition, modes in conditions.items():
-                file = folder / "reliability" / f"{name}.{condition}.svg"
+            if "full" in conditions:
+                file = folder / "reliability" / f"{name}.svg"
                 file.parent.mkdir(exist_ok=True)
-                file.write_text(reliability_svg(name, modes.curves()), encoding="utf-8")
+                svg = reliability_svg(name, conditions["full"].curves())
+                file.write_text(svg, encoding="utf-8")
         (folder / "results.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
