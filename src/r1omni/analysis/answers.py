@@ -9,6 +9,7 @@ from typing import Any
 
 from r1omni.analysis.markup import (
     between,
+    group_row,
     paragraph,
     percent,
     row,
@@ -65,23 +66,23 @@ def answers_section(runs: list[EvaluatedRun], paired: Paired) -> str:
     if not names:
         return ""
     subject = find_subject(runs).model
-    rows = []
-    for run in runs:
-        full = {n: c.get("full") for n, c in paired[run.model].modes.items()}
-        cells = [cell for name in names for cell in _mode_cells(full.get(name))]
-        rows.append(row(run.model, cells, "subject" if run.model == subject else ""))
-    heads = "".join(
-        f'<th scope="colgroup" colspan="5">{escape(set_title(name))}</th>' for name in names
-    )
     titles = ("think", "direct", "think − direct", "ECE", "top 2")
-    columns = "".join(f'<th scope="col">{title}</th>' for title in titles) * len(names)
+    rows = []
+    for name in names:
+        rows.append(group_row(set_title(name), len(titles) + 1))
+        for run in runs:
+            modes = paired[run.model].modes.get(name, {}).get("full")
+            if modes is not None:
+                emphasis = "subject" if run.model == subject else ""
+                rows.append(row(run.model, _mode_cells(modes), emphasis))
+    heads = "".join(f'<th scope="col">{title}</th>' for title in titles)
     return section(
         "answers",
         "With reasoning, and without",
         scrollable(
             '<table class="figures"><caption class="hidden">Answers after reasoning and direct '
-            f'ones</caption><thead><tr><th scope="col" rowspan="2">Model</th>{heads}</tr>'
-            f"<tr>{columns}</tr></thead><tbody>{''.join(rows)}</tbody></table>",
+            f'ones</caption><thead><tr><th scope="col">Model</th>{heads}</tr></thead>'
+            f"<tbody>{''.join(rows)}</tbody></table>",
             "Answers after reasoning and direct ones",
         ),
         paragraph(
@@ -99,9 +100,7 @@ def answers_section(runs: list[EvaluatedRun], paired: Paired) -> str:
     )
 
 
-def _mode_cells(modes: AnswerModes | None) -> list[str]:
-    if modes is None:
-        return [NOT_MEASURED] * 5
+def _mode_cells(modes: AnswerModes) -> list[str]:
     direct, think, difference = modes.direct, modes.think, modes.difference
     own = modes.recognition
     at_once = percent(own.war) + small(between(own.war_interval)) + _sure(direct.confidence)
@@ -153,33 +152,28 @@ def _diagrams(model: str, paired: PairedAnswers) -> str:
 
 def dependence_section(runs: list[EvaluatedRun], paired: Paired) -> str:
     """How many answers change under each condition; nothing where none was tested."""
-    tested = [(name, c) for name in set_names(runs) for c in CHANGES if _has(paired, name, c)]
+    names = set_names(runs)
+    tested = [c for c in CHANGES if any(_has(paired, name, c) for name in names)]
     if not tested:
         return ""
     subject = find_subject(runs).model
-    names = list(dict.fromkeys(name for name, _ in tested))
-    heads = "".join(
-        f'<th scope="colgroup" colspan="{sum(n == name for n, _ in tested)}">'
-        f"{escape(set_title(name))}</th>"
-        for name in names
-    )
-    columns = "".join(f'<th scope="col">{CHANGES[c]}</th>' for _, c in tested)
     rows = []
-    for run in runs:
-        for kind, title in (("answer", run.model), ("direct", f"{run.model}, direct")):
-            found = [
-                paired[run.model].dependence.get(name, {}).get(condition, {}).get(kind)
-                for name, condition in tested
-            ]
-            if any(found) or kind == "answer":
-                emphasis = "subject" if run.model == subject and kind == "answer" else ""
-                rows.append(row(title, map(_change_cell, found), emphasis))
+    for name in names:
+        rows.append(group_row(set_title(name), len(tested) + 1))
+        for run in runs:
+            conditions = paired[run.model].dependence.get(name, {})
+            for kind, title in (("answer", run.model), ("direct", f"{run.model}, direct")):
+                found = [conditions.get(c, {}).get(kind) for c in tested]
+                if any(found):
+                    emphasis = run.model == subject and kind == "answer"
+                    rows.append(row(title, map(_change_cell, found), "subject" * emphasis))
+    heads = "".join(f'<th scope="col">{CHANGES[c]}</th>' for c in tested)
     return section(
         "dependence",
         "What answers depend on",
         scrollable(
             '<table class="figures"><caption class="hidden">Answers that change</caption><thead>'
-            f'<tr><th scope="col" rowspan="2">Model</th>{heads}</tr><tr>{columns}</tr></thead>'
+            f'<tr><th scope="col">Model</th>{heads}</tr></thead>'
             f"<tbody>{''.join(rows)}</tbody></table>",
             "Answers that change when a medium is taken away or exchanged",
         ),

@@ -34,15 +34,16 @@ def reliability_svg(title: str, curves: Mapping[str, Calibration]) -> str:
             above.plot(
                 [b.confidence for b in seen],
                 [b.accuracy for b in seen],
-                color=colour, marker="o", markersize=4, linewidth=1.2,
+                color=colour, marker="o", markersize=4, linewidth=1.2, clip_on=False,
                 label=f"{name}: ECE {100 * curve.ece:.1f}",
             )  # fmt: skip
             places = (np.arange(NUM_BINS) + 0.5) / NUM_BINS + (
                 index - (len(curves) - 1) / 2
             ) * width
             below.bar(places, [b.n for b in curve.bins], width, color=colour)
-        above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share right", title=title)
-        above.legend(loc="upper left", frameon=False)
+        figure.suptitle(title, fontsize=10)
+        figure.legend(loc="outside upper center", ncols=len(curves), frameon=False)
+        above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share right")
         below.set(xlabel="confidence", ylabel="answers")
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
