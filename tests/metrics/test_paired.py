@@ -165,6 +165,8 @@ def test_conditions_of_a_set_and_what_is_written_of_them() -> None:
     old = dependences({"full": plain, "muted": plain})["muted"]
     assert list(old) == ["answer"] and old["answer"].score_change is None
     assert dependences({"muted": muted}) == {}
+    at_once = [{**r, "answer_mode": "direct"} for r in full]
+    assert list(dependences({"full": at_once, "muted": at_once})["muted"]) == ["direct"]
 
     paired = paired_answers({"dfew": {"full": full, "muted": muted}}, {"dfew": "dfew"})
     figures = paired.figures("dfew", "muted")

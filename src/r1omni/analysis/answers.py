@@ -223,9 +223,13 @@ def answers_text(results: Mapping[str, Any]) -> str:
             lines.append(f"{model:16s}{name.upper():>10s}  {text}")
     for model, sets in results.get("dependence", {}).items():
         for name, conditions in sets.items():
-            parts = [
-                f"{CHANGES[condition]} {kinds['answer']['changed']:.1%}"
-                for condition, kinds in conditions.items()
-            ]
-            lines.append(f"{model:16s}{name.upper():>10s}  answers change: {', '.join(parts)}")
+            for kind, title in (("answer", "answers"), ("direct", "direct answers")):
+                parts = [
+                    f"{CHANGES[condition]} {kinds[kind]['changed']:.1%}"
+                    for condition, kinds in conditions.items()
+                    if kind in kinds
+                ]
+                if parts:
+                    what = f"{title} change: {', '.join(parts)}"
+                    lines.append(f"{model:16s}{name.upper():>10s}  {what}")
     return "\n".join(lines)

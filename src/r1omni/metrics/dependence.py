@@ -101,8 +101,8 @@ def dependence(
 def dependences(conditions: Mapping[str, Sequence[Record]]) -> dict[str, dict[str, Dependence]]:
     """`dependence` of every condition but "full", by condition, then for "answer" and "direct".
 
-    Empty without records of the full input. "answer" is what `prediction` holds; "direct" is there
-    where both conditions have direct answers beside it.
+    Empty without records of the full input. "answer" is what the model wrote, "direct" the direct
+    answers; each is there where both conditions have such answers.
 
     Args:
         conditions: records by condition; those without a label are left out.
@@ -113,7 +113,10 @@ def dependences(conditions: Mapping[str, Sequence[Record]]) -> dict[str, dict[st
     for condition, rows in known.items():
         if not full or not rows:
             continue
-        found[condition] = {"answer": dependence(full, rows)}
-        if all("direct_prediction" in r for r in (*full, *rows)):
+        both = (*full, *rows)
+        found[condition] = {}
+        if not any(r.get("answer_mode") == "direct" for r in both):
+            found[condition]["answer"] = dependence(full, rows)
+        if all("direct_prediction" in r for r in both):
             found[condition]["direct"] = dependence(full, rows, prefix="direct_")
     return found

@@ -42,7 +42,7 @@ def reliability_svg(title: str, curves: Mapping[str, Calibration]) -> str:
             ) * width
             below.bar(places, [b.n for b in curve.bins], width, color=colour)
         figure.suptitle(title, fontsize=10)
-        figure.legend(loc="outside upper center", ncols=len(curves), frameon=False)
+        figure.legend(loc="outside lower center", ncols=len(curves), frameon=False)
         above.set(xlim=(0, 1), ylim=(0, 1), ylabel="share right")
         below.set(xlabel="confidence", ylabel="answers")
         text = io.StringIO()
