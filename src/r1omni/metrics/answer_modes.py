@@ -9,10 +9,9 @@ from typing import Any
 from r1omni.metrics.calibration import Calibration, calibrate, confidence_of
 from r1omni.metrics.comparison import Comparison, compare
 from r1omni.metrics.recognition import RecognitionResult, evaluate_recognition
-from r1omni.metrics.resampling import groups_of
+from r1omni.metrics.resampling import Record, groups_of
 
 Scores = Mapping[str, float]
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

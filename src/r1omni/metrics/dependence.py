@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from r1omni.metrics.resampling import Interval, groups_of, mean_interval
+from r1omni.metrics.resampling import Interval, Record, groups_of, mean_interval
 from r1omni.types import UsageError
-
-Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

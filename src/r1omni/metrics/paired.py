@@ -12,9 +12,8 @@ from typing import Any
 
 from r1omni.metrics.answer_modes import AnswerModes, answer_modes
 from r1omni.metrics.dependence import Dependence, dependences
+from r1omni.metrics.resampling import Record
 from r1omni.text.emotions import LABEL_SETS
-
-Records = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class PairedAnswers:
 
 
 def paired_answers(
-    records: Mapping[str, Mapping[str, Records]], label_sets: Mapping[str, str]
+    records: Mapping[str, Mapping[str, Sequence[Record]]], label_sets: Mapping[str, str]
 ) -> PairedAnswers:
     """Compare the modes of every set and condition, and the conditions of every set.
 

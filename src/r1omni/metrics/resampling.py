@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Interval = tuple[float, float]
+# A line of `predictions/<set>.<condition>.jsonl`.
+Record = Mapping[str, Any]
 
 
 def resampled_war_uar(
@@ -55,7 +57,7 @@ def resampled_war_uar(
     return rows[0] if correct.ndim == 1 else np.stack(rows)
 
 
-def groups_of(records: Sequence[Mapping[str, Any]]) -> list[str] | None:
+def groups_of(records: Sequence[Record]) -> list[str] | None:
     """Units of resampling where each record of predictions names its group, else None."""
     groups = [record["group"] for record in records]
     return [str(group) for group in groups] if all(groups) else None
