@@ -11,7 +11,7 @@ import pytest
 from r1omni.metrics.answer_modes import answer_modes, score_fields
 from r1omni.metrics.calibration import NUM_BINS, calibrate, confidence_of
 from r1omni.metrics.dependence import dependence, dependences
-from r1omni.metrics.paired import paired_answers
+from r1omni.metrics.paired import MODE_FIGURES, paired_answers
 from r1omni.metrics.reliability import reliability_svg
 from r1omni.metrics.resampling import mean_interval, resampled_sums
 from r1omni.text.emotions import LABEL_SETS
@@ -172,6 +172,7 @@ def test_conditions_of_a_set_and_what_is_written_of_them() -> None:
     figures = paired.figures("dfew", "muted")
     assert figures["direct_changed"] == pytest.approx(1 / 6) and figures["changed"] == 0.0
     assert figures.keys() >= {"ece", "direct_ece", "think_minus_direct", "top2", "direct_war"}
+    assert paired.figures("dfew", "full").keys() == set(MODE_FIGURES["both"])
     written = json.loads(json.dumps(paired.to_dict()))
     assert written["answer_modes"]["dfew"]["full"]["direct"]["war"] == pytest.approx(2 / 6)
     assert written["dependence"]["dfew"]["muted"]["direct"]["num_scored"] == 6

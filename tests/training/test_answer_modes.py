@@ -12,8 +12,9 @@ import pytest
 from r1omni.analysis.runs import read_run
 from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.datamodule import LoaderConfig
-from r1omni.metrics.paired import paired_answers
+from r1omni.metrics.paired import MODE_FIGURES, paired_answers
 from r1omni.training import GRPOModule, SFTModule
+from r1omni.training.evaluation import FIGURES
 from r1omni.training.module import EmotionModule
 
 CONDITIONS = ["full", "muted", "blanked", "swapped", "shuffled"]
@@ -125,7 +126,6 @@ def test_media_matter_and_batches_do_not(runs: dict[str, Path], mini_world: Path
 def test_grpo_and_validation_have_modes_too(mini_world: Path, tmp_path: Path) -> None:
     trainer = evaluated(mini_world, tmp_path, "both", GRPOModule, stage="validate")
     figures = trainer.callback_metrics
-    names = {"war", "direct_war", "think_minus_direct", "ece", "direct_ece", "top2", "direct_top2",
-             "confidence", "direct_confidence"}  # fmt: skip
-    assert {f"val/mafw/{name}" for name in names} <= figures.keys()
+    named = {name for names in (FIGURES, MODE_FIGURES["both"]) for name in names}
+    assert {name.removeprefix("val/mafw/") for name in figures} == named
     assert not any("changed" in name for name in figures)

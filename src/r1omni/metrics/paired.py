@@ -14,6 +14,15 @@ from r1omni.metrics.answer_modes import AnswerModes, answer_modes
 from r1omni.metrics.dependence import Dependence, dependences
 from r1omni.metrics.resampling import Record
 from r1omni.text.emotions import LABEL_SETS
+from r1omni.types import AnswerMode
+
+_DIRECT = ("direct_war", "direct_uar", "direct_confidence", "direct_ece", "direct_top2")
+# What `PairedAnswers.figures` has of a set with labels that is answered in a mode.
+MODE_FIGURES: Mapping[AnswerMode, tuple[str, ...]] = {
+    "think": (),
+    "direct": _DIRECT,
+    "both": (*_DIRECT, "confidence", "ece", "top2", "think_minus_direct"),
+}
 
 
 @dataclass(frozen=True)
