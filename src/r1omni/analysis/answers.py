@@ -211,15 +211,14 @@ def answers_text(results: Mapping[str, Any]) -> str:
             if modes is None:
                 continue
             direct, think = modes["direct"], modes["think"]
-            text = (
-                f"direct {direct['war']:.1%}, ECE {direct['ece']:.1%}, top 2 {direct['top2']:.1%}"
-            )
-            if think is not None:
+            text = f"direct {direct['war']:.1%}"
+            if think is None:
+                text += f", ECE {direct['ece']:.1%}, top 2 {direct['top2']:.1%}"
+            else:
                 apart = modes["think_minus_direct"]["war_difference"]
-                text = (
-                    f"think minus {text}: {100 * apart:+.1f} points; "
-                    f"think: ECE {think['ece']:.1%}, top 2 {think['top2']:.1%}"
-                )
+                ece, top2 = (f"{think[k]:.1%} / {direct[k]:.1%}" for k in ("ece", "top2"))
+                text += f", think minus direct {100 * apart:+.1f} points; think / direct: "
+                text += f"ECE {ece}, top 2 {top2}"
             lines.append(f"{model:16s}{name.upper():>10s}  {text}")
     for model, sets in results.get("dependence", {}).items():
         for name, conditions in sets.items():
