@@ -20,7 +20,7 @@ from r1omni.options import (
     at_least,
 )
 from r1omni.text.emotions import LABEL_SETS
-from r1omni.types import DTYPES, MODALITIES, UsageError
+from r1omni.types import ANSWER_MODES, DTYPES, MODALITIES, UsageError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -157,6 +157,10 @@ def analyze(args: list[str]) -> None:
     parser.add_argument("--device", default="cpu", help="torch device")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights")
     parser.add_argument("--max-new-tokens", type=Number(TOKENS), default=512)
+    parser.add_argument(
+        "--answer-mode", choices=ANSWER_MODES, default="think",
+        help="after reasoning that the model writes, direct (without), or both",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, default=None, help="file to write; standard output")
     options = parser.parse_args(args)
     from r1omni.analysis.recordings import find_recordings, open_output, write_analyses
@@ -181,6 +185,7 @@ def analyze(args: list[str]) -> None:
             window_s=options.window_s,
             hop_s=options.hop_s,
             max_new_tokens=options.max_new_tokens,
+            answer_mode=options.answer_mode,
         )
 
 

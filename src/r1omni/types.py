@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 Modality = Literal["video_audio", "video", "audio"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
+# Whether an answer follows reasoning that the model writes, is taken at once, or both side by side.
+AnswerMode = Literal["think", "direct", "both"]
+ANSWER_MODES: tuple[AnswerMode, ...] = get_args(AnswerMode)
 # Of weights, by torch's names.
 Dtype = Literal["float32", "bfloat16", "float16"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -205,11 +208,15 @@ class Analysis:
         start_s, end_s: the span in seconds.
         label: canonical emotion, or None when the answer could not be read, or the span holds
             nothing to answer from.
-        scores: share of probability for each emotion that was scored; may be empty.
+        scores: share of probability for each emotion that was scored, of the answer in `text`;
+            may be empty.
         reasoning: text inside `<think>`, or "".
         text: the whole completion, special tokens included, but for the end token.
         format_ok: whether the completion has exactly the answer format and has ended.
         warnings: what a person should know about the input.
+        direct_label: the most probable emotion after an empty reasoning, or None where it was not
+            asked for (answer mode "think").
+        direct_scores: share of probability for each emotion there, or None.
     """
 
     start_s: float
@@ -220,3 +227,5 @@ class Analysis:
     text: str = ""
     format_ok: bool = False
     warnings: tuple[str, ...] = ()
+    direct_label: str | None = None
+    direct_scores: dict[str, float] | None = None

@@ -18,7 +18,7 @@ from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.tags import render_completion
 from r1omni.training.evaluation import Evaluation
 from r1omni.training.logger import RUN_ID_FILE
-from r1omni.types import Clip, Sample
+from r1omni.types import AnswerMode, Clip, Sample
 
 CONDITIONS = ("full", "muted", "blanked")
 CUES = (("video", "brows", "raised"), ("video", "eyes", "narrowed"), ("audio", "pitch", "low"))
@@ -30,7 +30,8 @@ class Player:
     """How an invented model answers.
 
     Attributes:
-        skill: share of clips that are right, by condition in the order of `CONDITIONS`.
+        skill: share of clips that are right, by condition in the order of `CONDITIONS`; under any
+            other condition the last.
         form: "tags", "label" (a bare word) or "sentence" (no answer that can be read).
     """
 
@@ -92,12 +93,15 @@ def write_run(
     player: Player,
     samples: Mapping[str, Sequence[Sample]],
     conditions: Sequence[str] = CONDITIONS,
+    answer_mode: AnswerMode = "think",
 ) -> Path:
     """What `test` writes, of a model that answers like `player`."""
     sets = [EvaluationSet(name, name, c) for name in samples for c in conditions]
-    evaluation = Evaluation(sets)
+    evaluation = Evaluation(sets, answer_mode)
     for index, entry in enumerate(sets):
-        skill = player.skill[CONDITIONS.index(entry.condition)]
+        skill = dict(zip(CONDITIONS, player.skill, strict=True)).get(
+            entry.condition, player.skill[-1]
+        )
         chance = random.Random(f"{folder.name}-{entry.name}-{entry.condition}")
         texts = []
         for number, sample in enumerate(samples[entry.name]):
@@ -105,9 +109,24 @@ def write_run(
             word = ANSWER_WORDS[label or chance.choice(LABEL_SETS["all"].labels)]
             # Every ninth reasoning comes to something else than its answer.
             texts.append(_text(player.form, word, chance, word if number % 9 else "disgust"))
-        evaluation.add(index, samples[entry.name], texts)
+        scores = {}
+        if answer_mode != "think":
+            labels = LABEL_SETS[entry.label_set].labels
+            kinds = ("scores", "direct_scores") if answer_mode == "both" else ("direct_scores",)
+            scores = {kind: [_scores(text, labels, chance) for text in texts] for kind in kinds}
+        evaluation.add(index, samples[entry.name], texts, **scores)
     evaluation.write(folder / "test", {})
     return folder
+
+
+def _scores(text: str, labels: Sequence[str], chance: random.Random) -> dict[str, float]:
+    """Shares of probability that often, but not always, favour the word in a text."""
+    weights = {label: chance.random() for label in labels}
+    for label in labels:
+        if ANSWER_WORDS[label] in text and chance.random() < 0.8:
+            weights[label] += 2 * len(labels) * chance.random()
+    total = sum(weights.values())
+    return {label: weight / total for label, weight in weights.items()}
 
 
 def _text(form: str, word: str, chance: random.Random, concluded: str) -> str:

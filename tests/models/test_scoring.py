@@ -9,12 +9,22 @@ import torch
 from torch import Tensor
 
 from r1omni.models import R1Omni
+from r1omni.models.packed import Embedded
+from r1omni.models.sampler import read_prompts
 from r1omni.models.scoring import emotion_scores
+from r1omni.text.answers import read_answer
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.types import UsageError
 
 Recorded = dict[str, Tensor]
 WORDS = {label: ANSWER_WORDS[label] for label in LABEL_SETS["dfew"].labels}
+
+
+def scores_after(omni: R1Omni, prompt: Tensor, text: str) -> dict[str, float]:
+    """Scores of the answer in a completion, as `analyze` has them."""
+    read = read_prompts(omni.model, [prompt])
+    before = read_answer(text).before
+    return emotion_scores(omni.model, omni.tokenizer, read, [[before]], WORDS)[0][0]
 
 
 def by_hand(omni: R1Omni, prompt: Tensor, texts: dict[str, str], skip: str) -> dict[str, float]:
@@ -23,8 +33,6 @@ def by_hand(omni: R1Omni, prompt: Tensor, texts: dict[str, str], skip: str) -> d
     for label, text in texts.items():
         ids = torch.tensor(omni.tokenizer.encode(text))
         rows = torch.cat([prompt, omni.model.embed_tokens(ids)])[None]
-        from r1omni.models.packed import Embedded
-
         steps = torch.arange(rows.shape[1])[None]
         hidden = omni.model.hidden_states(Embedded(rows, torch.ones_like(steps).bool(), steps))
         logps = omni.model.lm_head(hidden).log_softmax(dim=-1)[0, len(prompt) - 1 : -1]
@@ -39,7 +47,7 @@ def by_hand(omni: R1Omni, prompt: Tensor, texts: dict[str, str], skip: str) -> d
 def test_scores_are_shares_of_probability(tiny: R1Omni, expected: Recorded, text: str) -> None:
     inputs = tiny.prepare(video=expected["pixel_values_squash"], modality="video")
     prompt = tiny.model.embed_prompts(inputs)[0]
-    scores = emotion_scores(tiny.model, tiny.tokenizer, prompt, text, WORDS)
+    scores = scores_after(tiny, prompt, text)
     if "<answer>" in text:
         skip = "<think>A smile.</think>\n<answer"
         texts = {k: f"{skip}>{w}</answer><|im_end|>" for k, w in WORDS.items()}
@@ -57,7 +65,7 @@ def test_scores_follow_the_reasoning(tiny: R1Omni, expected: Recorded) -> None:
     inputs = tiny.prepare(video=expected["pixel_values_squash"], modality="video")
     prompt = tiny.model.embed_prompts(inputs)[0]
     both = [
-        emotion_scores(tiny.model, tiny.tokenizer, prompt, text, WORDS)
+        scores_after(tiny, prompt, text)
         for text in (
             "<think>A smile.</think>\n<answer>sad</answer>",
             "<think>Tears and a shaking voice.</think>\n<answer>sad</answer>",

@@ -15,7 +15,7 @@ from adversarial_cases import CASES, LABEL, token_cases
 
 from r1omni.data.batch import Batch
 from r1omni.data.datamodule import EvaluationSet
-from r1omni.models import pipeline
+from r1omni.models import answering
 from r1omni.models.sampler import Sampled
 from r1omni.rewards import RewardSpec
 from r1omni.text.emotions import LABEL_SETS
@@ -89,8 +89,8 @@ def read(trained: SFTModule, clip: Path, monkeypatch: pytest.MonkeyPatch) -> Any
 
     def readings(rows: Sequence[list[int]]) -> Readings:
         waiting = iter(rows)
-        monkeypatch.setattr(pipeline, "generate", lambda *a, **k: sampled([next(waiting)]))
-        monkeypatch.setattr(pipeline, "emotion_scores", lambda *a, **k: {})
+        monkeypatch.setattr(answering, "generate", lambda *a, **k: sampled([next(waiting)]))
+        monkeypatch.setattr(answering, "emotion_scores", lambda *a, **k: [[{}]])
         analyses = [omni.analyze(clip, modality="video")[0] for _ in rows]
 
         for place in (evaluated, policy):

@@ -120,6 +120,12 @@ def test_a_figure_that_is_never_logged(runs: Runs, capfd: pytest.CaptureFixture[
     line = capfd.readouterr().err.strip().splitlines()[-1]
     assert "figures is never logged" in line and "val/mafw/uar" in line
     assert runs.kept("run") == [1]  # nothing is lost
+    # Direct answers are judged where there are some.
+    assert runs.fit("direct", metric="val/mafw/direct_uar") == 2
+    assert "direct_uar is never logged" in capfd.readouterr().err
+    mode, once = ("--data.answer_mode", "both"), ("--trainer.max_steps", 1)
+    assert runs.fit("direct", *mode, *once, metric="val/mafw/direct_uar") == 0
+    assert runs.best("direct")["metric"] == "val/mafw/direct_uar"
     assert runs.fit("empty", "--data.val", "null") == 2
     assert "set data.val" in capfd.readouterr().err
 

@@ -37,6 +37,11 @@ def row(header: str, cells: Iterable[str], kind: str = "") -> str:
     return f'<tr{attribute}><th scope="row">{escape(header)}</th>{data}</tr>'
 
 
+def group_row(title: str, span: int) -> str:
+    """A row over all `span` columns that names those below it; plain text."""
+    return f'<tr class="group"><th scope="rowgroup" colspan="{span}">{escape(title)}</th></tr>'
+
+
 def percent(share: float, digits: int = 1) -> str:
     """A share as the digits of a percentage, without the sign."""
     return f"{100 * share:.{digits}f}"

@@ -170,7 +170,10 @@ def _drawn(answers: dict[str, Any]) -> str:
     way = f"sampled at temperature {answers['temperature']}"
     if answers["temperature"] == 0:
         way = "the most probable token each time"
-    return f"answers of {way}, at most {answers['max_new_tokens']} tokens, {answers['precision']}"
+    written = f"answers of {way}, at most {answers['max_new_tokens']} tokens"
+    direct = "direct answers after an empty reasoning"
+    modes = {"direct": direct, "both": f"{written}, and {direct}"}  # absent where only written
+    return f"{modes.get(answers.get('mode', ''), written)}, {answers['precision']}"
 
 
 def _versions(versions: dict[str, str]) -> str:

@@ -153,7 +153,10 @@ def write_analyses(
                 break
             if analysis is None:
                 break
-            write(path, asdict(analysis))
+            row = asdict(analysis)
+            if analysis.direct_scores is None:  # was not asked for
+                del row["direct_label"], row["direct_scores"]
+            write(path, row)
     if failures:
         raise R1OmniError(_summary(list(failures.values()), len(recordings) + len(missing)))
 

@@ -10,6 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from r1omni.analysis.answers import (
+    Paired,
+    answers_section,
+    answers_text,
+    dependence_section,
+    paired_of,
+    paired_results,
+)
 from r1omni.analysis.clips import clips_section
 from r1omni.analysis.costs import Costs, costs_section, read_costs
 from r1omni.analysis.curves import curves_section
@@ -55,13 +63,15 @@ def write_report(
         raise UsageError("no run has a test set with labels; there is nothing to report")
     world_facts = None if world is None else read_json(world / "world.json")
     spent = Costs() if costs is None else read_costs(costs)
+    paired = {run.model: paired_of(run) for run in evaluated}
     results = {
         "rows": [result_row(run) for run in evaluated],
         "runs": {run.model: run.provenance or None for run in evaluated},
         **asdict(spent),
         "ceiling": None if world_facts is None else world_facts.get("ceiling"),
+        **paired_results(paired),
     }
-    text = _render(evaluated, world_facts, spent, tracking_uri)
+    text = _render(evaluated, paired, world_facts, spent, tracking_uri)
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     (out / "report.html").write_text(text, encoding="utf-8")
@@ -69,7 +79,10 @@ def write_report(
 
 
 def table_text(results: dict[str, Any]) -> str:
-    """The table for a terminal, in percent: WAR / UAR, and the shares in form and supported."""
+    """The table for a terminal, in percent: WAR / UAR, and the shares in form and supported.
+
+    Below it, where they were measured: direct answers, and answers that conditions change.
+    """
     rows = results["rows"]
     names = [key for key in rows[0] if key != "model"]
     head = "WAR / UAR   format   supported"
@@ -85,7 +98,8 @@ def table_text(results: dict[str, Any]) -> str:
             for cell in cells
         ]
         lines.append(f"{row['model']:16s}" + "".join(f"{text:>40s}" for text in texts))
-    return "\n".join(lines)
+    more = answers_text(results)
+    return "\n".join([*lines, *(["", more] if more else [])])
 
 
 def _share(value: float | None) -> str:
@@ -95,6 +109,7 @@ def _share(value: float | None) -> str:
 
 def _render(
     runs: list[EvaluatedRun],
+    paired: Paired,
     world: dict[str, Any] | None,
     costs: Costs,
     tracking_uri: str,
@@ -108,6 +123,8 @@ def _render(
             results_section(runs, found, ceiling),
             conditions_section(runs, ceiling),
             explanations_section(runs),
+            dependence_section(runs, paired),
+            answers_section(runs, paired),
             recall_section(runs),
             confusion_section(runs),
             curves_section(runs, tracking_uri),

@@ -107,6 +107,9 @@ figcaption strong { color: var(--ink); font-size: 0.95rem; margin-right: 4px; }
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr));
 }
 svg { display: block; width: 100%; height: auto; }
+.diagram img {
+  display: block; width: 100%; height: auto; background: #ffffff; border-radius: 8px; padding: 6px;
+}
 svg text { fill: var(--soft); font-size: 11.5px; font-family: inherit; }
 svg text.name { font-size: 12px; fill: var(--ink); }
 svg text.name.subject { font-weight: 650; }

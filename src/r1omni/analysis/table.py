@@ -10,6 +10,7 @@ from r1omni.analysis.charts import Dot, dot_chart
 from r1omni.analysis.differences import CONDITION_NAMES, SIGNIFICANCE, Difference
 from r1omni.analysis.markup import (
     between,
+    group_row,
     paragraph,
     percent,
     row,
@@ -101,11 +102,11 @@ def _table(runs: list[EvaluatedRun], names: list[str], ceiling: Ceiling) -> str:
         for name in names
     )
     columns = '<th scope="col">WAR</th><th scope="col">UAR</th>' * len(names)
-    rows = [_group("This run", span)]
+    rows = [group_row("This run", span)]
     rows += [_model_row(run, names, run is find_subject(runs)) for run in runs]
-    rows += [_group(f"The paper, {PAPER}: real clips, 0.5 billion parameters", span)]
+    rows += [group_row(f"The paper, {PAPER}: real clips, 0.5 billion parameters", span)]
     rows += [_paper_row(model, names) for model in PAPER_RESULTS]
-    rows += [_group("What no model needs to learn, and what none can pass", span)]
+    rows += [group_row("What no model needs to learn, and what none can pass", span)]
     chances = [chance(_first(name, runs).full) for name in names]
     for title, pairs in (
         ("Chance: most frequent class", [c.majority for c in chances]),
@@ -127,10 +128,6 @@ def _table(runs: list[EvaluatedRun], names: list[str], ceiling: Ceiling) -> str:
         f'<th scope="col" rowspan="2">In form</th></tr><tr>{columns}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"
     )
-
-
-def _group(title: str, span: int) -> str:
-    return f'<tr class="group"><th scope="rowgroup" colspan="{span}">{escape(title)}</th></tr>'
 
 
 def _model_row(run: EvaluatedRun, names: list[str], is_subject: bool) -> str:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar, get_args
 
 from torch.utils.data import Dataset
 
 from r1omni.data.clip_cache import ClipCache
+from r1omni.data.conditions import Media, frame_order, sound_donors, with_picture, with_sound
+from r1omni.media.audio import SILENCE_USED
 from r1omni.media.packing import read_warnings, unpack_media
 from r1omni.types import Clip, ClipFeatures, ClipMedia, Modality, R1OmniError, Sample
-
-Condition = Literal["full", "muted", "blanked"]
-CONDITIONS: tuple[Condition, ...] = get_args(Condition)
-Media = TypeVar("Media", ClipMedia, ClipFeatures)
 
 
 @dataclass(frozen=True)
@@ -34,9 +31,15 @@ class ClipDataset(Dataset[tuple[Sample, ClipMedia | ClipFeatures]]):
     Args:
         samples: what to serve.
         cache: holds of every clip what its samples ask for.
-        condition: "full", "muted" (sound replaced by silence) or "blanked" (picture by black).
+        condition: "full", "muted" (sound replaced by silence), "blanked" (picture by black),
+            "swapped" (sound by that of a sample of another label, `sound_donors`) or "shuffled"
+            (frames in another order).
         neutral: silence and black frames in the cache's form: `ClipFeatures` say that it holds
             features.
+        seed: of the condition's draws.
+
+    Raises:
+        UsageError: "swapped", and a sample that no other can lend a sound.
     """
 
     def __init__(
@@ -45,11 +48,16 @@ class ClipDataset(Dataset[tuple[Sample, ClipMedia | ClipFeatures]]):
         cache: ClipCache,
         condition: str,
         neutral: ClipMedia | ClipFeatures,
+        seed: int = 0,
     ) -> None:
         self.samples = tuple(samples)
         self.cache = cache
         self.condition = condition
         self.neutral = neutral
+        self.seed = seed
+        self._donors: list[Sample | None] = []
+        if condition == "swapped":
+            self._donors = sound_donors(self.samples, seed, self._silent())
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -57,27 +65,42 @@ class ClipDataset(Dataset[tuple[Sample, ClipMedia | ClipFeatures]]):
     def __getitem__(self, index: int) -> tuple[Sample, ClipMedia | ClipFeatures]:
         sample = self.samples[index]
         if isinstance(self.neutral, ClipFeatures):
-            return sample, self._changed(
-                cached_features(self.cache, sample.clip, sample.modality), "video", "audio"
-            )
-        return sample, self._changed(
-            cached_media(self.cache, sample.clip, sample.modality), "frames", "mel"
-        )
+            features = cached_features(self.cache, sample.clip, sample.modality)
+            return sample, self._changed(index, features, "video", "audio")
+        media = cached_media(self.cache, sample.clip, sample.modality)
+        return sample, self._changed(index, media, "frames", "mel")
 
-    def _changed(self, media: Media, picture: str, sound: str) -> Media:
+    def _lent(self, index: int) -> ClipMedia | ClipFeatures | None:
+        """The sound that takes the place of a sample's own; None where none does."""
+        donor = self._donors[index] if self._donors else None
+        if donor is None:
+            return None
+        read = cached_features if isinstance(self.neutral, ClipFeatures) else cached_media
+        return read(self.cache, donor.clip, "audio")
+
+    def _silent(self) -> set[Clip]:
+        """Clips that silence stands in for."""
+        clips = {s.clip for s in self.samples if "audio" in s.modality}
+        texts = {clip: (self.cache.header(clip) or ((), {}))[1] for clip in clips}
+        return {
+            clip
+            for clip, text in texts.items()
+            if any(told.endswith(SILENCE_USED) for told in read_warnings(text, "audio"))
+        }
+
+    def _changed(self, index: int, media: Media, picture: str, sound: str) -> Media:
         """The media under the condition: nothing is added that they do not have."""
-        replaced = {"muted": sound, "blanked": picture}.get(self.condition)
-        if replaced is None or getattr(media, replaced) is None:
-            return media
-        # What the file's own sound or picture is like says nothing any more.
-        about_sound = media.sound_warnings
-        about_picture = media.warnings[: len(media.warnings) - len(about_sound)]
-        return replace(
-            media,
-            **{replaced: getattr(self.neutral, replaced)},
-            warnings=about_picture if replaced == sound else about_sound,
-            sound_warnings=() if replaced == sound else about_sound,
-        )
+        frames, lent = getattr(media, picture), self._lent(index)
+        if self.condition == "muted" and getattr(media, sound) is not None:
+            return with_sound(media, sound, self.neutral)
+        if self.condition == "swapped" and lent is not None:
+            return with_sound(media, sound, lent)
+        if self.condition == "blanked" and frames is not None:
+            return with_picture(media, picture, self.neutral)
+        if self.condition == "shuffled" and frames is not None:
+            order = frame_order(len(frames), self.seed, self.samples[index].sample_id)
+            return replace(media, **{picture: frames[order]})
+        return media
 
 
 def cached_media(cache: ClipCache, clip: Clip, modality: Modality) -> ClipMedia:

@@ -181,9 +181,12 @@ class ClipStore:
         tensors = _tensors(encode([known])[0])
         return ClipFeatures(tensors.get("video"), tensors.get("audio"))
 
-    def dataset(self, samples: Sequence[Sample], condition: str = "full") -> ClipDataset:
+    def dataset(
+        self, samples: Sequence[Sample], condition: str = "full", seed: int = 0
+    ) -> ClipDataset:
         """Samples with their clips, encoded if they are, under a condition."""
-        return ClipDataset(samples, self._features or self._media, condition, self._neutral)
+        cache = self._features or self._media
+        return ClipDataset(samples, cache, condition, self._neutral, seed)
 
     def claim(self, clips: Iterable[Clip], cache: ClipCache | None = None) -> None:
         """Keep the entries of clips, there or yet to come, from being removed by other runs."""

@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 import lightning as L
 from torch.utils.data import DataLoader
 
-from r1omni.data.batch import Batch, Condition, collate
+from r1omni.data.batch import Batch, collate
 from r1omni.data.clip_store import ClipStore, Encoder, ReadsClips
+from r1omni.data.conditions import Condition, EvaluationSet
 from r1omni.data.overlap import refuse_shared_clips
 from r1omni.data.ranks import gathered_objects
 from r1omni.data.registry import DatasetSpec, load_dataset
@@ -40,24 +41,9 @@ from r1omni.options import (
     check_options,
     check_type,
 )
-from r1omni.types import Clip, Sample, UsageError
+from r1omni.types import AnswerMode, Clip, Sample, UsageError
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class EvaluationSet:
-    """One row of a results table: samples of one test set under one condition.
-
-    Attributes:
-        name: the set's name in results.
-        label_set: name of the label set in force.
-        condition: "full", "muted" or "blanked".
-    """
-
-    name: str
-    label_set: str
-    condition: str
 
 
 @dataclass(frozen=True)
@@ -71,8 +57,8 @@ class LoaderConfig:
         decode_workers: processes that decode clips before training; 0 decodes in the main one,
             which a clip that crashes or hangs the decoder then takes along.
         clip_limit_s: seconds that a clip may take in such a process before it counts as broken.
-        seed: of the order of training samples; a command takes `seed_everything` where this is not
-            given.
+        seed: of the order of training samples, and of the draws of the conditions swapped and
+            shuffled; a command takes `seed_everything` where this is not given.
         max_broken_ratio: share of a split's clips that may fail to decode before the run stops.
         cache_features: keep the frozen towers' features on disk, so that a clip is encoded once.
         cache_dir: where decoded clips and features are kept.
@@ -122,8 +108,13 @@ class EmotionDataModule(L.LightningDataModule):
         val: datasets for `validate` and for validation during `fit`.
         test: datasets for `test`, evaluated one by one.
         predict: datasets for `predict`.
-        conditions: what is done to the media of the test sets, any of full, muted, blanked.
+        conditions: what is done to the media of the test sets, any of full, muted (silence),
+            blanked (black frames), swapped (the sound of a clip of another label), shuffled (frames
+            in another order).
         loader: batch sizes, workers, cache.
+        answer_mode: how validate, test and predict have samples answered: think (the model writes
+            reasoning and answer), direct (the emotions are scored after an empty reasoning, and
+            nothing is written) or both.
     """
 
     def __init__(
@@ -135,6 +126,7 @@ class EmotionDataModule(L.LightningDataModule):
         predict: list[DatasetSpec] | None = None,
         conditions: list[Condition] | None = None,
         loader: LoaderConfig = LoaderConfig(),
+        answer_mode: AnswerMode = "think",
     ) -> None:
         super().__init__()
         check_type("data.root", root, str)
@@ -147,6 +139,8 @@ class EmotionDataModule(L.LightningDataModule):
         if conditions != []:
             check_choice("data.conditions", conditions, list[Condition] | None)
         self.conditions: tuple[Condition, ...] = tuple(conditions or ("full",))
+        check_choice("data.answer_mode", answer_mode, AnswerMode)
+        self.answer_mode = answer_mode
         self.loader = loader
         self.samples: dict[str, list[list[Sample]]] = {}
         self._label_sets: dict[str, list[str]] = {}
@@ -338,7 +332,7 @@ class EmotionDataModule(L.LightningDataModule):
         store = self._settled()
         return [
             DataLoader(
-                store.dataset(samples, condition),
+                store.dataset(samples, condition, self.loader.seed),
                 sampler=DealtSampler(len(samples), *self._rank()),
                 batch_size=self.loader.eval_batch_size,
                 collate_fn=collate,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Interval = tuple[float, float]
+# A line of `predictions/<set>.<condition>.jsonl`.
+Record = Mapping[str, Any]
 
 
 def resampled_war_uar(
@@ -82,6 +85,48 @@ def resampled_ratios(
         for rows in (numerators, denominators)
     )
     return np.divide(upper, lower, out=np.full_like(upper, np.nan), where=lower > 0)
+
+
+def groups_of(records: Sequence[Record]) -> list[str] | None:
+    """Units of resampling where each record of predictions names its group, else None."""
+    groups = [record["group"] for record in records]
+    return [str(group) for group in groups] if all(groups) else None
+
+
+def resampled_sums(
+    values: NDArray[np.float64],
+    cell: NDArray[np.int64],
+    num_cells: int,
+    groups: Sequence[str] | None,
+    num_resamples: int,
+    seed: int,
+) -> NDArray[np.float64] | None:
+    """Sums of values in cells, of the resamples that `resampled_war_uar` draws of the same units.
+
+    Args:
+        values: float [n].
+        cell: int [n], below `num_cells`.
+        num_cells: cells, such as bins.
+        groups, num_resamples, seed: as of `resampled_war_uar`.
+
+    Returns:
+        float64 [num_resamples, num_cells]; None for fewer than two units or no resample.
+    """
+    unit, num_units = _units(len(values), groups)
+    if num_units < 2 or num_resamples < 1:
+        return None
+    draws = _draws(num_units, num_resamples, seed)
+    return draws @ _count(unit * num_cells + cell, values, num_units, num_cells)
+
+
+def mean_interval(
+    values: NDArray[np.float64], groups: Sequence[str] | None, num_resamples: int, seed: int
+) -> Interval | None:
+    """95% bootstrap interval of a mean; values [n], otherwise as `resampled_sums`."""
+    whole = np.zeros(len(values), dtype=np.int64)
+    sums = resampled_sums(values, whole, 1, groups, num_resamples, seed)
+    counts = resampled_sums(np.ones(len(values)), whole, 1, groups, num_resamples, seed)
+    return None if sums is None or counts is None else interval(sums[:, 0] / counts[:, 0])
 
 
 def interval(values: NDArray[np.float64]) -> Interval:

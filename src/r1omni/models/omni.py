@@ -194,15 +194,16 @@ class OmniModel(nn.Module):
     def hidden_states(
         self,
         embedded: Embedded,
-        packed: PackedRows | None = None,
+        packed: PackedRows | Tensor | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
         """Last hidden states of the language model, float [B, L, D].
 
         Args:
             embedded: the sequences.
-            packed: how the sequences are packed; None = each is one text, causal over the
-                tokens that `embedded.mask` marks.
+            packed: how the sequences are packed, or bool [B, 1, L, K], which of the K keys of the
+                cache and of the sequences each token sees; None = each is one text, causal over
+                the tokens that `embedded.mask` marks.
             cache: keys and values of earlier tokens, extended in place.
         """
         return self._hidden(embedded, packed, cache)
@@ -210,7 +211,7 @@ class OmniModel(nn.Module):
     def _hidden(
         self,
         embedded: Embedded,
-        packed: PackedRows | None = None,
+        packed: PackedRows | Tensor | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
         mask = embedded.mask if packed is None else {"full_attention": packed}

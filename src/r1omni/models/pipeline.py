@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
 from r1omni.models import given_tensors as given
+from r1omni.models.answering import analyze_prompt
 from r1omni.models.checkpoint import (
     check_device,
     end_tokens,
@@ -24,13 +25,20 @@ from r1omni.models.omni import OmniModel
 from r1omni.models.released import fill
 from r1omni.models.sampler import Sampled, Sampling, generate, mask_after_end
 from r1omni.models.saving import save_model
-from r1omni.models.scoring import emotion_scores
 from r1omni.options import at_least, check_choice, check_number
 from r1omni.streams import stream_seed
-from r1omni.text.answers import read_answer
-from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
+from r1omni.text.emotions import LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, decode_completion, encode_prompt
-from r1omni.types import Analysis, Clip, ClipMedia, Dtype, Modality, PromptInputs, UsageError
+from r1omni.types import (
+    Analysis,
+    AnswerMode,
+    Clip,
+    ClipMedia,
+    Dtype,
+    Modality,
+    PromptInputs,
+    UsageError,
+)
 
 NOT_ANSWERED = "not answered"
 
@@ -278,9 +286,10 @@ class R1Omni:
         instruction: str | None = None,
         max_new_tokens: int = 512,
         label_set: str = "all",
+        answer_mode: AnswerMode = "think",
     ) -> list[Analysis]:
         """What the model says about a recording: the list of what `iter_analyses` gives."""
-        asked = modality, window_s, hop_s, instruction, max_new_tokens, label_set
+        asked = modality, window_s, hop_s, instruction, max_new_tokens, label_set, answer_mode
         return list(self.iter_analyses(path, *asked))
 
     def iter_analyses(
@@ -292,6 +301,7 @@ class R1Omni:
         instruction: str | None = None,
         max_new_tokens: int = 512,
         label_set: str = "all",
+        answer_mode: AnswerMode = "think",
     ) -> Iterator[Analysis]:
         """What the model says about a recording, or about one window of it after the other.
 
@@ -308,43 +318,23 @@ class R1Omni:
             instruction: the question; None asks R1-Omni's.
             max_new_tokens: longest answer in tokens.
             label_set: the emotions that are scored, a key of `LABEL_SETS`.
+            answer_mode: "think" has the model write reasoning and answer, "direct" takes the most
+                probable emotion after an empty reasoning, "both" gives the second beside the first.
 
         Raises:
-            UsageError: a length that is not positive, or an unknown modality or label set.
+            UsageError: a length that is not positive, or an unknown modality, label set or mode.
             R1OmniError: the file cannot be decoded, or has no picture or no sound at all, as the
                 modality needs it.
         """
         if label_set not in LABEL_SETS:
             raise UsageError(f"label_set {label_set!r} is unknown; use one of {sorted(LABEL_SETS)}")
-        words = {label: ANSWER_WORDS[label] for label in LABEL_SETS[label_set].labels}
+        check_choice("answer_mode", answer_mode, AnswerMode)
+        words = LABEL_SETS[label_set].words
         windows = self.processor.load_windows(Path(path), window_s, hop_s, modality)
         for start_s, end_s, media in windows:
             if media.frames is None and media.mel is None:
                 yield Analysis(start_s, end_s, None, warnings=(*media.warnings, NOT_ANSWERED))
                 continue
             inputs = self._inputs(media, instruction, modality)
-            yield self._analyze_prompt(inputs, (start_s, end_s), max_new_tokens, words)
-
-    def _analyze_prompt(
-        self,
-        inputs: PromptInputs,
-        span: tuple[float, float],
-        max_new_tokens: int,
-        words: Mapping[str, str],
-    ) -> Analysis:
-        with torch.no_grad():
-            prompts = self.model.embed_prompts(inputs)
-        sampled = generate(self.model, prompts, self.sampling(max_new_tokens, 0.0))
-        [text], [ended] = self.completions(sampled)
-        answer = read_answer(text, ended)
-        media = inputs.media[0]
-        return Analysis(
-            start_s=span[0],
-            end_s=span[1],
-            label=answer.emotion,
-            scores=emotion_scores(self.model, self.tokenizer, prompts[0], text, words),
-            reasoning=answer.reasoning,
-            text=text,
-            format_ok=answer.format_ok,
-            warnings=media.warnings if isinstance(media, ClipMedia) else (),
-        )
+            span = start_s, end_s
+            yield analyze_prompt(self, inputs, span, max_new_tokens, answer_mode, words)

@@ -171,6 +171,11 @@ class LabelSet:
         # A mapping proxy cannot be pickled, and data workers pickle what they are given.
         return type(self), (self.name, self.labels, dict(self.merges))
 
+    @property
+    def words(self) -> dict[str, str]:
+        """By class, the word that an answer uses for it."""
+        return {label: ANSWER_WORDS[label] for label in self.labels}
+
     def parse(self, word: str) -> str | None:
         """The class of this set that `word` names, or None when it names none of them."""
         emotion = canonical(word)

@@ -12,6 +12,8 @@ from r1omni.types import UsageError
 # that a failed match gives back each character once: linear time on any text.
 _TAG_LIKE = re.compile(r"<\s*(?:/\s*)?(?:think|answer)\b", re.IGNORECASE)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+# What stands before a direct answer: the form of `render_completion`, with nothing to reason.
+EMPTY_REASONING = "<think></think>\n<answer>"
 
 # What `text/prompt.py` shows of tokens that are no text, such as those of the chat template.
 SPECIAL_TOKEN = re.compile(r"<\|[^<>|\s]{1,64}\|>")

@@ -17,6 +17,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 
+from r1omni.metrics.paired import MODE_FIGURES
 from r1omni.models.saving import save_model
 from r1omni.training.checkpoints import (
     CHECKPOINTS,
@@ -83,8 +84,9 @@ class RunCheckpoint(Checkpoint):
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self._keep_best is not None:
             assert isinstance(pl_module, EmotionModule)
-            sets = pl_module.datamodule.evaluation_sets("val") if trainer.limit_val_batches else ()
-            figures = (*FIGURES, *EXPLANATION_FIGURES)
+            data = pl_module.datamodule
+            sets = data.evaluation_sets("val") if trainer.limit_val_batches else ()
+            figures = (*FIGURES, *EXPLANATION_FIGURES, *MODE_FIGURES[data.answer_mode])
             known = [f"val/{entry.name}/{figure}" for entry in sets for figure in figures]
             # Figures of other names may be logged by callbacks.
             metric = self._keep_best.metric

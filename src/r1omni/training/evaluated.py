@@ -10,10 +10,12 @@ import torch
 
 from r1omni.data import EmotionDataModule
 from r1omni.data.batch import Batch
+from r1omni.models.answering import answer_prompts
 from r1omni.models.omni import OmniModel
 from r1omni.models.parallelize import gathered
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.sampler import generate
+from r1omni.text.emotions import LABEL_SETS
 from r1omni.text.prompt import encode_prompt
 from r1omni.training.evaluation import Evaluation
 from r1omni.training.provenance import provenance
@@ -90,17 +92,28 @@ class EvaluatedModule(L.LightningModule):
     # Evaluation -----------------------------------------------------------------------------
 
     def _start_evaluation(self, split: str) -> None:
-        self.evaluation = Evaluation(self.datamodule.evaluation_sets(split))
+        data = self.datamodule
+        self.evaluation = Evaluation(data.evaluation_sets(split), data.answer_mode)
         if split != "val" and self.trainer.is_global_zero:
             # Before the answers, which would be lost if it failed.
             self._provenance = provenance(self, split)
 
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> list[str]:
-        assert self.evaluation is not None
-        texts, ended = self.answers(batch, self.max_new_tokens)
+        evaluation = self.evaluation
+        assert evaluation is not None
         warnings = [media.warnings for media in batch.media]
-        self.evaluation.add(dataloader_idx, batch.samples, texts, ended, warnings)
-        return texts
+        if evaluation.answer_mode == "think":
+            texts, ended = self.answers(batch, self.max_new_tokens)
+            evaluation.add(dataloader_idx, batch.samples, texts, ended, warnings)
+            return texts
+        words = LABEL_SETS[evaluation.sets[dataloader_idx].label_set].words
+        with torch.no_grad(), gathered(self.model):
+            prompts = self.model.embed_prompts(self.prompts(batch))
+            mode = evaluation.answer_mode
+            found = answer_prompts(self.omni, prompts, self.max_new_tokens, mode, words)
+        told = found.ended, warnings, found.reasoned, found.direct
+        evaluation.add(dataloader_idx, batch.samples, found.texts, *told)
+        return found.texts
 
     def _end_evaluation(self, loaders: Any) -> Evaluation:
         """The evaluation of all ranks."""

@@ -9,9 +9,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from r1omni.data.datamodule import EvaluationSet
+from r1omni.data.conditions import EvaluationSet
 from r1omni.data.ranks import gathered_objects
 from r1omni.media.prepare import warning_counts
+from r1omni.metrics.answer_modes import score_fields
 from r1omni.metrics.explanation import (
     VERDICTS,
     ExplanationResult,
@@ -19,16 +20,18 @@ from r1omni.metrics.explanation import (
     evaluate_explanations,
     explanation_fields,
 )
+from r1omni.metrics.paired import PairedAnswers, paired_answers
 from r1omni.metrics.recognition import (
     Prediction,
     RecognitionResult,
     evaluate_recognition,
     read_prediction,
 )
+from r1omni.metrics.reliability import reliability_svg
 from r1omni.text.cues import Cue, NamedCues, read_cues
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.text.tags import parse_completion
-from r1omni.types import Clip, Sample
+from r1omni.types import AnswerMode, Clip, Sample
 
 # The main figures, attributes of `RecognitionResult`.
 FIGURES = ("war", "uar", "format_ok", "parse_rate")
@@ -43,6 +46,9 @@ class _Answer:
     ended: bool
     prediction: Prediction
     warnings: tuple[str, ...]
+    # After the completion's own reasoning, and after an empty one; None where not asked for.
+    scores: dict[str, float] | None = None
+    direct_scores: dict[str, float] | None = None
 
 
 class Evaluation:
@@ -50,13 +56,16 @@ class Evaluation:
 
     Args:
         sets: one entry a dataloader.
+        answer_mode: how samples are answered; "think" adds nothing to what is written.
     """
 
-    def __init__(self, sets: Sequence[EvaluationSet]) -> None:
+    def __init__(self, sets: Sequence[EvaluationSet], answer_mode: AnswerMode = "think") -> None:
         self.sets = tuple(sets)
+        self.answer_mode = answer_mode
         self._answers: list[list[_Answer]] = [[] for _ in self.sets]
         self._results: dict[str, dict[str, RecognitionResult]] | None = None
         self._explanations: dict[str, dict[str, ExplanationResult]] | None = None
+        self._paired: PairedAnswers | None = None
 
     def add(
         self,
@@ -65,19 +74,25 @@ class Evaluation:
         texts: Sequence[str],
         ended: Sequence[bool] | None = None,
         warnings: Sequence[tuple[str, ...]] | None = None,
+        scores: Sequence[dict[str, float]] | None = None,
+        direct_scores: Sequence[dict[str, float]] | None = None,
     ) -> None:
         """Completions of a batch of the `index`-th set, and what to know about the clips.
 
-        Without `ended` all count as ended.
+        Without `ended` all count as ended. Scores are of the emotions, after the completion's own
+        reasoning and after an empty one (`r1omni.models.answering`).
         """
-        self._results = self._explanations = None
+        self._results = self._explanations = self._paired = None
         label_set = LABEL_SETS[self.sets[index].label_set]
         known = [True] * len(texts) if ended is None else ended
+        columns: tuple[Sequence[Any], ...] = (
+            warnings or [()] * len(texts),
+            scores or [None] * len(texts),
+            direct_scores or [None] * len(texts),
+        )
         self._answers[index] += [
-            _Answer(sample, text, end, read_prediction(text, label_set, end), told)
-            for sample, text, end, told in zip(
-                samples, texts, known, warnings or [()] * len(texts), strict=True
-            )
+            _Answer(sample, text, end, read_prediction(text, label_set, end), *more)
+            for sample, text, end, *more in zip(samples, texts, known, *columns, strict=True)
         ]
 
     def gather(self, sizes: Sequence[int]) -> None:
@@ -89,7 +104,7 @@ class Evaluation:
         Args:
             sizes: samples of each set.
         """
-        self._results = self._explanations = None
+        self._results = self._explanations = self._paired = None
         ranks = gathered_objects(self._answers)
         for index, size in enumerate(sizes):
             in_turn = zip(*(answers[index] for answers in ranks), strict=True)
@@ -139,8 +154,19 @@ class Evaluation:
                 for figure in FIGURES:
                     flat[f"{prefix}/{where}/{figure}"] = getattr(result, figure)
                 explained = self.explanations()[name][condition].figures()
-                flat |= {f"{prefix}/{where}/{figure}": v for figure, v in explained.items()}
+                paired = self.paired().figures(name, condition)
+                for figure, value in {**explained, **paired}.items():
+                    flat[f"{prefix}/{where}/{figure}"] = value
         return flat
+
+    def paired(self) -> PairedAnswers:
+        """Direct answers beside reasoned ones, and conditions beside the full input."""
+        if self._paired is None:
+            records: dict[str, dict[str, list[dict[str, Any]]]] = {}
+            for index, entry in enumerate(self.sets):
+                records.setdefault(entry.name, {})[entry.condition] = self.records(index)
+            self._paired = paired_answers(records, {e.name: e.label_set for e in self.sets})
+        return self._paired
 
     def records(self, index: int) -> list[dict[str, Any]]:
         """One plain dictionary a sample of the `index`-th set."""
@@ -159,9 +185,17 @@ class Evaluation:
                 "warnings": list(answer.warnings),
                 "label_set": entry.label_set,
                 **_explanation(answer, entry),
+                **self._mode_fields(answer),
             }
             for answer in self._answers[index]
         ]
+
+    def _mode_fields(self, answer: _Answer) -> dict[str, Any]:
+        if self.answer_mode == "think":
+            return {}
+        label = answer.prediction.label
+        fields = score_fields(label, answer.scores, answer.direct_scores)
+        return {"answer_mode": self.answer_mode, **fields}
 
     def _warnings(self) -> dict[str, dict[str, dict[str, int]]]:
         """How many samples have each kind of warning, by set name and condition."""
@@ -178,6 +212,8 @@ class Evaluation:
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
         """Write `results.json` and `predictions/<set>.<condition>.jsonl`.
+
+        With direct answers also `reliability/<set>.svg`, of the full input.
 
         Args:
             folder: where to.
@@ -200,10 +236,17 @@ class Evaluation:
                 for name, conditions in self.explanations().items()
             },
             "label_sets": {entry.name: entry.label_set for entry in self.sets},
+            **self.paired().to_dict(),
             "warnings": self._warnings(),
             "broken_clips": {str(clip.path): reason for clip, reason in broken.items()},
             "provenance": provenance,
         }
+        for name, conditions in self.paired().modes.items():
+            if "full" in conditions:
+                file = folder / "reliability" / f"{name}.svg"
+                file.parent.mkdir(exist_ok=True)
+                svg = reliability_svg(name, conditions["full"].curves())
+                file.write_text(svg, encoding="utf-8")
         (folder / "results.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 

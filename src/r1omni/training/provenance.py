@@ -79,6 +79,7 @@ def provenance(module: EvaluatedModule, split: str) -> dict[str, Any]:
             "frame_fit": module.omni.processor.config.frame_fit,
             "precision": trainer.precision,
             "num_ranks": trainer.world_size,
+            **({} if data.answer_mode == "think" else {"mode": data.answer_mode}),
         },
         "versions": {
             "r1omni": r1omni.__version__,

@@ -1,11 +1,15 @@
 """Sampling completions: an own decoding step over keys that are kept in place.
 
-`engine` is the way of a call, `grid` the state of its completions, `layers` one token through the
-language model, `choose` the drawing, `weights` what of the model is read, `graphs` its recording on
-a GPU.
+`engine` is the way of a call, `prompts` what it goes on from, `grid` the state of its completions,
+`layers` one token through the language model, `choose` the drawing, `weights` what of the model is
+read, `graphs` its recording on a GPU.
 """
 
 from r1omni.models.sampler.engine import SamplerMemory, generate
+from r1omni.models.sampler.prompts import ReadPrompts, read_prompts
 from r1omni.models.sampler.settings import Sampled, Sampling, mask_after_end
 
-__all__ = ["Sampled", "SamplerMemory", "Sampling", "generate", "mask_after_end"]
+__all__ = [
+    "ReadPrompts", "Sampled", "SamplerMemory", "Sampling", "generate", "mask_after_end",
+    "read_prompts",
+]  # fmt: skip

@@ -14,15 +14,14 @@ import torch
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.nn import functional as F
-from transformers import DynamicCache
 
 from r1omni.kernels.choice import choose
 from r1omni.kernels.dispatch import uses_triton
 from r1omni.models.omni import OmniModel
-from r1omni.models.packed import pad_embeds
 from r1omni.models.sampler.graphs import StepGraphs
 from r1omni.models.sampler.grid import Grid, Storage, fewer_slots
 from r1omni.models.sampler.layers import decode, product
+from r1omni.models.sampler.prompts import ReadPrompts, read_prompts
 from r1omni.models.sampler.settings import Sampled, Sampling, mask_after_end
 from r1omni.models.sampler.weights import DecoderWeights, WeightReader, pair_order
 from r1omni.streams import uniform_streams
@@ -78,7 +77,7 @@ class SamplerMemory:
 @torch.no_grad()
 def generate(
     model: OmniModel,
-    prompts: Sequence[Tensor],
+    prompts: Sequence[Tensor] | ReadPrompts,
     sampling: Sampling,
     *,
     group_size: int = 1,
@@ -90,7 +89,7 @@ def generate(
 
     Args:
         model: the policy.
-        prompts: B embedded prompts [P_i, D].
+        prompts: B embedded prompts [P_i, D], or such that were read already (`read_prompts`).
         sampling: how to draw.
         group_size: G.
         seeds: N seeds of `stream_seed`, group members side by side; needed when the temperature
@@ -110,7 +109,8 @@ def generate(
     memory = _kept_memory(model) if with_graphs else SamplerMemory()
     pace = pace_of(model.device)
     weights = memory.reader.read(model)
-    grid = _prefill(model, weights, prompts, group_size, sampling, uniforms, memory.storage, pace)
+    read = prompts if isinstance(prompts, ReadPrompts) else read_prompts(model, prompts)
+    grid = _first_tokens(model, weights, read, group_size, sampling, uniforms, memory.storage, pace)
     with torch.autocast(model.device.type, enabled=False):
         return _Writer(weights, grid, sampling, memory, pace, with_graphs).write()
 
@@ -121,10 +121,10 @@ def _kept_memory(model: OmniModel) -> SamplerMemory:
     return model.sampler_memory
 
 
-def _prefill(
+def _first_tokens(
     model: OmniModel,
     weights: DecoderWeights,
-    prompts: Sequence[Tensor],
+    read: ReadPrompts,
     group_size: int,
     sampling: Sampling,
     uniforms: Tensor | None,
@@ -133,9 +133,7 @@ def _prefill(
 ) -> Grid:
     """The grid after the first token of every row; prompts are read by the library's model."""
     device = model.device
-    embedded = pad_embeds(prompts, side="left")
-    cache = DynamicCache(config=model.config.language)
-    hidden = model.hidden_states(embedded, cache=cache)[:, -1].to(weights.dtype)  # [B, D]
+    embedded, hidden = read.embedded, read.last.to(weights.dtype)
     batch, padded = embedded.mask.shape
     kept = -(-padded // pace.prompt) * pace.prompt
     columns, rows = sampling.max_new_tokens, batch * group_size
@@ -148,7 +146,7 @@ def _prefill(
                   dtype=weights.dtype)  # fmt: skip
     prompt[..., padded:, :] = 0  # masked, but what is no number would go through a mask
     order = pair_order(weights.head_dim, device)
-    cache_layers: list[Any] = cache.layers
+    cache_layers: list[Any] = read.cache.layers
     for place, layer in zip(prompt, cache_layers, strict=True):
         place[0, ..., :padded, :].copy_(layer.keys[..., order])
         place[1, ..., :padded, :].copy_(layer.values)
