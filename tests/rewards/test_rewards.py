@@ -45,6 +45,7 @@ def test_registered_names():
         "accuracy",
         "balanced_accuracy",
         "consistency",
+        "direct_calibration",
         "format",
         "modality_use",
         "overlong",

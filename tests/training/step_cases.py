@@ -12,7 +12,7 @@ from typing import Any
 from small_training import BASE
 
 from r1omni.ops import GRPOLossConfig
-from r1omni.rewards import RewardSpec
+from r1omni.rewards import RewardGate, RewardSchedule, RewardSpec
 from r1omni.training import GRPOConfig, GRPOModule
 
 # Options that cannot change what is learned, and why.
@@ -71,6 +71,13 @@ COMBINATIONS: dict[str, GRPOConfig] = {
     ),
     "luspo": replace(
         BASE,
+        rewards=[  # the second one weighs from the second rollout on
+            RewardSpec("rewards_of_tests:length"),
+            RewardSpec(
+                "rewards_of_tests:coarse", 4.0,
+                schedule=RewardSchedule(gate=RewardGate("rewards_of_tests:length", 0.0, 0.5)),
+            ),
+        ],
         loss=GRPOLossConfig(
             loss_type="luspo", importance_sampling_level="sequence", top_entropy_quantile=0.6,
         ),

@@ -123,7 +123,11 @@ def _stage(run: Path) -> dict[str, Any]:
         "seed": config.get("seed_everything"),
         "max_steps": config["trainer"]["max_steps"],
         "rewards": [
-            {key: reward[key] for key in ("name", "weight")}
+            {
+                key: reward[key]
+                for key in ("name", "weight", "schedule")
+                if reward.get(key) is not None
+            }
             for reward in (arguments.get("grpo") or {}).get("rewards", [])
         ],
         "data": [
