@@ -1,6 +1,11 @@
-"""Metrics: how well a model recognises, and whether two models differ."""
+"""Metrics: how well a model recognises and explains, and whether two models differ."""
 
 from r1omni.metrics.comparison import Comparison, compare
+from r1omni.metrics.explanation import (
+    ExplanationResult,
+    evaluate_explanations,
+    explanation_fields,
+)
 from r1omni.metrics.recognition import (
     Prediction,
     RecognitionResult,
@@ -10,9 +15,12 @@ from r1omni.metrics.recognition import (
 
 __all__ = [
     "Comparison",
+    "ExplanationResult",
     "Prediction",
     "RecognitionResult",
     "compare",
+    "evaluate_explanations",
     "evaluate_recognition",
+    "explanation_fields",
     "read_prediction",
 ]

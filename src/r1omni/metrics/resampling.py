@@ -1,4 +1,4 @@
-"""Bootstrap resampling of WAR and UAR over clips or groups of clips."""
+"""Bootstrap resampling of WAR, UAR and other shares over clips or groups of clips."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def resampled_war_uar(
         drawn; None for fewer than two units or no resample.
     """
     n = len(target)
-    names = np.arange(n) if groups is None else np.asarray(groups)
-    unit = np.unique(names, return_inverse=True)[1]
-    num_units = int(unit.max()) + 1
+    unit, num_units = _units(n, groups)
     if num_units < 2 or num_resamples < 1:
         return None
     draws = _draws(num_units, num_resamples, seed)
@@ -54,10 +52,49 @@ def resampled_war_uar(
     return rows[0] if correct.ndim == 1 else np.stack(rows)
 
 
+def resampled_ratios(
+    numerators: NDArray[np.float64],
+    denominators: NDArray[np.float64],
+    groups: Sequence[str] | None,
+    num_resamples: int,
+    seed: int,
+) -> NDArray[np.float64] | None:
+    """Quotients of sums over resamples of the units, drawn as `resampled_war_uar` draws them.
+
+    Args:
+        numerators: float64 [K, n], what clip by clip adds to the upper sum of each quotient.
+        denominators: float64 [K, n], the same of the lower sum.
+        groups: n names of units, or None for the clip itself.
+        num_resamples: resamples.
+        seed: of the draws.
+
+    Returns:
+        float64 [K, num_resamples], NaN where a lower sum is 0; None for fewer than two units or no
+        resample.
+    """
+    n = numerators.shape[1]
+    unit, num_units = _units(n, groups)
+    if num_units < 2 or num_resamples < 1:
+        return None
+    draws = _draws(num_units, num_resamples, seed)
+    upper, lower = (
+        np.stack([draws @ np.bincount(unit, row, num_units) for row in rows])
+        for rows in (numerators, denominators)
+    )
+    return np.divide(upper, lower, out=np.full_like(upper, np.nan), where=lower > 0)
+
+
 def interval(values: NDArray[np.float64]) -> Interval:
     """The central 95% of bootstrap values (percentile method)."""
     low, high = np.quantile(values, (0.025, 0.975))
     return float(low), float(high)
+
+
+def _units(n: int, groups: Sequence[str] | None) -> tuple[NDArray[np.int64], int]:
+    """int64 [n]: the unit of each clip; and how many units there are."""
+    names = np.arange(n) if groups is None else np.asarray(groups)
+    unit = np.unique(names, return_inverse=True)[1]
+    return unit, int(unit.max()) + 1
 
 
 def _draws(num_units: int, num_resamples: int, seed: int) -> NDArray[np.float64]:

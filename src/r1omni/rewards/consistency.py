@@ -9,7 +9,7 @@ from r1omni.options import at_least, check_number
 from r1omni.rewards.accuracy import merged_emotions
 from r1omni.rewards.registry import register
 from r1omni.text.answers import Answer, read_answers
-from r1omni.text.reasoning import named_emotions
+from r1omni.text.reasoning import MAX_CONCLUDED, MAX_NAMED, named_emotions, verdict
 
 
 def _check(options: Mapping[str, Any], columns: Collection[str]) -> None:
@@ -24,16 +24,17 @@ def consistency(
     *,
     label_set: list[str | None] | None = None,
     ended: list[bool] | None = None,
-    max_concluded: int = 3,
-    max_named: int = 6,
+    max_concluded: int = MAX_CONCLUDED,
+    max_named: int = MAX_NAMED,
     **columns: list[Any],
 ) -> list[float | None]:
     """1 where the answer is an emotion that the reasoning concludes with, else 0.
 
-    The conclusion is what the last sentence that claims an emotion claims; "not happy" and "no
-    sign of anger" claim nothing (`text/mentions.py`). The last sentence is taken, not the
-    majority of the words: a reasoning may weigh other emotions before it decides, and a majority
-    is bought by repeating a word. Emotions are compared after aliases.
+    The conclusion is what the last sentence that claims an emotion claims, or the last that says
+    that it concludes; "not happy" and "no sign of anger" claim nothing. It is read as evaluation
+    reads it (`verdict` in `text/reasoning.py`). Not the majority of the words decides: a reasoning
+    may weigh other emotions first, and a majority is bought by repeating a word. Emotions are
+    compared after aliases.
 
     0 also for a malformed completion, and for a reasoning that would support any answer: one
     that claims more than `max_named` emotions in all or concludes with more than
@@ -68,11 +69,7 @@ def _agreement(
     merges = merged_emotions(name)
     if not answer.format_ok:
         return 0.0
-    named = named_emotions(answer.reasoning)
-    if not named.concluded:
+    if not named_emotions(answer.reasoning).concluded:
         return None
-    emotion = answer.emotion
-    if emotion is None or len(named.concluded) > max_concluded or len(named.all) > max_named:
-        return 0.0
-    concluded = {merges.get(other, other) for other in named.concluded}
-    return float(merges.get(emotion, emotion) in concluded)
+    found = verdict(answer.reasoning, answer.emotion, merges, max_concluded, max_named)
+    return float(found == "supported")

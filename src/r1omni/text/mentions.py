@@ -10,18 +10,19 @@ misread. Time is linear in the text.
   so do a comma and an "and" unless a list goes on.
 - "not only", "no doubt", "not without" and "cannot hide" deny nothing.
 - "anger is absent" and "the voice cannot be heard" deny what comes before.
+- "anything but joy" denies joy, "nothing but joy" does not.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 _TOKEN = re.compile(r"[^\W_]+(?:['\-][^\W_]+)*|[.!?;:,()\n。！？；：，、]")
-_SENTENCE_ENDS = frozenset(".!?\n。！？")
-_CLAUSE_ENDS = frozenset(";:()；：")
-_COMMAS = frozenset(",，、")
+SENTENCE_ENDS = frozenset(".!?\n。！？")
+CLAUSE_ENDS = frozenset(";:()；：")
+COMMAS = frozenset(",，、")
 
 # A denial covers the sixth word after it ("no visible or audible signs of anger"), the second after
 # a word that it has met ("cannot hear any voice", but not "instead of joy we see grief"), and the
@@ -36,7 +37,7 @@ _DENIALS = frozenset(
 )
 _DENYING_PAIRS = frozenset(
     {("rather", "than"), ("instead", "of"), ("far", "from"), ("opposed", "to")}
-    | {("free", "of"), ("free", "from")}
+    | {("free", "of"), ("free", "from"), ("anything", "but")}
 )
 # After a denial: "not only angry", "no doubt angry".
 _HARMLESS = frozenset("only just merely simply solely doubt wonder question without".split())
@@ -51,7 +52,7 @@ _COMPARING = frozenset("more less other".split())
 _CONTRASTS = frozenset(
     "but yet however although though while whereas because since instead rather".split()
 )
-_AUXILIARIES = frozenset(
+AUXILIARIES = frozenset(
     "is are was were be been being seems seem appears appear remains can could may might must "
     "will would should does do did has have had".split()
 )
@@ -73,12 +74,14 @@ class Mention:
         meaning: what the table says it stands for.
         sentence: number of its sentence, from 0.
         denied: whether the text says that it is not so.
+        index: its place among the tokens of the text, from 0.
     """
 
     word: str
     meaning: str
     sentence: int
     denied: bool
+    index: int
 
 
 def find_mentions(text: str, meanings: Mapping[str, str]) -> list[Mention]:
@@ -89,22 +92,34 @@ def find_mentions(text: str, meanings: Mapping[str, str]) -> list[Mention]:
         meanings: words in lower case, and what each stands for. A word with a hyphen that is
             not in the table is read as its parts.
     """
-    tokens = _tokenize(text, meanings)
+    return mentions_among(tokenize(text, meanings), meanings)
+
+
+def mentions_among(tokens: Sequence[str], meanings: Mapping[str, str]) -> list[Mention]:
+    """The tokens that `meanings` knows, in their order.
+
+    Args:
+        tokens: of a text, as `tokenize` makes them.
+        meanings: tokens, and what each stands for.
+    """
     found: list[Mention] = []
     sentence, reach = 0, 0
     for index, token in enumerate(tokens):
         after = tokens[index + 1] if index + 1 < len(tokens) else ""
-        if token in _SENTENCE_ENDS:
+        before = tokens[index - 1] if index else ""
+        if token in SENTENCE_ENDS:
             sentence, reach = sentence + 1, 0
-        elif _starts_denial(token, after, tokens[index - 1] if index else ""):
+        elif (before, token) == ("anything", "but"):
+            continue
+        elif _starts_denial(token, after, before):
             reach = 1 if token == "non" else _REACH
-        elif token in _CLAUSE_ENDS or token in _CONTRASTS or token in _HIDING:
+        elif token in CLAUSE_ENDS or token in _CONTRASTS or token in _HIDING:
             reach = 0
-        elif token in _COMMAS or token == "and":
-            reach = reach if _list_goes_on(tokens, index, meanings) else 0
+        elif token in COMMAS or token == "and":
+            reach = reach if list_goes_on(tokens, index, meanings) else 0
         elif token in meanings:
             denied = reach > 0 or _denied_afterwards(tokens, index, meanings)
-            found.append(Mention(token, meanings[token], sentence, denied))
+            found.append(Mention(token, meanings[token], sentence, denied, index))
             if reach:
                 reach = _reach_after_mention(reach, after)
         elif reach:
@@ -112,8 +127,13 @@ def find_mentions(text: str, meanings: Mapping[str, str]) -> list[Mention]:
     return found
 
 
-def _tokenize(text: str, meanings: Mapping[str, str]) -> list[str]:
-    """Words in lower case without a possessive "s", and marks that end sentences and clauses."""
+def tokenize(text: str, meanings: Collection[str]) -> list[str]:
+    """Words in lower case without a possessive "s", and marks that end sentences and clauses.
+
+    Args:
+        text: what a model wrote.
+        meanings: words with a hyphen that stay whole, among others.
+    """
     tokens: list[str] = []
     for token in _TOKEN.findall(text.replace("’", "'").casefold()):
         word = token.removesuffix("'s")
@@ -122,6 +142,12 @@ def _tokenize(text: str, meanings: Mapping[str, str]) -> list[str]:
         else:
             tokens.append(word)
     return tokens
+
+
+def asked_sentences(tokens: Sequence[str]) -> frozenset[int]:
+    """Numbers of the sentences that end with a question mark, from 0."""
+    ends = [token for token in tokens if token in SENTENCE_ENDS]
+    return frozenset(number for number, end in enumerate(ends) if end in ("?", "？"))
 
 
 def _starts_denial(token: str, after: str, before: str) -> bool:
@@ -134,17 +160,17 @@ def _starts_denial(token: str, after: str, before: str) -> bool:
 
 def _reach_after_mention(reach: int, after: str) -> int:
     """How far a denial reaches beyond a word that it covers, given the next word."""
-    if after in _COMMAS or after in ("or", "and"):
+    if after in COMMAS or after in ("or", "and"):
         return _REACH  # a list may go on for as long as it likes
-    if after in _AUXILIARIES:
+    if after in AUXILIARIES:
         return _REACH_AFTER_VERB
     return min(reach - 1, _REACH_AFTER_MENTION)
 
 
-def _list_goes_on(tokens: Sequence[str], index: int, meanings: Mapping[str, str]) -> bool:
+def list_goes_on(tokens: Sequence[str], index: int, meanings: Mapping[str, str]) -> bool:
     """Whether the comma or "and" at `index` stands between two members of a list."""
     after = tokens[index + 1 : index + 3]
-    if tokens[index] in _COMMAS and after[:1] == ["and"]:
+    if tokens[index] in COMMAS and after[:1] == ["and"]:
         after = after[1:]
     return bool(after) and (after[0] in ("or", "nor") or after[0] in meanings)
 
@@ -159,7 +185,7 @@ def _denied_afterwards(tokens: Sequence[str], index: int, meanings: Mapping[str,
         ):
             index += 2
     verb = tokens[index : index + 5]
-    if not verb or not (verb[0] in _AUXILIARIES or _is_not(verb[0])):
+    if not verb or not (verb[0] in AUXILIARIES or _is_not(verb[0])):
         return False
     denies = False
     for word in verb:

@@ -1,16 +1,34 @@
-"""What a reasoning says: the emotions that it names, and the media that it describes.
+"""What a reasoning says: the emotions that it names, what it concludes, which media it describes.
 
 Written for English. A reasoning in another language names and describes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
+from r1omni.text.cues import is_state_of_part
 from r1omni.text.emotions import ALIASES
-from r1omni.text.mentions import find_mentions
+from r1omni.text.mentions import (
+    CLAUSE_ENDS,
+    COMMAS,
+    SENTENCE_ENDS,
+    Mention,
+    asked_sentences,
+    find_mentions,
+    list_goes_on,
+    mentions_among,
+    tokenize,
+)
+
+Verdict = Literal["supported", "contradicted", "silent"]
+# A reasoning that names more emotions, in its conclusion or in all, would support any answer.
+MAX_CONCLUDED = 3
+MAX_NAMED = 6
 
 
 @dataclass(frozen=True)
@@ -19,27 +37,169 @@ class NamedEmotions:
 
     Attributes:
         all: those of the whole reasoning.
-        concluded: those of the last sentence that claims any.
+        concluded: those that it comes to.
     """
 
     all: frozenset[str]
     concluded: frozenset[str]
 
 
+# A sentence with one of these says what all cues come to, wherever it stands.
+_CONCLUDING = frozenset(
+    "overall therefore thus hence conclusion conclude concludes concluded concluding altogether "
+    "summary ultimately final".split()
+)
+_CONCLUDING_PAIRS = frozenset({("taken", "together"), ("together", "they"), ("together", "these"),
+                               ("together", "this"), ("all", "in"), ("most", "likely"),
+                               ("in", "sum")})  # fmt: skip
+# What comes after outweighs what came before: "looks happy, but is sad".
+_TURNS = frozenset(
+    "but yet however nevertheless nonetheless then ultimately finally eventually instead".split()
+)
+# What they open is outweighed by the rest of the sentence: "although she smiles happily, ...".
+_CONCESSIONS = frozenset(
+    "although though while whereas whilst despite albeit notwithstanding".split()
+)
+_CONCESSION_PAIRS = frozenset({("in", "spite"), ("even", "if"), ("regardless", "of")})
+# Of a part of the face they say how it is held, not what is felt.
+_HELD = frozenset("relaxed depressed composed".split())
+# Adverbs of the writer, no claims about the person.
+_NO_CLAIMS = frozenset("surprisingly disappointingly amusingly".split())
+_SPEAKING = (
+    r"(?:sa(?:y|ys|id|ying)|shout\w*|yell\w*|scream\w*|whisper\w*|cr(?:ies|ied)|ask\w*"
+    r"|reads?|words?|subtitles?|line|repeat\w*|repl(?:ies|ied)|murmur\w*|mutter\w*|exclaim\w*)"
+)
+_QUOTE = re.compile(rf'(\b{_SPEAKING}[,:]? ?)?"([^"\n]{{0,400}})"')
+# A quotation of more words is what someone says; one of fewer may be the word for the emotion.
+_LONGEST_TERM = 2
+
+
 def named_emotions(reasoning: str) -> NamedEmotions:
     """The emotions that a reasoning names, and those that it ends with.
 
     A reasoning looks at one cue after the other and says last what they come to, so its
-    conclusion is what its last emotional sentence says. Counting words would not do: a cue may
-    point elsewhere ("a smile, yet ..."), words of emotions describe faces ("the brows are
-    relaxed"), and a majority can be had by repeating a word.
+    conclusion is what its last emotional sentence says, or the last one that says so ("overall",
+    "therefore", "together they ..."). Counting words would not do: a cue may point elsewhere ("a
+    smile, yet ..."), words of emotions describe faces ("the brows are relaxed"), and a majority
+    can be had by repeating a word. Within that sentence a clause that is outweighed does not
+    count ("although the voice suggests anger, ..."). Questions and what a person is quoted to say
+    claim nothing.
     """
-    claimed = [mention for mention in find_mentions(reasoning, ALIASES) if not mention.denied]
-    last = claimed[-1].sentence if claimed else -1
+    tokens = tokenize(_without_speech(reasoning), ALIASES)
+    claimed = _claimed(tokens)
+    if not claimed:
+        return NamedEmotions(frozenset(), frozenset())
+    final = _concluding_sentences(tokens)
+    chosen = max((m.sentence for m in claimed if m.sentence in final), default=None)
+    last = claimed[-1].sentence if chosen is None else chosen
     return NamedEmotions(
         all=frozenset(mention.meaning for mention in claimed),
-        concluded=frozenset(m.meaning for m in claimed if m.sentence == last),
+        concluded=_outweighing(tokens, [m for m in claimed if m.sentence == last]),
     )
+
+
+def verdict(
+    reasoning: str,
+    emotion: str | None,
+    merges: Mapping[str, str] = MappingProxyType({}),
+    max_concluded: int = MAX_CONCLUDED,
+    max_named: int = MAX_NAMED,
+) -> Verdict:
+    """Whether a reasoning concludes with the answered emotion, with another, or with none.
+
+    Args:
+        reasoning: what stands before the answer.
+        emotion: canonical emotion of the answer; None for an answer that is none, which a
+            conclusion can only contradict.
+        merges: canonical emotion -> the one that it counts as, of a label set.
+        max_concluded, max_named: a reasoning that concludes with more emotions, or claims more in
+            all, decides nothing: it is silent.
+    """
+    named = named_emotions(reasoning)
+    if len(named.concluded) > max_concluded or len(named.all) > max_named or not named.concluded:
+        return "silent"
+    if emotion is None:
+        return "contradicted"
+    concluded = {merges.get(other, other) for other in named.concluded}
+    return "supported" if merges.get(emotion, emotion) in concluded else "contradicted"
+
+
+def _without_speech(text: str) -> str:
+    """The text without what it quotes someone to say; a quoted term stays."""
+    text = text.replace("\u201c", '"').replace("\u201d", '"')
+
+    def kept(match: re.Match[str]) -> str:
+        spoken, words = match[1], match[2]
+        if spoken or len(words.split()) > _LONGEST_TERM:
+            return f"{spoken or ''} "
+        return f" {words} "
+
+    return _QUOTE.sub(kept, text)
+
+
+def _claimed(tokens: Sequence[str]) -> list[Mention]:
+    """Emotions that the text says to be felt."""
+    asked = asked_sentences(tokens)
+    return [
+        mention
+        for mention in mentions_among(tokens, ALIASES)
+        if not mention.denied
+        and mention.sentence not in asked
+        and mention.word not in _NO_CLAIMS
+        and not (mention.word in _HELD and is_state_of_part(tokens, mention.index))
+        and tokens[mention.index : mention.index + 2] != ["calm", "down"]
+    ]
+
+
+def _concluding_sentences(tokens: Sequence[str]) -> frozenset[int]:
+    """Numbers of the sentences that say that they conclude."""
+    found, sentence = set(), 0
+    for index, token in enumerate(tokens):
+        if token in SENTENCE_ENDS:
+            sentence += 1
+        elif token in _CONCLUDING or tuple(tokens[index : index + 2]) in _CONCLUDING_PAIRS:
+            found.add(sentence)
+    return frozenset(found)
+
+
+def _outweighing(tokens: Sequence[str], claimed: Sequence[Mention]) -> frozenset[str]:
+    """What the claims of one sentence come to, without those that others outweigh."""
+    first, last = claimed[0].index, claimed[-1].index
+    begin = first
+    while begin > 0 and tokens[begin - 1] not in SENTENCE_ENDS:
+        begin -= 1
+    outweighed, turn, at = [False] * (last + 1), begin, begin
+    while at < last:
+        if tokens[at] in _TURNS and not _adds(tokens, at):
+            turn = at
+        elif tokens[at] in _CONCESSIONS or tuple(tokens[at : at + 2]) in _CONCESSION_PAIRS:
+            end = min(_end_of_concession(tokens, at, last), last + 1)
+            outweighed[at:end] = [True] * (end - at)
+            at = end
+            continue
+        at += 1
+    kept = [m for m in claimed if m.index >= turn and not outweighed[m.index]]
+    return frozenset(mention.meaning for mention in kept or claimed)
+
+
+def _adds(tokens: Sequence[str], at: int) -> bool:
+    """Whether the "but" at `at` sets nothing against it: "nothing but", "not only ... but also"."""
+    return tokens[at : at + 2] == ["but", "also"] or tokens[max(0, at - 1)] in ("nothing", "all")
+
+
+def _end_of_concession(tokens: Sequence[str], at: int, last: int) -> int:
+    """Where the clause that `at` begins ends: a comma with a claim behind it, or its sentence."""
+    listed = False
+    for index in range(at + 1, len(tokens)):
+        token = tokens[index]
+        if token in SENTENCE_ENDS or token in CLAUSE_ENDS:
+            return index
+        # After "joy, fear and anger" a comma goes on with no list.
+        listed = listed or token in ("and", "or")
+        goes_on = not listed and list_goes_on(tokens, index, ALIASES)
+        if token in COMMAS and index < last and not goes_on:
+            return index
+    return len(tokens)
 
 
 # Words that only an eye or only an ear can stand behind. Left out on purpose: "video", which the
