@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from r1omni.text.cue_words import VALUES
 from r1omni.text.emotions import ANSWER_WORDS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
 
@@ -217,10 +218,33 @@ _RIGHT = {
     "reasoning is a full stop": tagged("happy", "."),
 }
 
+# The answer is right, and the reasoning is no evidence: written for the rewards that read it.
+EMPTY_REASONING = {
+    "every cue": "".join(
+        f"The {part} is {value}. "
+        for parts in VALUES.values()
+        for part, values in parts.items()
+        for value in values
+    ),
+    "every emotion and a safe cue": "The face smiles. " + ". ".join(ALL_WORDS),
+    "no cue and no emotion": "Let me think about it step by step.",
+    "conclusion repeated": "He is happy. " * 50,
+    "conclusion alone": "It is happiness.",
+    "answer planted in a negation": "He is sad, and not happy.",
+    "answer planted in an absence": "He is sad. There is no sign that he is happy.",
+    "answer planted in a doubt": "Happy? He is furious.",
+    "answer planted in speech": 'He says "I am happy, so very happy", but he is furious.',
+    "answer planted in a concession": "Although he seems happy, he is sad.",
+    "answer denied alone": "Not happy.",
+    "instruction copied": R1OMNI_INSTRUCTION.partition("\n")[0],
+    "instruction without tags": "Output the thinking process and final emotion.",
+}
+
 CASES: dict[str, Case] = {
     **{name: Case(text, 0, 0) for name, text in _MALFORMED.items()},
     **{name: Case(text, 0, 1) for name, text in _WRONG.items()},
     **{name: Case(text, 1, 1) for name, text in _RIGHT.items()},
+    **{name: Case(tagged(LABEL, text), 1, 1) for name, text in EMPTY_REASONING.items()},
 }
 
 

@@ -4,16 +4,20 @@ import random
 import re
 
 import pytest
-from adversarial_cases import ALL_WORDS, CASES, LABEL
+from adversarial_cases import ALL_WORDS, CASES, EMPTY_REASONING, LABEL, tagged
 
 from r1omni.rewards import get_reward, reward_names
 from r1omni.text.tags import parse_completion
 
+# What the clip shows.
+SEEN = "The mouth corners are up and the eyes narrowed. The voice is high, fast and bright."
 # Every reward with what it needs besides completions and labels, and its range.
 REWARDS = {
     "accuracy": ({}, 0, 1),
     "balanced_accuracy": ({"class_counts": {"happy": 1, "sad": 9}}, 0, 5),
     "consistency": ({}, 0, 1),
+    "cue_precision": ({"references": [SEEN]}, 0, 1),
+    "cue_recall": ({"references": [SEEN]}, 0, 1),
     "direct_calibration": (
         {"direct_confidence": [{"happy": 0.5, "sad": 0.4, "angry": 0.1}]},
         0,
@@ -87,6 +91,49 @@ def test_the_other_rewards_see_what_accuracy_and_format_cannot():
     assert earned("modality_use", CASES["reasoning is a full stop"].text) == 0
     assert earned("repetition", CASES["10k words of reasoning"].text) < -0.99
     assert earned("wheel_f1", CASES["all emotions"].text) < 0.05
+
+
+# Reasonings that are no evidence -----------------------------------------------------------------
+
+# Rewards of the reasoning, and what an honest one earns. The others do not read it.
+HONEST = tagged(LABEL, f"{SEEN} Together they suggest happiness.")
+OF_REASONING = ("consistency", "cue_precision", "cue_recall", "modality_use", "repetition")
+BLIND = {"accuracy", "balanced_accuracy", "direct_calibration", "format", "overlong", "wheel_f1"}
+# Where one of them pays all the same, and so needs another beside it.
+PAID = {
+    "every cue": {"cue_recall", "modality_use"},
+    "every emotion and a safe cue": {"cue_precision", "modality_use"},
+    "conclusion repeated": {"consistency"},
+    "conclusion alone": {"consistency"},
+}
+
+
+def test_every_reward_is_of_the_reasoning_or_blind_for_it():
+    assert {*OF_REASONING, *BLIND} == {*reward_names()}
+    for name in BLIND:
+        assert len({earned(name, tagged(LABEL, text)) for text in EMPTY_REASONING.values()}) == 1
+    for name in OF_REASONING:
+        assert earned(name, HONEST) == (0 if name == "repetition" else 1)
+
+
+@pytest.mark.parametrize("case", EMPTY_REASONING)
+def test_a_reasoning_that_is_no_evidence_earns_less_than_an_honest_one(case):
+    values = {name: earned(name, CASES[case].text) or 0 for name in OF_REASONING}
+    for name, value in values.items():
+        # One word of face is half of what modality_use asks for.
+        assert value == 1 or value == 0.5 if name in PAID.get(case, ()) else value < 0.3, name
+    assert sum(values.values()) <= sum(earned(name, HONEST) for name in OF_REASONING) - 1.5
+
+
+@pytest.mark.parametrize("reward", reward_names())
+def test_no_special_token_and_no_end_pays(reward):
+    """What decoding would leave out is shown to rewards, and a text may never end."""
+    for text in (HONEST + "<|im_start|>", HONEST.replace("Together", "<|151700|> Together")):
+        assert earned(reward, text) <= 0
+    columns, _, _ = REWARDS[reward]
+    endless = HONEST.replace("</think>", " and so on" * 2_000 + "</think>")
+    for text in (HONEST, endless, endless.partition("</think>")[0]):
+        assert get_reward(reward)([text], [LABEL], ended=[False], **columns)[0] <= 0
 
 
 # Random tags -------------------------------------------------------------------------------------

@@ -45,6 +45,8 @@ def test_registered_names():
         "accuracy",
         "balanced_accuracy",
         "consistency",
+        "cue_precision",
+        "cue_recall",
         "direct_calibration",
         "format",
         "modality_use",

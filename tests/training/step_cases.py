@@ -58,6 +58,8 @@ COMBINATIONS: dict[str, GRPOConfig] = {
     ),
     "cispo": replace(
         BASE, kl_in_reward=0.5, num_iterations=2, importance_correction="sequence_truncate",
+        # One that asks the policy for more than completions.
+        rewards=[RewardSpec("rewards_of_tests:length"), RewardSpec("rewards_of_tests:sure")],
         loss=GRPOLossConfig(
             loss_type="cispo", beta=0.0, epsilon_high=5.0, top_entropy_quantile=0.5,
             entropy_coef=0.02,

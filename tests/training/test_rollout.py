@@ -263,7 +263,7 @@ def test_rewards_get_every_column(omni: R1Omni, monkeypatch: pytest.MonkeyPatch)
     assert given["open_labels"] == [["glad", "excited"]] * G + [None] * G
     assert given["references"] == ["He smiles."] * G + [None] * G
     assert given["direct_confidence"] == [None] * 2 * G  # no reward asks for it
-    score_rollout(rollout, [replace(s, reference="He frowns.") for s in samples], config)
+    score_rollout(rollout, [replace(s, reference_text="He frowns.") for s in samples], config)
     assert given["references"] == ["He frowns."] * 2 * G
 
 

@@ -5,6 +5,7 @@ from r1omni.rewards import (
     accuracy,
     balanced_accuracy,
     consistency,
+    cues,
     direct_calibration,
     format,  # noqa: A004
     modality_use,
@@ -33,6 +34,7 @@ __all__ = [
     "balanced_accuracy",
     "check_rewards",
     "consistency",
+    "cues",
     "direct_calibration",
     "format",
     "get_reward",

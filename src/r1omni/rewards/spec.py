@@ -134,16 +134,17 @@ def bind(spec: RewardSpec, columns: Collection[str]) -> RewardFunction:
     return bound if spec.timeout_s is None else limited(bound, spec.timeout_s)
 
 
-def asks_for(spec: RewardSpec, column: str) -> bool:
-    """Whether a reward function names a column among its parameters.
+def asks_for(spec: RewardSpec, column: str, needed: bool = False) -> bool:
+    """Whether a reward function names a column among its parameters; `needed`: without a default.
 
     Raises:
         UsageError: no such function.
     """
     try:
-        return column in inspect.signature(get_reward(spec.name)).parameters
+        found = inspect.signature(get_reward(spec.name)).parameters.get(column)
     except ValueError:  # some functions written in C do not tell theirs
         return False
+    return found is not None and not (needed and found.default is not found.empty)
 
 
 def _check_names(

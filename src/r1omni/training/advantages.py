@@ -190,8 +190,8 @@ def reward_columns(
 
 
 def reference_of(sample: Sample) -> str | None:
-    """What somebody who saw a clip says that it shows: its `reference`, or a target's reasoning."""
-    return sample.reference or parse_completion(sample.target or "").reasoning or None
+    """What somebody who saw the clip says of it: `reference_text`, or the target's reasoning."""
+    return sample.reference_text or parse_completion(sample.target or "").reasoning or None
 
 
 def direct_confidence(
