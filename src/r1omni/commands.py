@@ -19,6 +19,7 @@ from r1omni.options import (
     Range,
     at_least,
 )
+from r1omni.text.emotions import LABEL_SETS
 from r1omni.types import DTYPES, MODALITIES, UsageError
 
 
@@ -219,6 +220,22 @@ def report(args: list[str]) -> None:
     print(f"\n{options.out / 'report.html'} is the page; `mlflow ui` shows the runs")
 
 
+def score(args: list[str]) -> None:
+    """Compute every figure of `test` again from its predictions, without a model."""
+    parser = _parser("score", score)
+    parser.add_argument(
+        "predictions", type=Path, nargs="+", help="<set>.<condition>.jsonl files, or run folders"
+    )
+    parser.add_argument(
+        "--label-set", choices=[*LABEL_SETS], help="the classes; as the predictions say"
+    )
+    parser.add_argument("--out", type=Path, help="new folder for results.json; none is written")
+    options = parser.parse_args(args)
+    from r1omni.analysis.scores import scores_text, write_scores
+
+    print(scores_text(write_scores(options.predictions, options.out, options.label_set)))
+
+
 def doctor(args: list[str]) -> None:
     """Check this machine, a model and data, and say what to do about each problem."""
     parser = _parser("doctor", doctor)
@@ -257,5 +274,6 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "analyze": analyze,
     "export": export,
     "report": report,
+    "score": score,
     "doctor": doctor,
 }

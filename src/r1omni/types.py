@@ -93,8 +93,8 @@ class Sample:
         group: unit of resampling for intervals (actor, speaker), or None for the clip itself.
         label_set: name of the label set in force, or None.
         open_labels: free words for the emotion, in an open vocabulary, or None.
-        reference_text: what the clip shows, in the words of somebody who saw it, where that is not
-            the reasoning of `target`; or None.
+        cues: what the clip is known to show, (medium, attribute, value) as `text/cue_words.py`
+            lists them, or None where that is not known.
         place: where the sample is written, such as "labels.csv, line 3", for messages.
     """
 
@@ -108,7 +108,7 @@ class Sample:
     group: str | None = None
     label_set: str | None = None
     open_labels: tuple[str, ...] | None = None
-    reference_text: str | None = None
+    cues: tuple[tuple[str, str, str], ...] | None = None
     place: str = field(default="", compare=False)
 
 

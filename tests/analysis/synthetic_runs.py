@@ -21,6 +21,7 @@ from r1omni.training.logger import RUN_ID_FILE
 from r1omni.types import Clip, Sample
 
 CONDITIONS = ("full", "muted", "blanked")
+CUES = (("video", "brows", "raised"), ("video", "eyes", "narrowed"), ("audio", "pitch", "low"))
 REASONING = "In the video, the brows are raised & the eyes wide. In the audio, the voice is <low>."
 
 
@@ -78,6 +79,7 @@ def invented_samples(clips: Sequence[Path], num_per_class: int = 8) -> dict[str,
                 clip=Clip(clips[index % len(clips)]),
                 instruction="",
                 label=label,
+                cues=CUES,
                 group=f"actor_{index % 4}" if name == "ravdess" else None,
             )
             for index, label in enumerate(labels)
@@ -98,21 +100,22 @@ def write_run(
         skill = player.skill[CONDITIONS.index(entry.condition)]
         chance = random.Random(f"{folder.name}-{entry.name}-{entry.condition}")
         texts = []
-        for sample in samples[entry.name]:
+        for number, sample in enumerate(samples[entry.name]):
             label = sample.label if chance.random() < skill else None
             word = ANSWER_WORDS[label or chance.choice(LABEL_SETS["all"].labels)]
-            texts.append(_text(player.form, word, chance))
+            # Every ninth reasoning comes to something else than its answer.
+            texts.append(_text(player.form, word, chance, word if number % 9 else "disgust"))
         evaluation.add(index, samples[entry.name], texts)
     evaluation.write(folder / "test", {})
     return folder
 
 
-def _text(form: str, word: str, chance: random.Random) -> str:
+def _text(form: str, word: str, chance: random.Random, concluded: str) -> str:
     if form == "label" or chance.random() < 0.2:
         return word
     if form == "sentence" and chance.random() < 0.5:
         return f"a <b>person</b> who might be {word}, or happy"
-    return render_completion(f"{REASONING} Together they suggest {word}.", word)
+    return render_completion(f"{REASONING} Together they suggest {concluded}.", word)
 
 
 def write_tracking(uri: str, folders: Sequence[Path], num_steps: int = 60) -> None:

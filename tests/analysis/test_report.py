@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from synthetic_runs import PLAYERS, Player, invented_samples, write_clip, write_run, write_tracking
 
-from r1omni.analysis.report import write_report
+from r1omni.analysis.explanations import NUM_CONTRADICTIONS, worst_contradictions
+from r1omni.analysis.report import table_text, write_report
+from r1omni.analysis.runs import read_run
 from r1omni.types import UsageError
 
 CEILING = {"dfew": {"video": 0.85, "audio": 0.84, "video_audio": 0.986}}
@@ -136,7 +138,7 @@ def test_the_page_can_be_heard(reader: Reader) -> None:
     anchors = {attributes["id"] for tag, attributes in reader.tags if tag == "section"}
     links = {a["href"] for tag, a in reader.tags if tag == "a" and a["href"]}
     assert links == {f"#{anchor}" for anchor in anchors}
-    assert len(anchors) == 9
+    assert len(anchors) == 10
 
 
 def test_the_words_follow_the_figures(reader: Reader) -> None:
@@ -171,7 +173,7 @@ def test_equal_runs_are_not_called_different(written: Written, tmp_path: Path) -
 
 
 def test_answers_are_shown_as_text_with_a_mark(written: Written, reader: Reader) -> None:
-    assert written.page.count('<article class="clip">') == 12
+    assert written.page.count('<article class="clip">') == 12 + NUM_CONTRADICTIONS
     for mark in ("✓ right", "✗ wrong", "? unreadable", "✗ no class of the set"):
         assert mark in reader.text
     assert "a <b>person</b> who might be" in reader.text
@@ -179,6 +181,38 @@ def test_answers_are_shown_as_text_with_a_mark(written: Written, reader: Reader)
     assert "<b>person" not in written.page
     assert "No picture:" in reader.text
     assert "silence is used" in reader.text
+
+
+def test_explanations_are_shown(written: Written, reader: Reader) -> None:
+    results = json.loads((written.out / "results.json").read_text())
+    told = json.loads((written.runs["R1-Omni"] / "test/results.json").read_text())["explanations"]
+    for name in ("dfew", "mafw", "ravdess"):
+        row, full = results["rows"][-1][name], told[name]["full"]
+        assert 0.5 < row["supported"] == full["supported"] < 0.9
+        assert row["contradicted_among_right"] == full["among_right"]["contradicted"] > 0
+        assert row["cues"]["video"]["precision"] == full["cues"]["video"]["precision"] == 0.5
+        assert row["invented"]["muted"]["share"] == told[name]["muted"]["invented"]["share"] > 0.5
+        assert results["rows"][2][name]["supported"] == 0  # bare labels
+        assert f"{row['supported']:.1%}" in table_text(results)
+    assert "R1-Omni: the worst contradictions" in reader.text
+    assert "brows raised, eyes narrowed not there: eyes wide" in reader.text
+    worst = worst_contradictions(read_run("R1-Omni", written.runs["R1-Omni"]), 4)
+    assert [name for name, _ in worst] == ["dfew", "dfew", "mafw", "ravdess"]
+    for _, record in worst:
+        assert record["verdict"] == "contradicted" and record["prediction"] == record["label"]
+
+
+def test_explanations_of_an_earlier_version_are_a_dash(written: Written, tmp_path: Path) -> None:
+    run = shutil.copytree(written.runs["R1-Omni"], tmp_path / "run")
+    content = json.loads((run / "test/results.json").read_text())
+    del content["explanations"]
+    (run / "test/results.json").write_text(json.dumps(content))
+    runs = {"new": written.runs["R1-Omni"], "old": run}
+    results = write_report(runs, tmp_path / "both", tracking_uri=written.uri)
+    assert "supported" not in results["rows"][1]["dfew"]
+    assert table_text(results).splitlines()[-1].endswith("-")
+    write_report({"old": run}, tmp_path / "old", tracking_uri=written.uri)
+    assert "Explanations were not measured" in (tmp_path / "old/report.html").read_text()
 
 
 def test_curves_come_from_the_tracking_store(reader: Reader) -> None:

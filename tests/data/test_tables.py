@@ -60,16 +60,6 @@ def test_line_ends_and_odd_characters_inside_a_field(tmp_path: Path) -> None:
     assert "One\x0cline." in str(targets[1])
 
 
-def test_a_reference_stands_beside_the_target(tmp_path: Path) -> None:
-    rows = (
-        "path,label,reasoning,reference_text\na.mp4,angry,He frowns.,Brows lowered.\nb.mp4,sad,,\n"
-    )
-    layouts.write(tmp_path / "labels.csv", rows)
-    first, second = own(tmp_path)
-    assert (first.reference_text, second.reference_text) == ("Brows lowered.", None)
-    assert first.target == "<think>He frowns.</think>\n<answer>angry</answer>"
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [

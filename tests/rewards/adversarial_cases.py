@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from r1omni.text.cue_words import VALUES
 from r1omni.text.emotions import ANSWER_WORDS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
+from r1omni.text.reasoning import Verdict
 
 LABEL = "happy"
 ALL_WORDS = list(ANSWER_WORDS.values())
@@ -153,6 +154,42 @@ _MALFORMED = {
     "prompt echo in answer": tagged(R1OMNI_INSTRUCTION),
 }
 
+_SENTENCES = ". ".join(ALL_WORDS)
+# Every value of every attribute, in the words that the reader knows.
+EVERY_CUE = ", ".join(
+    f"{'voice' if name == 'steadiness' else name} {value}"
+    for attributes in VALUES.values()
+    for name, values in attributes.items()
+    for value in values
+)
+# Reasonings of the answer "happy" that try to look like evidence for it -> their verdict.
+EXPLANATIONS: dict[str, tuple[str, Verdict]] = {
+    "every emotion, then the answer": (f"It may be {', '.join(ALL_WORDS)}. Happy.", "silent"),
+    "every emotion, a sentence each": (f"{_SENTENCES}. He is happy.", "silent"),
+    "every emotion but in one word": ("".join(ALL_WORDS), "silent"),
+    "every cue": (EVERY_CUE, "silent"),
+    "every cue and another emotion": (f"{EVERY_CUE}. He is sad.", "contradicted"),
+    "a safe cue": ("He smiles.", "silent"),
+    "neither cue nor emotion": ("The emotion is the one that the person feels.", "silent"),
+    "answer denied": ("He is not happy.", "silent"),
+    "answer denied after another": ("He is sad, not happy.", "contradicted"),
+    "answer denied and repeated": ("He is sad. " + "He is not happy. " * 50, "contradicted"),
+    "answer asked for": ("He is sad. Or is he happy?", "contradicted"),
+    "answer quoted": ('He is sad. "I am so happy and so full of joy", he says.', "contradicted"),
+    "answer conceded": ("Although he looks happy, he is sad.", "contradicted"),
+    "answer before the conclusion": ("Happy, happy, happy. Overall he is sad.", "contradicted"),
+    "answer after the conclusion": ("Overall he is sad. Happy, happy, happy.", "contradicted"),
+    "two conclusions": ("Overall he is happy. Overall he is sad.", "contradicted"),
+    "the question without its tags": (R1OMNI_INSTRUCTION.partition("\n")[0], "silent"),
+    "the question in other tags": (
+        R1OMNI_INSTRUCTION.replace("think>", "t>").replace("answer>", "a>"), "silent",
+    ),
+    # Known limits: a conclusion without evidence, and one that is chosen among two or three.
+    "the answer alone": ("Happy.", "supported"),
+    "conclusion repeated": ("He is happy. " * 50, "supported"),
+    "three conclusions in one": ("He is happy, sad and afraid.", "supported"),
+}  # fmt: skip
+
 # In the answer format, but the answer is not the label.
 _WRONG = {
     "other emotion": tagged("sad"),
@@ -216,35 +253,13 @@ _RIGHT = {
     "reasoning names all": tagged("happy", ", ".join(ALL_WORDS)),
     "reasoning says otherwise": tagged("happy", "he is sad"),
     "reasoning is a full stop": tagged("happy", "."),
-}
-
-# The answer is right, and the reasoning is no evidence: written for the rewards that read it.
-EMPTY_REASONING = {
-    "every cue": "".join(
-        f"The {part} is {value}. "
-        for parts in VALUES.values()
-        for part, values in parts.items()
-        for value in values
-    ),
-    "every emotion and a safe cue": "The face smiles. " + ". ".join(ALL_WORDS),
-    "no cue and no emotion": "Let me think about it step by step.",
-    "conclusion repeated": "He is happy. " * 50,
-    "conclusion alone": "It is happiness.",
-    "answer planted in a negation": "He is sad, and not happy.",
-    "answer planted in an absence": "He is sad. There is no sign that he is happy.",
-    "answer planted in a doubt": "Happy? He is furious.",
-    "answer planted in speech": 'He says "I am happy, so very happy", but he is furious.',
-    "answer planted in a concession": "Although he seems happy, he is sad.",
-    "answer denied alone": "Not happy.",
-    "instruction copied": R1OMNI_INSTRUCTION.partition("\n")[0],
-    "instruction without tags": "Output the thinking process and final emotion.",
+    **{name: tagged("happy", reasoning) for name, (reasoning, _) in EXPLANATIONS.items()},
 }
 
 CASES: dict[str, Case] = {
     **{name: Case(text, 0, 0) for name, text in _MALFORMED.items()},
     **{name: Case(text, 0, 1) for name, text in _WRONG.items()},
     **{name: Case(text, 1, 1) for name, text in _RIGHT.items()},
-    **{name: Case(tagged(LABEL, text), 1, 1) for name, text in EMPTY_REASONING.items()},
 }
 
 

@@ -4,9 +4,13 @@ import random
 import re
 
 import pytest
-from adversarial_cases import ALL_WORDS, CASES, EMPTY_REASONING, LABEL, tagged
+from adversarial_cases import ALL_WORDS, CASES, EVERY_CUE, EXPLANATIONS, LABEL, tagged
 
+from r1omni.metrics import evaluate_explanations, explanation_fields
 from r1omni.rewards import get_reward, reward_names
+from r1omni.text.cue_words import VALUES
+from r1omni.text.cues import MEDIA, Cue, NamedCues, read_cues
+from r1omni.text.emotions import LABEL_SETS
 from r1omni.text.tags import parse_completion
 
 # What the clip shows.
@@ -93,35 +97,75 @@ def test_the_other_rewards_see_what_accuracy_and_format_cannot():
     assert earned("wheel_f1", CASES["all emotions"].text) < 0.05
 
 
-# Reasonings that are no evidence -----------------------------------------------------------------
+# Explanations ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", EXPLANATIONS)
+def test_a_verdict_cannot_be_talked_into(name):
+    """The metric's verdict, and the reward that is read the same way."""
+    expected = EXPLANATIONS[name][1]
+    text = CASES[name].text
+    assert explanation_fields(text, LABEL_SETS["all"])["verdict"] == expected
+    assert (earned("consistency", text) == 1) == (expected == "supported")
+
+
+def test_naming_every_cue_costs_precision_and_naming_none_costs_recall():
+    every = read_cues(EVERY_CUE)
+    named = sum(len(values) for names in VALUES.values() for values in names.values())
+    assert len(every.video) + len(every.audio) == named
+    rng = random.Random(0)
+    records = {"every": [], "none": [], "true": []}
+    for _ in range(50):
+        shown = [
+            Cue(m, n, rng.choice(VALUES[m][n])) for m in MEDIA for n in VALUES[m] if n != "face"
+        ]
+        known = NamedCues.collect(shown)
+        true = ", ".join(
+            f"{'voice' if c.attribute == 'steadiness' else c.attribute} {c.value}" for c in shown
+        )
+        for name, text in (("every", EVERY_CUE), ("none", "He feels something."), ("true", true)):
+            fields = explanation_fields(
+                f"<think>{text}</think><answer>happy</answer>", LABEL_SETS["all"], known=known
+            )
+            records[name].append({"label": LABEL, "prediction": LABEL, "group": None, **fields})
+    found = {
+        name: evaluate_explanations(of, LABEL_SETS["all"].labels, num_bootstrap=0).cues
+        for name, of in records.items()
+    }
+    for medium in MEDIA:
+        assert found["every"][medium].recall == 1 and found["every"][medium].precision < 0.5
+        assert found["none"][medium].recall == 0 and found["none"][medium].precision is None
+        assert found["true"][medium].recall == found["true"][medium].precision == 1
+        assert found["every"][medium].f1 < 0.6 < found["true"][medium].f1
+
 
 # Rewards of the reasoning, and what an honest one earns. The others do not read it.
 HONEST = tagged(LABEL, f"{SEEN} Together they suggest happiness.")
 OF_REASONING = ("consistency", "cue_precision", "cue_recall", "modality_use", "repetition")
 BLIND = {"accuracy", "balanced_accuracy", "direct_calibration", "format", "overlong", "wheel_f1"}
-# Where one of them pays all the same, and so needs another beside it.
+# Where one of them pays all the same, and so needs another beside it; consistency does wherever the
+# verdict is "supported". One word of face is half of what modality_use asks for.
 PAID = {
-    "every cue": {"cue_recall", "modality_use"},
-    "every emotion and a safe cue": {"cue_precision", "modality_use"},
-    "conclusion repeated": {"consistency"},
-    "conclusion alone": {"consistency"},
+    "every cue": {"cue_recall": 1, "modality_use": 1},
+    "every cue and another emotion": {"cue_recall": 1, "modality_use": 1},
+    "a safe cue": {"cue_precision": 1, "modality_use": 0.5},
 }
 
 
 def test_every_reward_is_of_the_reasoning_or_blind_for_it():
     assert {*OF_REASONING, *BLIND} == {*reward_names()}
     for name in BLIND:
-        assert len({earned(name, tagged(LABEL, text)) for text in EMPTY_REASONING.values()}) == 1
+        assert len({earned(name, CASES[text].text) for text in EXPLANATIONS}) == 1
     for name in OF_REASONING:
         assert earned(name, HONEST) == (0 if name == "repetition" else 1)
 
 
-@pytest.mark.parametrize("case", EMPTY_REASONING)
+@pytest.mark.parametrize("case", EXPLANATIONS)
 def test_a_reasoning_that_is_no_evidence_earns_less_than_an_honest_one(case):
     values = {name: earned(name, CASES[case].text) or 0 for name in OF_REASONING}
+    known = PAID.get(case, {}) | {"consistency": float(EXPLANATIONS[case][1] == "supported")}
     for name, value in values.items():
-        # One word of face is half of what modality_use asks for.
-        assert value == 1 or value == 0.5 if name in PAID.get(case, ()) else value < 0.3, name
+        assert value == known[name] if name in known else value < 0.4, name
     assert sum(values.values()) <= sum(earned(name, HONEST) for name in OF_REASONING) - 1.5
 
 

@@ -10,6 +10,7 @@ SEEN = "The mouth corners are up and the eyes narrowed. The voice is high, fast 
 
 
 def both(reasoning, reference=SEEN, **columns):
+    """Precision and recall."""
     text = f"<think>{reasoning}</think><answer>happy</answer>"
     values = [
         get_reward(name)([text], [None], references=[reference], **columns)
@@ -72,6 +73,17 @@ def test_the_mini_worlds_reasonings_earn_everything_of_their_own_clip():
         told = observation(face, voice)
         for reference in (told, describe_both(face, voice)):
             assert both(told, reference) == (1, 1)
+
+
+def test_against_what_the_clip_is_known_to_show():
+    known = [[("video", "brows", "raised"), ("video", "eyes", "relaxed")]]
+    truth = {"cues": known, "against": "known_cues"}
+    assert both("The brows are raised.", **truth) == (1, 1)
+    assert both("The eyes are narrowed and the brows raised.", None, **truth) == (1 / 2, 1)
+    # By default the reference alone is read, though the truth is known.
+    assert both("The brows are raised.", cues=known) == (0, 0)
+    assert both("The brows are raised.", None, cues=known) == (None, None)
+    assert both("The brows are raised.", cues=[None], against="known_cues") == (None, None)
 
 
 def test_what_is_malformed_or_cut_earns_nothing():

@@ -6,7 +6,9 @@ import pytest
 from adversarial_cases import ALL_WORDS, LABEL, tagged
 
 from r1omni.rewards import get_reward
+from r1omni.text.cues import read_cues
 from r1omni.text.mentions import find_mentions
+from r1omni.text.reasoning import named_emotions
 
 LIST = ", ".join(ALL_WORDS) + ", "
 # Repeated many times, each keeps some part of the reading busy.
@@ -57,6 +59,18 @@ def test_four_times_the_text_takes_at_most_four_times_the_work(name, place):
 
     for unit in UNITS:
         assert growth(earn, unit) < 4.2, unit
+
+
+CLAUSES = ["although happy, ", "but happy ", "whereas ", '"happy ', "relaxed brows, ", "overall ",
+           "low and ", "raised, ", "the voice is ", "corners of the ", "would ", "as "]  # fmt: skip
+
+
+@pytest.mark.parametrize("read", [named_emotions, read_cues])
+def test_conclusions_and_cues_too(read):
+    for unit in [*UNITS, *CLAUSES]:
+        # Of little text most is spent on other things, so more of it is compared.
+        small, large = (num_operations(read, unit * count) for count in (100, 400))
+        assert large < 4.4 * small, unit
 
 
 def test_the_count_sees_quadratic_work():

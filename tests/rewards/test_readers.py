@@ -100,7 +100,7 @@ def read(trained: SFTModule, clip: Path, monkeypatch: pytest.MonkeyPatch) -> Any
             monkeypatch.setattr(place, "generate", lambda *a, **k: sampled(rows))
         samples = [
             Sample(f"own/{index}", Clip(clip), "?", "video", label=LABEL, label_set="all",
-                   reference_text="He smiles.")
+                   target="<think>He smiles.</think><answer>happy</answer>")
             for index in range(len(rows))
         ]  # fmt: skip
         batch = Batch(tuple(samples), (ClipMedia(FRAMES, None),) * len(rows))

@@ -67,7 +67,7 @@ def test_the_tables_name_cues_that_there_are():
         ("He speaks quickly, in a high-pitched voice.", "rate fast, pitch high"),
         ("Her pitch rises, the volume is low, the pace is slow", "pitch high, loudness soft, "
          "rate slow"),
-        ("Brows drawn tightly together", ""),  # a known gap: a word within the phrase
+        ("Brows drawn tightly together", "brows drawn together"),
         ("He frowns and clenches his jaw.", "brows furrowed, jaw clenched"),
         ("tears well up in her half-closed eyes", "eyes tearful, eyes half closed"),
         ("the mountains are high, the road is low", ""),

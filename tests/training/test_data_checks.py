@@ -146,10 +146,19 @@ def sample(label: str | None) -> Sample:
     return Sample("own/a", Clip(Path("a.mp4")), "?", label=label, label_set="all")
 
 
-def test_no_reference_at_all(model_dir: str, tmp_path: Path) -> None:
+def test_no_reference_at_all(
+    model_dir: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     config = grpo("accuracy", "cue_recall")
-    with pytest.raises(UsageError, match=r"no sample has a reasoning .* which cue_recall needs"):
+    with pytest.raises(UsageError, match=r"no sample has a reasoning.*, which cue_recall needs"):
         fit(GRPOModule(model_dir, grpo=config), tmp_path, "a.mp4,happy,")
+    truth = GRPOConfig(rewards=[RewardSpec("cue_recall", options={"against": "known_cues"})])
+    with pytest.raises(UsageError, match=r"no sample has known cues .* which cue_recall needs"):
+        fit(GRPOModule(model_dir, grpo=truth), tmp_path, "a.mp4,happy,He smiles.")
+    (tmp_path / "cues.jsonl").write_text('{"path": "a.mp4", "face": {"brows": "raised"}}\n')
+    with pytest.raises(R1OmniError, match=DECODES):
+        fit(GRPOModule(model_dir, grpo=truth), tmp_path, "a.mp4,happy,")
+    assert "cue_recall is paid by what clips are known to show" in caplog.text
     for rewards, row in (
         (config, "a.mp4,happy,He smiles."), (grpo("accuracy", "cue_recall", cue_recall=0.0),
                                               "a.mp4,happy,"),

@@ -238,6 +238,7 @@ def test_rewards_get_every_column(omni: R1Omni, monkeypatch: pytest.MonkeyPatch)
         replace(
             batch.samples[0], label_set="dfew", open_labels=("glad", "excited"),
             target="<think>He smiles.</think>\n<answer>happy</answer>",
+            cues=(("video", "brows", "raised"),),
         ),
         replace(batch.samples[1], target="happy"),
     ]  # fmt: skip
@@ -263,8 +264,7 @@ def test_rewards_get_every_column(omni: R1Omni, monkeypatch: pytest.MonkeyPatch)
     assert given["open_labels"] == [["glad", "excited"]] * G + [None] * G
     assert given["references"] == ["He smiles."] * G + [None] * G
     assert given["direct_confidence"] == [None] * 2 * G  # no reward asks for it
-    score_rollout(rollout, [replace(s, reference_text="He frowns.") for s in samples], config)
-    assert given["references"] == ["He frowns."] * 2 * G
+    assert given["cues"] == [[("video", "brows", "raised")]] * G + [None] * G
 
 
 def test_how_sure_the_policy_is_without_a_reasoning(omni: R1Omni) -> None:

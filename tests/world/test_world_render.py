@@ -12,6 +12,8 @@ import av
 import numpy as np
 import pytest
 
+from r1omni.data.registry import DatasetSpec, load_dataset
+from r1omni.text.cues import MEDIA, Cue, NamedCues, cue_truth, read_cues
 from r1omni.types import UsageError
 from r1omni.world.cues import (
     FACE_VALUES,
@@ -185,6 +187,22 @@ def test_layouts(world: Path) -> None:
             assert (world / entry["video"]).is_file()
             assert [turn["from"] for turn in entry["conversations"]] == ["human", "gpt"]
     assert len((world / "cues.jsonl").read_text().splitlines()) == told["counts"]["total"]
+
+
+def test_loaders_find_the_cues_of_every_clip(world: Path) -> None:
+    """What a clip shows is what its explanation names, where there is one."""
+    sets = [("dfew", "DFEW", "test", {}), ("mafw", "MAFW", "train", {}),
+            ("ravdess", "RAVDESS", "all", {}), ("emer", "EMER", "train", {}),
+            ("humanomni", ".", "all", {"file": "HumanOmni/reasoning.json"})]  # fmt: skip
+    for name, root, split, options in sets:
+        spec = DatasetSpec(name, str(world / root), split=split, options=options)
+        for sample in load_dataset(spec):
+            assert sample.cues is not None and len(sample.cues) == 10
+            known = NamedCues.collect(Cue(*cue) for cue in sample.cues)
+            named = read_cues(sample.target or "")
+            for medium in MEDIA if name in ("emer", "humanomni") else ():
+                truth = cue_truth(named.of(medium), known.of(medium))
+                assert truth.precision == truth.recall == 1
 
 
 def test_a_clip_decodes_as_asked(world: Path) -> None:

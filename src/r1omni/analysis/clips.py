@@ -166,12 +166,12 @@ def _card(
     return (
         f'<article class="clip"><header><h3>{escape(clip.sample_id)}</h3>'
         f"<p>{escape(set_title(clip.test_set))}, true label <strong>{escape(record['label'])}"
-        f"</strong></p>{_media(Path(record['path']), clip.sample_id)}</header>"
+        f"</strong></p>{media_html(Path(record['path']), clip.sample_id)}</header>"
         f'<dl class="answers">{answers}</dl></article>'
     )
 
 
-def _media(path: Path, name: str) -> str:
+def media_html(path: Path, name: str) -> str:
     """Four frames and the sound of a clip, or why they cannot be shown."""
     try:
         decoded = read_frames(path, _NUM_FRAMES)

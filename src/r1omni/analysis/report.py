@@ -14,6 +14,7 @@ from r1omni.analysis.clips import clips_section
 from r1omni.analysis.costs import Costs, costs_section, read_costs
 from r1omni.analysis.curves import curves_section
 from r1omni.analysis.differences import Difference, differences
+from r1omni.analysis.explanations import explanations_section
 from r1omni.analysis.media import conditions_section
 from r1omni.analysis.notes import notes_section
 from r1omni.analysis.page import page
@@ -68,21 +69,28 @@ def write_report(
 
 
 def table_text(results: dict[str, Any]) -> str:
-    """The table for a terminal: WAR / UAR and the share of well-formed answers, in percent."""
+    """The table for a terminal, in percent: WAR / UAR, and the shares in form and supported."""
     rows = results["rows"]
     names = [key for key in rows[0] if key != "model"]
-    lines = [f"{'':16s}" + "".join(f"{name.upper():>26s}" for name in names)]
-    lines.append(f"{'':16s}" + "".join(f"{'WAR / UAR   format':>26s}" for _ in names))
+    head = "WAR / UAR   format   supported"
+    lines = [f"{'':16s}" + "".join(f"{name.upper():>40s}" for name in names)]
+    lines.append(f"{'':16s}" + "".join(f"{head:>40s}" for _ in names))
     for row in rows:
         cells = [row.get(name) for name in names]
         texts = [
             "-"
             if cell is None
-            else f"{cell['war']:.1%} / {cell['uar']:.1%}   {cell['format_ok']:4.0%}"
+            else f"{cell['war']:.1%} / {cell['uar']:.1%}   {cell['format_ok']:6.0%}"
+            f"   {_share(cell.get('supported')):>9s}"
             for cell in cells
         ]
-        lines.append(f"{row['model']:16s}" + "".join(f"{text:>26s}" for text in texts))
+        lines.append(f"{row['model']:16s}" + "".join(f"{text:>40s}" for text in texts))
     return "\n".join(lines)
+
+
+def _share(value: float | None) -> str:
+    """A share in percent; "-" where it was not measured."""
+    return "-" if value is None else f"{value:.1%}"
 
 
 def _render(
@@ -99,6 +107,7 @@ def _render(
             summary_section(runs, found, world),
             results_section(runs, found, ceiling),
             conditions_section(runs, ceiling),
+            explanations_section(runs),
             recall_section(runs),
             confusion_section(runs),
             curves_section(runs, tracking_uri),

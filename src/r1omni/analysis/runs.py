@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ class TestSet:
         name: the set's name in results.
         label_set: name of the label set in force.
         conditions: `RecognitionResult.to_dict()` by condition; "full" is always there.
+        explanations: `ExplanationResult.to_dict()` by condition; empty where an earlier version
+            tested.
     """
 
     __test__ = False  # no test for pytest, despite its name
@@ -37,6 +39,7 @@ class TestSet:
     name: str
     label_set: str
     conditions: dict[str, dict[str, Any]]
+    explanations: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def full(self) -> dict[str, Any]:
@@ -96,7 +99,8 @@ def read_run(model: str, folder: Path) -> EvaluatedRun:
                     f"{file}: {name} was not tested under the condition full; add it to "
                     f"data.conditions and run `{command}`"
                 )
-            sets[name] = TestSet(name, content["label_sets"][name], conditions)
+            explained = content.get("explanations", {}).get(name, {})
+            sets[name] = TestSet(name, content["label_sets"][name], conditions, explained)
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file}: is no result of `test` ({error}); run `{command}`") from error
     broken, provenance = content.get("broken_clips", {}), content.get("provenance") or {}
@@ -177,4 +181,30 @@ def result_row(run: EvaluatedRun) -> dict[str, Any]:
         for condition, result in test_set.conditions.items():
             if condition != "full":
                 row[name][condition] = {"war": result["war"], "uar": result["uar"]}
+        row[name] |= _explained(test_set)
     return row
+
+
+def _explained(test_set: TestSet) -> dict[str, Any]:
+    """What a row says of explanations; nothing where they were not measured."""
+    told = test_set.explanations.get("full")
+    if told is None:
+        return {}
+    cues = {
+        medium: {name: score[name] for name in ("precision", "recall", "f1", "intervals")}
+        for medium, score in told["cues"].items()
+    }
+    invented = {
+        condition: {name: result["invented"][name] for name in ("share", "num_cues", "intervals")}
+        for condition, result in test_set.explanations.items()
+        if result["invented"] is not None
+    }
+    intervals = {name: told["intervals"][name] for name in ("supported", "right_and_supported")}
+    return {
+        **{name: told[name] for name in ("supported", "contradicted", "silent")},
+        "right_and_supported": told["right_and_supported"],
+        "contradicted_among_right": told["among_right"]["contradicted"],
+        **{f"{name}_interval": interval for name, interval in intervals.items()},
+        "cues": cues,
+        "invented": invented,
+    }

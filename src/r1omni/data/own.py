@@ -38,8 +38,7 @@ def load_own(
     label_set: LabelSetName | None = None,
 ) -> list[Sample]:
     """Rows with `path`, `label`, and optionally `reasoning`, `start`, `end` (seconds), `split`,
-    `audio` (a separate sound file), `group` (speaker, for intervals) and `reference_text` (what the
-    clip shows, for rewards; without it the reasoning).
+    `audio` (a separate sound file) and `group` (speaker, for intervals).
 
     With `reasoning` the target is a tagged text, without it the bare answer word. An empty label
     gives a sample without label and target. A split has the rows whose column `split` names it;
@@ -162,7 +161,6 @@ def _sample(
         dataset="own",
         group=row.optional("group"),
         label_set=label_set,
-        reference_text=row.optional("reference_text"),
         place=row.place,
     )
 

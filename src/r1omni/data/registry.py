@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
+from r1omni.data.clip_cues import with_cues
 from r1omni.data.labels_io import modality_of
 from r1omni.options import (
     SEED,
@@ -138,12 +139,12 @@ def get_loader(name: str) -> Loader:
 
 
 def load_dataset(spec: DatasetSpec) -> list[Sample]:
-    """The samples a specification names. Media files are not opened.
+    """The samples a specification names, with the cues known of their clips. No clip is opened.
 
     Raises:
         UsageError: unknown dataset, modality or option; missing folder or label file; a
             malformed row, a label outside the label set, a path outside the root; a clip that is
-            listed twice, or lacks the modality asked for; no samples.
+            listed twice, or lacks the modality asked for; no samples; a malformed `cues.jsonl`.
     """
     loader = get_loader(spec.name)
     _check_options(spec, loader)
@@ -165,7 +166,7 @@ def load_dataset(spec: DatasetSpec) -> list[Sample]:
     _check_samples(spec, samples)
     _check_unique(spec, samples, loader in _CONVERSATIONS)
     _check_labels(spec, samples)
-    return select(samples, spec.sampling, spec.seed)
+    return with_cues(select(samples, spec.sampling, spec.seed), root)
 
 
 def options_in_force(spec: DatasetSpec) -> dict[str, Any]:

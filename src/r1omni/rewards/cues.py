@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
 
+from r1omni.options import check_choice
 from r1omni.rewards.registry import register
 from r1omni.text.answers import Answer, read_answers
-from r1omni.text.cues import MEDIA, CueTruth, cue_truth, read_cues
+from r1omni.text.cues import MEDIA, Cue, CueTruth, NamedCues, cue_truth, read_cues
 from r1omni.types import MODALITIES, UsageError
 
+Against = Literal["reference", "known_cues"]
+# Cues of a clip as a sample has them: medium, attribute, value.
+KnownCues = Sequence[tuple[str, str, str]]
 
-@register("cue_precision")
+
+def _check(options: Mapping[str, Any], columns: Collection[str]) -> None:
+    check_choice("against", options.get("against", "reference"), Against)
+
+
+@register("cue_precision", check=_check)
 def cue_precision(
     completions: list[str],
     labels: list[str | None],
     *,
     references: list[str | None],
+    cues: list[KnownCues | None] | None = None,
     modality: list[str | None] | None = None,
     ended: list[bool] | None = None,
+    against: Against = "reference",
     **columns: list[Any],
 ) -> list[float | None]:
     """The share of the cues named by the reasoning that its reference names too, 0 to 1.
@@ -41,26 +53,33 @@ def cue_precision(
         completions: completions of the policy.
         labels: ignored.
         references: for each completion the text of somebody who saw the clip, or None.
+        cues: for each completion the known cues of the clip, or None; read for "known_cues" alone.
         modality: for each completion "video_audio", "video" or "audio"; None takes all as the
             first.
         ended: for each completion whether an end token closed it; None takes all as ended.
+        against: option; what M is: the cues that the "reference" reasoning names, or "known_cues",
+            what the clip is known to show (`cues.jsonl`), for experiments that say so: evaluation
+            measures explanations by them.
         columns: ignored.
 
     Raises:
         UsageError: an unknown modality.
     """
-    found = _truths(completions, references, modality, ended)
+    there = _there(references, cues, against)
+    found = _truths(completions, there, modality, ended)
     return [None if t is None else (t.hits / t.named if t.named else 0.0) for t in found]
 
 
-@register("cue_recall")
+@register("cue_recall", check=_check)
 def cue_recall(
     completions: list[str],
     labels: list[str | None],
     *,
     references: list[str | None],
+    cues: list[KnownCues | None] | None = None,
     modality: list[str | None] | None = None,
     ended: list[bool] | None = None,
+    against: Against = "reference",
     **columns: list[Any],
 ) -> list[float | None]:
     """The share of the cues of the reference that the reasoning names too, 0 to 1.
@@ -73,34 +92,51 @@ def cue_recall(
     earns everything, and naming both of two that exclude each other is not punished here:
     `cue_precision` does that.
 
-    Args, raises: as for `cue_precision`.
+    Args:
+        completions, labels, references, cues, modality, ended, columns: as for `cue_precision`.
+        against: option; what M is, as for `cue_precision`.
+
+    Raises:
+        UsageError: an unknown modality.
     """
-    found = _truths(completions, references, modality, ended)
+    there = _there(references, cues, against)
+    found = _truths(completions, there, modality, ended)
     return [None if t is None else t.hits / t.there for t in found]
+
+
+def _there(
+    references: list[str | None], cues: list[KnownCues | None] | None, against: Against
+) -> list[NamedCues | None]:
+    """What each clip shows; None where nothing is known of it."""
+    if against == "reference":
+        return [None if text is None else read_cues(text) for text in references]
+    known = [None] * len(references) if cues is None else cues
+    return [
+        None if entry is None else NamedCues.collect(Cue(*cue) for cue in entry) for entry in known
+    ]
 
 
 def _truths(
     completions: list[str],
-    references: list[str | None],
+    there: list[NamedCues | None],
     modality: list[str | None] | None,
     ended: list[bool] | None,
 ) -> list[CueTruth | None]:
-    """How each reasoning compares with its reference over both media; None where there is none."""
+    """How each reasoning compares with its clip over both media; None where nothing is known."""
     given = ["video_audio"] * len(completions) if modality is None else modality
     return [
-        _truth(answer, reference, medium or "video_audio")
-        for answer, reference, medium in zip(
-            read_answers(completions, ended), references, given, strict=True
+        _truth(answer, known, medium or "video_audio")
+        for answer, known, medium in zip(
+            read_answers(completions, ended), there, given, strict=True
         )
     ]
 
 
-def _truth(answer: Answer, reference: str | None, modality: str) -> CueTruth | None:
+def _truth(answer: Answer, there: NamedCues | None, modality: str) -> CueTruth | None:
     if modality not in MODALITIES:
         raise UsageError(f"modality {modality!r} is unknown; use one of {', '.join(MODALITIES)}")
-    if reference is None:
+    if there is None:
         return None
-    there = read_cues(reference)
     # A malformed completion has no reasoning, so it names nothing.
     named = read_cues(answer.reasoning)
     parts = [

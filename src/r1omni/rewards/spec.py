@@ -25,6 +25,7 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "max_new_tokens": "limit of the sampling, in tokens",
         "open_labels": "list of free emotion words for the clip, or None",
         "references": "what the clip shows, in the words of somebody who saw it, or None",
+        "cues": "what the clip is known to show: list of (medium, attribute, value), or None",
         "direct_confidence": "share of each emotion when the policy answers at once, or None",
     }
 )

@@ -78,7 +78,7 @@ _DOWN = (
 _TREMBLING = (
     "trembling trembles tremble trembled tremor tremors shaky shaking shakes shake "
     "quivering quivers quiver quavering quaver quavers unsteady wavering wavers waver tremulous "
-    "cracks cracking"
+    "cracks cracking breaks breaking broken"
 )
 _STEADY = "steady stable firm steadily"
 _SOFT = (

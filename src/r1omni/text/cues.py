@@ -53,7 +53,10 @@ _NOUNS = frozenset(
     "tears tear wrinkle wrinkles".split()
 )
 # Someone else is spoken of from here on.
-_NEW_SUBJECTS = frozenset("he she they it who i we you as when while because".split())
+_NEW_SUBJECTS = frozenset("he she they who i we you as when while because".split())
+_VANISHING = frozenset("fades faded fading vanishes vanished disappears disappeared".split())
+# How far "would" reaches, in tokens.
+_WOULD_REACH = 6
 # Longest way from a state to its part, in tokens.
 _FAR = 24
 
@@ -132,7 +135,7 @@ def read_cues(text: str) -> NamedCues:
     asked = asked_sentences(tokens)
     found = set()
     for mention in mentions_among(tokens, _STATE_WORDS):
-        if mention.denied or mention.sentence in asked:
+        if mention.denied or mention.sentence in asked or _is_unreal(tokens, mention.index):
             continue
         part = _part_of(tokens, mention.index)
         word = mention.word
@@ -159,9 +162,11 @@ def cue_truth(named: Collection[Cue], there: Collection[Cue]) -> CueTruth:
         there: what is there; states of rest may be among it. An attribute of which nothing is known
             has nothing.
     """
-    known = set(there)
+    known, worth = set(there), _worth_naming(there)
     counted = [cue for cue in named if not (is_resting(cue) and cue in known)]
-    return _counts(counted, _worth_naming(there))
+    if known and all(is_resting(cue) for cue in known) and known <= set(named):
+        counted += [cue for cue in worth if cue not in named]  # part by part it says the same
+    return _counts(counted, worth)
 
 
 def is_resting(cue: Cue) -> bool:
@@ -197,15 +202,30 @@ def _counts(named: Sequence[Cue], there: Sequence[Cue]) -> CueTruth:
     return CueTruth(min(precise, found), len(named) - repeated, len(there))
 
 
+def _is_unreal(tokens: Sequence[str], index: int) -> bool:
+    """Whether a state ends ("the smile fades") or is only thought of ("would widen the eyes")."""
+    if index + 1 < len(tokens) and tokens[index + 1] in _VANISHING:
+        return True
+    for token in reversed(tokens[max(0, index - _WOULD_REACH) : index]):
+        if token in SENTENCE_ENDS or token in COMMAS:
+            return False
+        if token == "would":
+            return True
+    return False
+
+
 def _merged(tokens: Sequence[str]) -> list[str]:
     """The tokens with the words of a known phrase as one."""
     merged: list[str] = []
     at = 0
     while at < len(tokens):
         for words in _PHRASES.get(tokens[at], ()):
-            if tuple(tokens[at : at + len(words)]) == words:
+            # "drawn tightly together" is the phrase too.
+            skipped = 1 if len(tokens) > at + 1 and tokens[at + 1].endswith("ly") else 0
+            rest = tuple(tokens[at + 1 + skipped : at + skipped + len(words)])
+            if rest == words[1:]:
                 merged.append("_".join(words))
-                at += len(words)
+                at += len(words) + skipped
                 break
         else:
             merged.append(tokens[at])
@@ -227,7 +247,7 @@ def _part_of(tokens: Sequence[str], index: int, any_part: bool = False) -> str |
     ):
         if fits(part):
             return part
-    if word in WHOLE and not any_part:
+    if any_part or word in WHOLE:
         return None
     for at in range(index - 1, max(-1, index - _FAR), -1):
         token = tokens[at]
@@ -264,7 +284,8 @@ def _after(tokens: Sequence[str], index: int) -> str | None:
             if at + 1 >= len(tokens) or tokens[at + 1] not in _STATE_WORDS:
                 return None
         elif token in _DETERMINERS:
-            if joined:
+            # "raises her brows", but not "down her forehead"
+            if joined or not (word in _NOUNS or word.endswith(("s", "ed", "ing"))):
                 return None
         elif not (
             token in _STATE_WORDS or _is_degree(token) or (word in _NOUNS and token in _BETWEEN)

@@ -37,7 +37,8 @@ _DENIALS = frozenset(
 )
 _DENYING_PAIRS = frozenset(
     {("rather", "than"), ("instead", "of"), ("far", "from"), ("opposed", "to")}
-    | {("free", "of"), ("free", "from"), ("anything", "but")}
+    | {("free", "of"), ("free", "from"), ("anything", "but"), ("little", "to")}
+    | {("rule", "out"), ("rules", "out"), ("ruling", "out"), ("ruled", "out")}
 )
 # After a denial: "not only angry", "no doubt angry".
 _HARMLESS = frozenset("only just merely simply solely doubt wonder question without".split())
@@ -111,6 +112,8 @@ def mentions_among(tokens: Sequence[str], meanings: Mapping[str, str]) -> list[M
             sentence, reach = sentence + 1, 0
         elif (before, token) == ("anything", "but"):
             continue
+        elif token == "as" and "much" in tokens[max(0, index - _REACH) : index]:
+            reach = 0  # "not so much anger as fear"
         elif _starts_denial(token, after, before):
             reach = 1 if token == "non" else _REACH
         elif token in CLAUSE_ENDS or token in _CONTRASTS or token in _HIDING:

@@ -47,22 +47,37 @@ class NamedEmotions:
 # A sentence with one of these says what all cues come to, wherever it stands.
 _CONCLUDING = frozenset(
     "overall therefore thus hence conclusion conclude concludes concluded concluding altogether "
-    "summary ultimately final".split()
+    "summary ultimately final dominant predominant primary main answer".split()
 )
 _CONCLUDING_PAIRS = frozenset({("taken", "together"), ("together", "they"), ("together", "these"),
                                ("together", "this"), ("all", "in"), ("most", "likely"),
-                               ("in", "sum")})  # fmt: skip
+                               ("in", "sum"), ("sum", "up"), ("things", "considered"),
+                               ("the", "whole"), ("emotion", "is"), ("emotion", "that"),
+                               ("most", "plausible")})  # fmt: skip
 # What comes after outweighs what came before: "looks happy, but is sad".
 _TURNS = frozenset(
-    "but yet however nevertheless nonetheless then ultimately finally eventually instead".split()
+    "but yet however nevertheless nonetheless then ultimately finally eventually instead "
+    "underneath".split()
 )
+_TURN_PAIRS = frozenset({("turns", "into"), ("turned", "into"), ("turning", "into"),
+                         ("gives", "way"), ("gave", "way"), ("giving", "way")})  # fmt: skip
+# After an emotion: it outweighs all others of its sentence.
+_PREVAILING = frozenset("prevails prevail dominates fits wins".split())
 # What they open is outweighed by the rest of the sentence: "although she smiles happily, ...".
 _CONCESSIONS = frozenset(
-    "although though while whereas whilst despite albeit notwithstanding".split()
+    "although though while whereas whilst despite albeit notwithstanding outwardly "
+    "seemingly".split()
 )
-_CONCESSION_PAIRS = frozenset({("in", "spite"), ("even", "if"), ("regardless", "of")})
+_CONCESSION_PAIRS = frozenset({("in", "spite"), ("even", "if"), ("regardless", "of"),
+                               ("at", "first")})  # fmt: skip
+# "..., whereas he is calm" and "..., while in truth he is sad" turn instead.
+_TURNING = frozenset({("in", "truth"), ("in", "fact"), ("in", "reality")})
+# Before "of anger", and after "anger is": outweighed by any other emotion of the sentence.
+_FAINT = frozenset("hint trace touch undertone possible possibly conceivable".split())
 # Of a part of the face they say how it is held, not what is felt.
-_HELD = frozenset("relaxed depressed composed".split())
+_HELD = frozenset("relaxed depressed tearful".split())
+# Of the face or the voice they may be how it is held: outweighed by any other emotion.
+_OUTWARD = frozenset("calm composed neutral".split())
 # Adverbs of the writer, no claims about the person.
 _NO_CLAIMS = frozenset("surprisingly disappointingly amusingly".split())
 _SPEAKING = (
@@ -148,6 +163,7 @@ def _claimed(tokens: Sequence[str]) -> list[Mention]:
         and mention.word not in _NO_CLAIMS
         and not (mention.word in _HELD and is_state_of_part(tokens, mention.index))
         and tokens[mention.index : mention.index + 2] != ["calm", "down"]
+        and tokens[mention.index + 1 : mention.index + 2] != ["would"]  # what is only thought of
     ]
 
 
@@ -170,7 +186,7 @@ def _outweighing(tokens: Sequence[str], claimed: Sequence[Mention]) -> frozenset
         begin -= 1
     outweighed, turn, at = [False] * (last + 1), begin, begin
     while at < last:
-        if tokens[at] in _TURNS and not _adds(tokens, at):
+        if _turns(tokens, at, begin):
             turn = at
         elif tokens[at] in _CONCESSIONS or tuple(tokens[at : at + 2]) in _CONCESSION_PAIRS:
             end = min(_end_of_concession(tokens, at, last), last + 1)
@@ -178,8 +194,33 @@ def _outweighing(tokens: Sequence[str], claimed: Sequence[Mention]) -> frozenset
             at = end
             continue
         at += 1
-    kept = [m for m in claimed if m.index >= turn and not outweighed[m.index]]
+    prevailing = [m for m in claimed if _PREVAILING & set(tokens[m.index + 1 : m.index + 2])]
+    if prevailing:
+        return frozenset(mention.meaning for mention in prevailing)
+    strong = [m for m in claimed if not (outweighed[m.index] or _is_faint(tokens, m.index))]
+    # A turn that nothing firm follows turns nothing.
+    kept = [m for m in strong if m.index >= turn] or strong
+    kept = kept or [m for m in claimed if not outweighed[m.index]]
     return frozenset(mention.meaning for mention in kept or claimed)
+
+
+def _turns(tokens: Sequence[str], at: int, begin: int) -> bool:
+    """Whether what stands after `at` outweighs what stands before it in the sentence."""
+    if tokens[at] in CLAUSE_ENDS or tuple(tokens[at : at + 2]) in _TURN_PAIRS:
+        return tokens[at] not in "()"
+    if tokens[at] in _TURNS:
+        return not _adds(tokens, at)
+    if tokens[at] == "whereas":
+        return at > begin
+    return tokens[at] in _CONCESSIONS and tuple(tokens[at + 1 : at + 3]) in _TURNING
+
+
+def _is_faint(tokens: Sequence[str], index: int) -> bool:
+    """Whether the emotion at `index` is only a hint, only possible, or said of the voice."""
+    if tokens[index] in _OUTWARD and is_state_of_part(tokens, index):
+        return True
+    before, after = tokens[max(0, index - 3) : index], tokens[index + 1 : index + 3]
+    return not _FAINT.isdisjoint(before) or ("is" in after and not _FAINT.isdisjoint(after))
 
 
 def _adds(tokens: Sequence[str], at: int) -> bool:

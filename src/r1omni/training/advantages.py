@@ -186,12 +186,13 @@ def reward_columns(
         "max_new_tokens": [max_new_tokens] * len(rows),
         "open_labels": [None if s.open_labels is None else list(s.open_labels) for s in rows],
         "references": [reference_of(s) for s in rows],
+        "cues": [None if s.cues is None else list(s.cues) for s in rows],
     }
 
 
 def reference_of(sample: Sample) -> str | None:
-    """What somebody who saw the clip says of it: `reference_text`, or the target's reasoning."""
-    return sample.reference_text or parse_completion(sample.target or "").reasoning or None
+    """What somebody who saw the clip says of it: the reasoning of the target, or None."""
+    return parse_completion(sample.target or "").reasoning or None
 
 
 def direct_confidence(

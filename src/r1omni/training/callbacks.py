@@ -26,7 +26,7 @@ from r1omni.training.checkpoints import (
     newest_checkpoint,
     saved_checkpoints,
 )
-from r1omni.training.evaluation import FIGURES
+from r1omni.training.evaluation import EXPLANATION_FIGURES, FIGURES
 from r1omni.training.grpo import GRPOModule
 from r1omni.training.logger import KeepBest, TrackingLogger
 from r1omni.training.module import EmotionModule
@@ -84,7 +84,8 @@ class RunCheckpoint(Checkpoint):
         if self._keep_best is not None:
             assert isinstance(pl_module, EmotionModule)
             sets = pl_module.datamodule.evaluation_sets("val") if trainer.limit_val_batches else ()
-            known = [f"val/{entry.name}/{figure}" for entry in sets for figure in FIGURES]
+            figures = (*FIGURES, *EXPLANATION_FIGURES)
+            known = [f"val/{entry.name}/{figure}" for entry in sets for figure in figures]
             # Figures of other names may be logged by callbacks.
             metric = self._keep_best.metric
             if metric not in known and (metric.startswith("val/") or not known):

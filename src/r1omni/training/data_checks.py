@@ -72,7 +72,7 @@ def check_labels(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None
     Raises:
         UsageError: naming the first of them with their data set and the rewards, or the classes
             that are not in `class_counts`, with the counts of the training samples; or no sample
-            has the reference that a reward compares with.
+            has what a reward compares the reasoning with.
     """
     _check_class_counts(data, rewards)
     _check_references(data, rewards)
@@ -89,13 +89,21 @@ def check_labels(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None
 
 def _check_references(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None:
     """A reward that no sample has a reference for would never say anything."""
-    needing = [s.name for s in rewards if s.weight and asks_for(s, "references", needed=True)]
-    if needing and not any(reference_of(sample) for _, sample in _trained(data)):
-        raise UsageError(
-            "data.train: no sample has a reasoning or a reference_text to compare with, which "
-            f"{', '.join(needing)} needs; train on explained clips as well (emer, or own with such "
-            "a column), or leave the reward out"
-        )
+    for spec in rewards:
+        if not spec.weight or not asks_for(spec, "references", needed=True):
+            continue
+        by_truth = spec.options.get("against") == "known_cues"
+        if not any(s.cues if by_truth else reference_of(s) for _, s in _trained(data)):
+            lacking = "known cues (cues.jsonl)" if by_truth else "a reasoning to compare with"
+            raise UsageError(
+                f"data.train: no sample has {lacking}, which {spec.name} needs; train on such "
+                "clips as well (emer, or own with the column reasoning), or leave the reward out"
+            )
+        if by_truth:
+            _warn(
+                f"{spec.name} is paid by what clips are known to show (cues.jsonl), by which "
+                "evaluation measures explanations: say so beside the figures"
+            )
 
 
 def _check_class_counts(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None:

@@ -12,17 +12,28 @@ from typing import Any
 from r1omni.data.datamodule import EvaluationSet
 from r1omni.data.ranks import gathered_objects
 from r1omni.media.prepare import warning_counts
+from r1omni.metrics.explanation import (
+    VERDICTS,
+    ExplanationResult,
+    cues_as_json,
+    evaluate_explanations,
+    explanation_fields,
+)
 from r1omni.metrics.recognition import (
     Prediction,
     RecognitionResult,
     evaluate_recognition,
     read_prediction,
 )
+from r1omni.text.cues import Cue, NamedCues, read_cues
 from r1omni.text.emotions import LABEL_SETS
+from r1omni.text.tags import parse_completion
 from r1omni.types import Clip, Sample
 
 # The main figures, attributes of `RecognitionResult`.
 FIGURES = ("war", "uar", "format_ok", "parse_rate")
+# Those of `ExplanationResult` that every set has; others depend on what is known of the clips.
+EXPLANATION_FIGURES = (*VERDICTS, "right_and_supported")
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,7 @@ class Evaluation:
         self.sets = tuple(sets)
         self._answers: list[list[_Answer]] = [[] for _ in self.sets]
         self._results: dict[str, dict[str, RecognitionResult]] | None = None
+        self._explanations: dict[str, dict[str, ExplanationResult]] | None = None
 
     def add(
         self,
@@ -58,7 +70,7 @@ class Evaluation:
 
         Without `ended` all count as ended.
         """
-        self._results = None
+        self._results = self._explanations = None
         label_set = LABEL_SETS[self.sets[index].label_set]
         known = [True] * len(texts) if ended is None else ended
         self._answers[index] += [
@@ -77,7 +89,7 @@ class Evaluation:
         Args:
             sizes: samples of each set.
         """
-        self._results = None
+        self._results = self._explanations = None
         ranks = gathered_objects(self._answers)
         for index, size in enumerate(sizes):
             in_turn = zip(*(answers[index] for answers in ranks), strict=True)
@@ -106,6 +118,18 @@ class Evaluation:
             )
         return results
 
+    def explanations(self) -> dict[str, dict[str, ExplanationResult]]:
+        """Explanations by set name, then by condition, of the sets that `results` has."""
+        if self._explanations is None:
+            self._explanations = {}
+            for index, entry in enumerate(self.sets):
+                records = [r for r in self.records(index) if r["label"] is not None]
+                if records:
+                    labels = LABEL_SETS[entry.label_set].labels
+                    found = evaluate_explanations(records, labels, entry.condition)
+                    self._explanations.setdefault(entry.name, {})[entry.condition] = found
+        return self._explanations
+
     def metrics(self, prefix: str) -> dict[str, float]:
         """The main figures as flat names, `<prefix>/<set>[_<condition>]/<metric>`."""
         flat = {}
@@ -114,10 +138,13 @@ class Evaluation:
                 where = name if condition == "full" else f"{name}_{condition}"
                 for figure in FIGURES:
                     flat[f"{prefix}/{where}/{figure}"] = getattr(result, figure)
+                explained = self.explanations()[name][condition].figures()
+                flat |= {f"{prefix}/{where}/{figure}": v for figure, v in explained.items()}
         return flat
 
     def records(self, index: int) -> list[dict[str, Any]]:
         """One plain dictionary a sample of the `index`-th set."""
+        entry = self.sets[index]
         return [
             {
                 "sample_id": answer.sample.sample_id,
@@ -130,6 +157,8 @@ class Evaluation:
                 "ended": answer.ended,
                 "group": answer.sample.group,
                 "warnings": list(answer.warnings),
+                "label_set": entry.label_set,
+                **_explanation(answer, entry),
             }
             for answer in self._answers[index]
         ]
@@ -166,9 +195,35 @@ class Evaluation:
                 name: {condition: result.to_dict() for condition, result in conditions.items()}
                 for name, conditions in self.results().items()
             },
+            "explanations": {
+                name: {condition: result.to_dict() for condition, result in conditions.items()}
+                for name, conditions in self.explanations().items()
+            },
             "label_sets": {entry.name: entry.label_set for entry in self.sets},
             "warnings": self._warnings(),
             "broken_clips": {str(clip.path): reason for clip, reason in broken.items()},
             "provenance": provenance,
         }
         (folder / "results.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _explanation(answer: _Answer, entry: EvaluationSet) -> dict[str, Any]:
+    """What a record holds of an answer's explanation, and of the cues that it is judged by."""
+    known = _known_cues(answer.sample)
+    fields = explanation_fields(
+        answer.text, LABEL_SETS[entry.label_set], answer.ended, known, entry.condition
+    )
+    return {"known_cues": None if known is None else cues_as_json(known), **fields}
+
+
+def _known_cues(sample: Sample) -> NamedCues | None:
+    """The cues of a prompt's media: those told of the clip, or by a reference reasoning."""
+    if sample.cues is not None:
+        known = NamedCues.collect(Cue(*cue) for cue in sample.cues)
+    else:
+        reference = parse_completion(sample.target or "").reasoning
+        if not reference:
+            return None
+        known = read_cues(reference)
+    media = sample.modality.split("_")
+    return NamedCues(**{medium: known.of(medium) for medium in media})

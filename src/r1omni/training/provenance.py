@@ -123,11 +123,8 @@ def _stage(run: Path) -> dict[str, Any]:
         "seed": config.get("seed_everything"),
         "max_steps": config["trainer"]["max_steps"],
         "rewards": [
-            {
-                key: reward[key]
-                for key in ("name", "weight", "schedule")
-                if reward.get(key) is not None
-            }
+            {key: reward[key] for key in ("name", "weight")}
+            | {key: reward[key] for key in ("options", "schedule") if reward.get(key)}
             for reward in (arguments.get("grpo") or {}).get("rewards", [])
         ],
         "data": [

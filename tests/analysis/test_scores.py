@@ -1,0 +1,118 @@
+"""Predictions are scored again: the same figures to the last digit, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from synthetic_runs import PLAYERS, invented_samples, write_run
+
+from r1omni.analysis.scores import scores_text, write_scores
+from r1omni.cli import main
+from r1omni.types import UsageError
+
+ROOT = Path(__file__).parents[1]
+COMPUTED = ("prediction", "format_ok", "reasoning", "verdict", "described_media", "named_cues")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `test` wrote of an invented model."""
+    folder = tmp_path_factory.mktemp("scored")
+    return write_run(folder / "run", PLAYERS["R1-Omni"], invented_samples([folder / "clip.mp4"]))
+
+
+def content(file: Path) -> Any:
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
+def test_equal_to_the_last_digit(run: Path, tmp_path: Path) -> None:
+    """From the predictions alone, without what was computed of them."""
+    bare = tmp_path / "predictions"
+    bare.mkdir()
+    for file in (run / "test" / "predictions").iterdir():
+        stripped = [
+            {key: value for key, value in record.items() if key not in (*COMPUTED, "cue_truth")}
+            for record in lines(file)
+        ]
+        (bare / file.name).write_text("\n".join(map(json.dumps, stripped)), encoding="utf-8")
+    assert main(["score", str(bare), "--out", str(tmp_path / "out")]) == 0
+    tested, scored = content(run / "test/results.json"), content(tmp_path / "out/results.json")
+    assert scored["sets"].keys() == {"dfew", "mafw", "ravdess"}
+    for key in ("sets", "explanations", "label_sets"):
+        assert scored[key] == tested[key]
+    for file in (run / "test" / "predictions").iterdir():
+        assert lines(tmp_path / "out" / "predictions" / file.name) == lines(file)
+
+
+def test_the_table(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["score", str(run)]) == 0
+    printed = capsys.readouterr().out
+    assert printed == scores_text(write_scores([run])) + "\n"
+    assert [line.split("  ")[0] for line in printed.splitlines()[1:4]] == [
+        "dfew", "dfew, blanked", "dfew, muted"
+    ]  # fmt: skip
+    told = content(run / "test/results.json")["explanations"]["dfew"]["full"]
+    assert f"{told['right_and_supported']:.1%}" in printed
+
+
+def test_predictions_of_an_earlier_version(tmp_path: Path) -> None:
+    """They name no label set; `results.json` beside them does, and --label-set goes before it."""
+    old = ROOT / "fixtures" / "v0_1_0" / "sft" / "test"
+    found = write_scores([old])
+    assert found["sets"] == content(old / "results.json")["sets"]
+    full = found["explanations"]["own"]["full"]
+    assert (full["silent"], full["cues"]) == (1.0, {})
+    assert write_scores([old], label_set="all")["label_sets"] == {"own": "all"}
+    alone = shutil.copytree(old / "predictions", tmp_path / "alone")
+    with pytest.raises(UsageError, match=r"which label set\? \(none is recorded\).*--label-set"):
+        write_scores([alone])
+    assert write_scores([alone], label_set="dfew")["sets"] == found["sets"]
+    file = alone / "own.blanked.jsonl"
+    records = [{**record, "label": "fear"} for record in lines(file)]
+    file.write_text("\n".join(map(json.dumps, records)))
+    with pytest.raises(UsageError, match=r"own\.blanked\.jsonl: reference 'fear' is no class"):
+        write_scores([file], label_set="mer")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("own.full.jsonl", "{", "line 1: is no JSON"),
+        ("own.full.jsonl", "{}", "line 1: is no prediction, it has no sample_id, label"),
+        ("own.full.jsonl", "3", "line 1: is no prediction"),
+        ("own.full.jsonl", "\n", "which label set"),
+        ("own.jsonl", "", "is not named <set>.<condition>.jsonl"),
+        ("own.full.json", "", "no predictions there"),
+    ],
+)
+def test_refusals(name: str, text: str, complaint: str, tmp_path: Path) -> None:
+    folder = tmp_path / "predictions"
+    folder.mkdir()
+    (folder / name).write_text(text)
+    with pytest.raises(UsageError, match=complaint):
+        write_scores([folder])
+
+
+def test_more_refusals(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no predictions there"):
+        write_scores([tmp_path / "nowhere"])
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/x").touch()
+    with pytest.raises(UsageError, match="exists"):
+        write_scores([run], tmp_path / "full")
+    copy = shutil.copytree(run, tmp_path / "copy")
+    with pytest.raises(UsageError, match="of the same set"):
+        write_scores([run, copy])
+    file = copy / "test/predictions/dfew.full.jsonl"
+    unlabelled = [json.dumps({**record, "label": None}) for record in lines(file)]
+    file.write_text("\n".join(unlabelled))
+    with pytest.raises(UsageError, match="no answer has a label"):
+        write_scores([file])
