@@ -46,6 +46,7 @@ def test_a_gate_opens_when_the_running_mean_passes() -> None:
     for step, accuracy in enumerate([0.2, 0.6, math.nan, 0.8, 0.0, 0.0]):
         weights.append(run.begin(step)[1].weight)
         run.observe({"accuracy": accuracy, "consistency": 1.0})
+        run.end_rollout()
         means.append(run.figures()["rewards/consistency/gate_mean"])
         assert run.figures()["rewards/consistency/weight"] == weights[-1]
     # 0.2; (0.1/2 + 0.6/2) / (3/4); no change; ...: the first rollout is not drawn to 0.
@@ -62,6 +63,7 @@ def test_a_gate_opens_no_earlier_than_its_step() -> None:
     for step, accuracy in enumerate([0.9, 0.4, 0.4, 0.9, 0.1]):
         weights.append(run.begin(step)[1].weight)
         run.observe({"accuracy": accuracy})
+        run.end_rollout()
     assert weights == [0, 0, 0, 0, 0.5]  # what was reached too early has to be reached again
 
 
@@ -75,13 +77,17 @@ def test_the_state_goes_on_where_it_was_kept() -> None:
         for step in steps:
             weights.append(run.begin(step)[1].weight)
             run.observe({"accuracy": earned[step]})
+            run.end_rollout()
         return weights
 
     expected = go_on(whole, range(6))
     assert 0 < expected[-1] < 0.5
     for half in range(6):
+        # A rollout that was given up leaves nothing, and is had again.
         first, resumed = RewardWeights(specs), RewardWeights(specs)
         begun = go_on(first, range(half))
+        first.begin(half)
+        first.observe({"accuracy": earned[half]})
         resumed.load(first.state([]))
         assert begun + go_on(resumed, range(half, 6)) == expected
         assert resumed.state([]) == whole.state([])  # to the bit

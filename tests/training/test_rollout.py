@@ -225,6 +225,7 @@ def test_ranks_weigh_alike_by_what_all_of_them_earn() -> None:
         layout = RankLayout(rank, 3, 2, False, lambda _: everyone)
         first = in_force(config, weights[rank], scored(config, own), layout, step=0)
         assert [spec.weight for spec in first.rewards] == [1, 0]
+        weights[rank].end_rollout()
         then = in_force(config, weights[rank], scored(config, own), layout, step=1)
         assert then == replace(config, rewards=[config.rewards[0], RewardSpec("format")])
         assert weights[rank].figures() == {

@@ -118,6 +118,7 @@ class RewardWeights:
     def __init__(self, specs: Sequence[RewardSpec]) -> None:
         self._specs = tuple(specs)
         self._step = 0
+        self._seen: dict[str, float] = {}  # of the rollout that is going on
         self._watches = {
             spec.name: _Watch(spec.schedule.gate)
             for spec in specs
@@ -131,7 +132,7 @@ class RewardWeights:
 
     def begin(self, step: int) -> list[RewardSpec]:
         """The rewards with their weights of the rollout that begins at an optimizer step."""
-        self._step = step
+        self._step, self._seen = step, {}
         return self.in_force
 
     @property
@@ -152,16 +153,23 @@ class RewardWeights:
         return spec.schedule.share(self._step, opened)
 
     def observe(self, means: Mapping[str, float]) -> None:
-        """Take a rollout into the running means; gates that it opens are open from the next step.
+        """What the rollout earns.
 
         Args:
             means: of each reward over the completions of all ranks; NaN where it says nothing.
         """
+        self._seen = dict(means)
+
+    def end_rollout(self) -> None:
+        """Take the rollout into the running means; gates that it opens open at the next step.
+
+        Not before: a run that is told to stop gives up a rollout, and has it again when it resumes.
+        """
         for spec in self._specs:
             watch = self._watches.get(spec.name)
-            if watch is None or math.isnan(means[watch.gate.reward]):
+            if watch is None or math.isnan(self._seen[watch.gate.reward]):
                 continue
-            watch.add(means[watch.gate.reward])
+            watch.add(self._seen[watch.gate.reward])
             mean, following = watch.mean, self._step + 1
             assert spec.schedule is not None and mean is not None
             passed = mean > watch.gate.threshold and following >= spec.schedule.start_step

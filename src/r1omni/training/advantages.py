@@ -138,12 +138,12 @@ def in_force(
 ) -> GRPOConfig:
     """The choices of a run with the weights of this rollout; all ranks call this together.
 
-    Gates then take its rewards into their running means: of all completions, before groups that
-    are alike are replaced, which would keep a mean of accuracy away from 0 and 1.
+    Gates see what all its completions earned, before groups that are alike are replaced, which
+    would keep a mean of accuracy away from 0 and 1.
 
     Args:
         config: of the run.
-        weights: moved on by this.
+        weights: told of the rollout; its end is told by `end_rollout`.
         batch: the rollout as it was sampled and scored first.
         layout: what other ranks have of it.
         step: optimizer steps before the rollout.
@@ -157,18 +157,20 @@ def in_force(
 
 
 def kl_penalty(
-    old_logps: Tensor, ref_logps: Tensor, mask: Tensor, rate: float
+    old_logps: Tensor | None, ref_logps: Tensor | None, mask: Tensor, rate: float
 ) -> tuple[Tensor, Tensor]:
     """What completions pay for the divergence from the reference: k1, summed over a completion.
 
     Args:
-        old_logps, ref_logps: float32 [N, C], of the policy that sampled and of the reference.
+        old_logps, ref_logps: float32 [N, C], of the policy that sampled and of the reference, which
+            a run that pays for the divergence has.
         mask: bool [N, C].
         rate: reward a nat.
 
     Returns:
         float32 [N], and [2] for the log: the sum of the divergence, and of its tokens.
     """
+    assert old_logps is not None and ref_logps is not None
     divergence = (old_logps - ref_logps) * mask
     return rate * divergence.sum(dim=1), torch.stack([divergence.sum(), mask.sum()])
 

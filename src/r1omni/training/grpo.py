@@ -79,6 +79,7 @@ class GRPOModule(EmotionModule):
                 for step in rollouts.steps(self.grpo.steps_per_generation):
                     if self.global_step < self.trainer.max_steps:
                         self.update(rollouts, step)
+        self.reward_weights.end_rollout()
         log.write(self, rollouts)
 
     # Roll out and score ----------------------------------------------------------------------
@@ -105,7 +106,6 @@ class GRPOModule(EmotionModule):
             with self.step_log.timed("reference"):
                 ref_logps = self.reference.logps(rollout)
         if self.grpo.kl_in_reward:
-            assert old_logps is not None and ref_logps is not None
             penalty, kl = kl_penalty(old_logps, ref_logps, rollout.mask, self.grpo.kl_in_reward)
             self.step_log.add_mean("kl", self.sum_over_ranks(kl))
         if not (self.grpo.loss.beta or self.grpo.log_kl):
