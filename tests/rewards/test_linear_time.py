@@ -67,10 +67,8 @@ CLAUSES = ["although happy, ", "but happy ", "whereas ", '"happy ', "relaxed bro
 
 @pytest.mark.parametrize("read", [named_emotions, read_cues])
 def test_conclusions_and_cues_too(read):
-    for unit in [*UNITS, *CLAUSES]:
-        # Of little text most is spent on other things, so more of it is compared.
-        small, large = (num_operations(read, unit * count) for count in (100, 400))
-        assert large < 4.4 * small, unit
+    for unit in CLAUSES:
+        assert growth(read, unit) < 4.2, unit
 
 
 def test_the_count_sees_quadratic_work():
