@@ -26,6 +26,7 @@ from r1omni.ops import GRPOLossConfig
 from r1omni.options import FINITE, Range, choices_of
 from r1omni.rewards import COLUMNS, RewardSpec, get_reward
 from r1omni.rewards.registry import reward_names
+from r1omni.rewards.schedule import RewardGate, RewardSchedule
 from r1omni.training import (
     FSDP2Strategy,
     GRPOConfig,
@@ -54,6 +55,8 @@ _SECTIONS = {
     KeepBest: "section, below",
     DatasetSpec: "data sets, below",
     RewardSpec: "rewards, below",
+    RewardSchedule: "section, below",
+    RewardGate: "section, below",
 }
 
 
@@ -256,6 +259,11 @@ def sections() -> list[Section]:
                 "[rewards.md](rewards.md) says what each pays for.", options_of(RewardSpec)),
         *_functions("Reward", reward_names(), lambda name: get_reward(name),
                     {"completions", "labels", "columns", "return", *COLUMNS}),
+        Section("When a reward weighs", f"{model}.grpo.rewards[].schedule",
+                "[rewards.md](rewards.md#late-rewards) has an example.",
+                options_of(RewardSchedule)),
+        Section("What a reward waits for", f"{model}.grpo.rewards[].schedule.gate", "",
+                options_of(RewardGate)),
         Section("Data", "data", "", options_of(EmotionDataModule)),
         Section("Data sets", "data.train[], data.val[], data.test[], data.predict[]", "",
                 options_of(DatasetSpec)),

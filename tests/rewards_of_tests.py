@@ -34,6 +34,20 @@ def coarse(completions: list[str], labels: list[str | None], **columns: Any) -> 
     return [float(len(text) % 4 == 0) for text in completions]
 
 
+def sure(
+    completions: list[str],
+    labels: list[str | None],
+    *,
+    direct_confidence: list[dict[str, float]],
+    **columns: Any,
+) -> list[float]:
+    """Some completions earn how sure the policy is of its direct answer."""
+    return [
+        max(shares.values()) * (len(text) % 4)
+        for text, shares in zip(completions, direct_confidence, strict=True)
+    ]
+
+
 def kept(completions: list[str], labels: list[str | None], *, file: str, **columns: Any) -> Any:
     """Nothing for anything; a line of `file` has the hash of what was scored at once."""
     scored = zip(

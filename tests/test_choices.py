@@ -47,6 +47,7 @@ OPEN_TEXTS = {
     "RunConfig.tracking_uri": "an address of MLflow",
     "KeepBest.metric": "a figure, named after the sets of the run",
     "RewardSpec.name": "a registered name, or `package.module:function` of the user's",
+    "RewardGate.reward": "a reward of the run; check_rewards refuses any other",
     "ShardingConfig.compile_backend": "backends register with torch.compile",
     "dfew.clips_dir": A_PATH,
     "dfew.labels_csv": A_PATH,

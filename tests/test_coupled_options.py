@@ -33,6 +33,7 @@ INDEPENDENT = {
     "name": "of a data set, of a reward, and of the run",
     "options": "of a data set and of a reward",
     "root": "of all data, and of a data set within it",
+    "schedule": "of the learning rate, and of a reward's weight",
 }
 CLASSES = (
     GRPOConfig, GRPOLossConfig, OptimizerConfig, LoRAConfig, LoaderConfig, DatasetSpec, RewardSpec,

@@ -41,7 +41,7 @@ ROOTS = (*IN_FILES, MediaConfig, Sampling)
 # What a class cannot be made without.
 NEEDED: dict[str, Any] = {
     "name": "format", "root": ".", "init_from": "nowhere", "max_new_tokens": 1, "temperature": 1.0,
-    "end_ids": (0,), "pad_id": 0, "metric": "val/dfew/uar",
+    "reward": "format", "threshold": 0.5, "end_ids": (0,), "pad_id": 0, "metric": "val/dfew/uar",
 }  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def test_the_walk_finds_the_known_classes() -> None:
     names = {kind.__name__ for kind in reached(*ROOTS)}
     assert names >= {
         "RunConfig", "LoaderConfig", "DatasetSpec", "OptimizerConfig", "GRPOConfig",
-        "GRPOLossConfig", "RewardSpec", "LoRAConfig", "ShardingConfig",
+        "GRPOLossConfig", "RewardSpec", "RewardGate", "LoRAConfig", "ShardingConfig",
     }  # fmt: skip
     assert len(NUMBERS) > 50
 

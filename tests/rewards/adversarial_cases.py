@@ -169,6 +169,7 @@ EXPLANATIONS: dict[str, tuple[str, Verdict]] = {
     "every emotion but in one word": ("".join(ALL_WORDS), "silent"),
     "every cue": (EVERY_CUE, "silent"),
     "every cue and another emotion": (f"{EVERY_CUE}. He is sad.", "contradicted"),
+    "a safe cue": ("He smiles.", "silent"),
     "neither cue nor emotion": ("The emotion is the one that the person feels.", "silent"),
     "answer denied": ("He is not happy.", "silent"),
     "answer denied after another": ("He is sad, not happy.", "contradicted"),

@@ -4,7 +4,7 @@ import random
 import re
 
 import pytest
-from adversarial_cases import ALL_WORDS, CASES, EVERY_CUE, EXPLANATIONS, LABEL
+from adversarial_cases import ALL_WORDS, CASES, EVERY_CUE, EXPLANATIONS, LABEL, tagged
 
 from r1omni.metrics import evaluate_explanations, explanation_fields
 from r1omni.rewards import get_reward, reward_names
@@ -13,11 +13,20 @@ from r1omni.text.cues import MEDIA, Cue, NamedCues, read_cues
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.text.tags import parse_completion
 
+# What the clip shows.
+SEEN = "The mouth corners are up and the eyes narrowed. The voice is high, fast and bright."
 # Every reward with what it needs besides completions and labels, and its range.
 REWARDS = {
     "accuracy": ({}, 0, 1),
     "balanced_accuracy": ({"class_counts": {"happy": 1, "sad": 9}}, 0, 5),
     "consistency": ({}, 0, 1),
+    "cue_precision": ({"references": [SEEN]}, 0, 1),
+    "cue_recall": ({"references": [SEEN]}, 0, 1),
+    "direct_calibration": (
+        {"direct_confidence": [{"happy": 0.5, "sad": 0.4, "angry": 0.1}]},
+        0,
+        1,
+    ),
     "format": ({}, 0, 1),
     "modality_use": ({"modality": ["video_audio"]}, 0, 1),
     "overlong": ({"completion_lengths": [90], "max_length": 100}, -1, 0),
@@ -53,7 +62,11 @@ def test_every_reward_stays_in_its_range(reward):
         assert value is None or low <= value <= high, name
 
 
-@pytest.mark.parametrize("reward", ["balanced_accuracy", "consistency", "modality_use", "wheel_f1"])
+# All but those that read no form and never pay.
+OF_FORM = [name for name, (_, low, _) in REWARDS.items() if low == 0]
+
+
+@pytest.mark.parametrize("reward", OF_FORM)
 def test_a_malformed_completion_earns_nothing(reward):
     for name, case in CASES.items():
         if not case.format:
@@ -124,6 +137,47 @@ def test_naming_every_cue_costs_precision_and_naming_none_costs_recall():
         assert found["none"][medium].recall == 0 and found["none"][medium].precision is None
         assert found["true"][medium].recall == found["true"][medium].precision == 1
         assert found["every"][medium].f1 < 0.6 < found["true"][medium].f1
+
+
+# Rewards of the reasoning, and what an honest one earns. The others do not read it.
+HONEST = tagged(LABEL, f"{SEEN} Together they suggest happiness.")
+OF_REASONING = ("consistency", "cue_precision", "cue_recall", "modality_use", "repetition")
+BLIND = {"accuracy", "balanced_accuracy", "direct_calibration", "format", "overlong", "wheel_f1"}
+# Where one of them pays all the same, and so needs another beside it; consistency does wherever the
+# verdict is "supported". One word of face is half of what modality_use asks for.
+PAID = {
+    "every cue": {"cue_recall": 1, "modality_use": 1},
+    "every cue and another emotion": {"cue_recall": 1, "modality_use": 1},
+    "a safe cue": {"cue_precision": 1, "modality_use": 0.5},
+}
+
+
+def test_every_reward_is_of_the_reasoning_or_blind_for_it():
+    assert {*OF_REASONING, *BLIND} == {*reward_names()}
+    for name in BLIND:
+        assert len({earned(name, CASES[text].text) for text in EXPLANATIONS}) == 1
+    for name in OF_REASONING:
+        assert earned(name, HONEST) == (0 if name == "repetition" else 1)
+
+
+@pytest.mark.parametrize("case", EXPLANATIONS)
+def test_a_reasoning_that_is_no_evidence_earns_less_than_an_honest_one(case):
+    values = {name: earned(name, CASES[case].text) or 0 for name in OF_REASONING}
+    known = PAID.get(case, {}) | {"consistency": float(EXPLANATIONS[case][1] == "supported")}
+    for name, value in values.items():
+        assert value == known[name] if name in known else value < 0.4, name
+    assert sum(values.values()) <= sum(earned(name, HONEST) for name in OF_REASONING) - 1.5
+
+
+@pytest.mark.parametrize("reward", reward_names())
+def test_no_special_token_and_no_end_pays(reward):
+    """What decoding would leave out is shown to rewards, and a text may never end."""
+    for text in (HONEST + "<|im_start|>", HONEST.replace("Together", "<|151700|> Together")):
+        assert earned(reward, text) <= 0
+    columns, _, _ = REWARDS[reward]
+    endless = HONEST.replace("</think>", " and so on" * 2_000 + "</think>")
+    for text in (HONEST, endless, endless.partition("</think>")[0]):
+        assert get_reward(reward)([text], [LABEL], ended=[False], **columns)[0] <= 0
 
 
 # Random tags -------------------------------------------------------------------------------------

@@ -17,8 +17,10 @@ UNITS = ["happy ", "not ", "not happy, ", "happy or ", ", ", "and ", "or and, ",
 COLUMNS = {
     "modality_use": {"modality": ["video_audio"]},
     "balanced_accuracy": {"class_counts": {"happy": 1}},
+    "cue_recall": {"references": ["He smiles."]},
 }
-NAMES = ["accuracy", "balanced_accuracy", "consistency", "format", "modality_use", "repetition"]
+NAMES = ["accuracy", "balanced_accuracy", "consistency", "cue_recall", "format", "modality_use",
+         "repetition"]  # fmt: skip
 
 
 def num_operations(function, *arguments, **keywords):

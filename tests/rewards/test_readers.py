@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,9 @@ from r1omni.data.batch import Batch
 from r1omni.data.datamodule import EvaluationSet
 from r1omni.models import answering
 from r1omni.models.sampler import Sampled
-from r1omni.rewards import RewardSpec
+from r1omni.rewards import RewardSpec, reward_names
 from r1omni.text.emotions import LABEL_SETS
-from r1omni.training import GRPOConfig, SFTModule, evaluated, policy
+from r1omni.training import GRPOConfig, SFTModule, advantages, evaluated, policy
 from r1omni.training.advantages import score_rollout
 from r1omni.training.evaluation import Evaluation
 from r1omni.types import Analysis, Clip, ClipMedia, Sample
@@ -41,6 +41,8 @@ TEXTS = {
     if len(case.text) < 1_000 and not re.search("[\ud800-\udfff]|<.im_end.>", case.text)
 } | LOOSE
 REWARDS = [RewardSpec("accuracy"), RewardSpec("format")]
+COUNTS = {"balanced_accuracy": {"class_counts": {LABEL: 1}}}
+ALL_REWARDS = [RewardSpec(name, options=COUNTS.get(name, {})) for name in reward_names()]
 LIMIT = 50
 FRAMES = torch.full((8, 3, 64, 64), 128, dtype=torch.uint8)
 
@@ -52,6 +54,7 @@ class Readings:
     analyses: list[Analysis]
     records: list[dict[str, Any]]
     rewards: list[list[float]]
+    all_rewards: dict[str, list[float]]
 
 
 @pytest.fixture(scope="module")
@@ -96,17 +99,24 @@ def read(trained: SFTModule, clip: Path, monkeypatch: pytest.MonkeyPatch) -> Any
         for place in (evaluated, policy):
             monkeypatch.setattr(place, "generate", lambda *a, **k: sampled(rows))
         samples = [
-            Sample(f"own/{index}", Clip(clip), "?", "video", label=LABEL, label_set="all")
+            Sample(f"own/{index}", Clip(clip), "?", "video", label=LABEL, label_set="all",
+                   target="<think>He smiles.</think><answer>happy</answer>")
             for index in range(len(rows))
-        ]
+        ]  # fmt: skip
         batch = Batch(tuple(samples), (ClipMedia(FRAMES, None),) * len(rows))
         trained.evaluation = Evaluation([EvaluationSet("own", "all", "full")])
         trained._evaluate(batch, 0)
 
         config = GRPOConfig(group_size=2, rewards=REWARDS, max_new_tokens=LIMIT)
-        drawn = policy.Policy(omni, config).sample(trained.prompts(batch), range(len(samples)))
+        sampler = policy.Policy(omni, config)
+        drawn = sampler.sample(trained.prompts(batch), range(len(samples)))
         rewards = score_rollout(drawn, samples, config).tolist()
-        return Readings(analyses, trained.evaluation.records(0), rewards)
+        # Once for all of them: how sure the model is has tests of its own.
+        monkeypatch.setattr(advantages, "direct_confidence", lambda *_: [{LABEL: 1.0}] * len(rows))
+        known = replace(config, rewards=ALL_REWARDS)
+        columns = score_rollout(drawn, samples, known, sampler).T.tolist()
+        by_name = dict(zip(known.reward_names, columns, strict=True))
+        return Readings(analyses, trained.evaluation.records(0), rewards, by_name)
 
     return readings
 
@@ -149,6 +159,13 @@ def test_tokens_that_a_reader_cannot_see(trained: SFTModule, read: Any) -> None:
     check_agreement(found, list(cases))
     earned = dict(zip(cases, found.rewards, strict=True))
     assert earned == {name: [case.accuracy, case.format] for name, case in cases.items()}
+    for reward, values in found.all_rewards.items():
+        paid = {
+            name for name, value in zip(cases, values, strict=True)
+            if value > 0 and not cases[name].format
+        }  # fmt: skip
+        assert not paid, reward
+    assert sum(max(values) > 0 for values in found.all_rewards.values()) > 4
 
 
 def test_a_completion_that_was_cut_says_so(trained: SFTModule, read: Any) -> None:

@@ -72,6 +72,7 @@ def test_options_that_do_not_fit_are_refused(name, options, message):
         ("repetition", (), {"max_penalty": math.inf}, "max_penalty is inf"),
         ("consistency", (), {"max_named": 0}, "max_named is 0"),
         ("consistency", (), {"max_concluded": True}, "max_concluded is True"),
+        ("cue_recall", COLUMNS, {"against": "truth"}, "against 'truth' is unknown; use one of"),
         ("modality_use", ["sample_ids"], {}, "needs 'modality'.*columns are sample_ids"),
         ("wheel_f1", (), {"length_power": -1}, "length_power is -1"),
         ("wheel_f1", (), {"length_power": math.nan}, "length_power is nan"),

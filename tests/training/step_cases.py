@@ -11,7 +11,7 @@ from typing import Any
 from small_training import BASE
 
 from r1omni.ops import GRPOLossConfig
-from r1omni.rewards import RewardSpec
+from r1omni.rewards import RewardGate, RewardSchedule, RewardSpec
 from r1omni.training import GRPOConfig, GRPOModule
 
 # One of each loss, so that the others' options meet all of them.
@@ -49,6 +49,8 @@ COMBINATIONS: dict[str, GRPOConfig] = {
     ),
     "cispo": replace(
         BASE, kl_in_reward=0.5, num_iterations=2, importance_correction="sequence_truncate",
+        # One that asks the policy for more than completions.
+        rewards=[RewardSpec("rewards_of_tests:length"), RewardSpec("rewards_of_tests:sure")],
         loss=GRPOLossConfig(
             loss_type="cispo", beta=0.0, epsilon_high=5.0, top_entropy_quantile=0.5,
             entropy_coef=0.02,
@@ -62,6 +64,13 @@ COMBINATIONS: dict[str, GRPOConfig] = {
     ),
     "luspo": replace(
         BASE,
+        rewards=[  # the second one weighs from the second rollout on
+            RewardSpec("rewards_of_tests:length"),
+            RewardSpec(
+                "rewards_of_tests:coarse", 4.0,
+                schedule=RewardSchedule(gate=RewardGate("rewards_of_tests:length", 0.0, 0.5)),
+            ),
+        ],
         loss=GRPOLossConfig(
             loss_type="luspo", importance_sampling_level="sequence", top_entropy_quantile=0.6,
         ),

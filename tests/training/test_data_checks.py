@@ -14,7 +14,7 @@ import torch
 from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.datamodule import LoaderConfig
 from r1omni.rewards import RewardSpec, needs_labels, reward_names
-from r1omni.training import GRPOConfig, GRPOModule, SFTModule, data_checks
+from r1omni.training import GRPOConfig, GRPOModule, SFTModule, advantages, data_checks
 from r1omni.training.advantages import score_rollout
 from r1omni.training.data_checks import check_targets
 from r1omni.training.module import EmotionModule
@@ -146,13 +146,36 @@ def sample(label: str | None) -> Sample:
     return Sample("own/a", Clip(Path("a.mp4")), "?", label=label, label_set="all")
 
 
-def test_rewards_that_need_labels_are_known() -> None:
+def test_no_reference_at_all(
+    model_dir: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = grpo("accuracy", "cue_recall")
+    with pytest.raises(UsageError, match=r"no sample has a reasoning.*, which cue_recall needs"):
+        fit(GRPOModule(model_dir, grpo=config), tmp_path, "a.mp4,happy,")
+    truth = GRPOConfig(rewards=[RewardSpec("cue_recall", options={"against": "known_cues"})])
+    with pytest.raises(UsageError, match=r"no sample has known cues .* which cue_recall needs"):
+        fit(GRPOModule(model_dir, grpo=truth), tmp_path, "a.mp4,happy,He smiles.")
+    (tmp_path / "cues.jsonl").write_text('{"path": "a.mp4", "face": {"brows": "raised"}}\n')
+    with pytest.raises(R1OmniError, match=DECODES):
+        fit(GRPOModule(model_dir, grpo=truth), tmp_path, "a.mp4,happy,")
+    assert "cue_recall is paid by what clips are known to show" in caplog.text
+    for rewards, row in (
+        (config, "a.mp4,happy,He smiles."), (grpo("accuracy", "cue_recall", cue_recall=0.0),
+                                              "a.mp4,happy,"),
+    ):  # fmt: skip
+        with pytest.raises(R1OmniError, match=DECODES):
+            fit(GRPOModule(model_dir, grpo=rewards), tmp_path, row)
+
+
+def test_rewards_that_need_labels_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(advantages, "direct_confidence", lambda *_: [{"happy": 1.0}])
+    policy: Any = object()  # what it says of its confidence is above
     silent = set()
     for name in reward_names():
         options = {"class_counts": {"happy": 1, "sad": 1}} if name == "balanced_accuracy" else {}
         config = GRPOConfig(rewards=[RewardSpec(name, options=options)], max_new_tokens=512)
         found = [
-            score_rollout(rollout([sample(label)], 2), [sample(label)], config)
+            score_rollout(rollout([sample(label)], 2), [sample(label)], config, policy)
             for label in ("happy", None)
         ]
         if found[1].isnan().all() and not found[0].isnan().any():

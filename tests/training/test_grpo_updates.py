@@ -13,7 +13,7 @@ import torch
 from small_training import BASE, Weights, fit, logged, moments, weights
 
 from r1omni.ops import GRPOLossConfig, StepTotals, grpo_loss
-from r1omni.rewards import RewardSpec
+from r1omni.rewards import RewardSchedule, RewardSpec
 from r1omni.training import GRPOConfig, GRPOModule
 from r1omni.types import R1OmniError
 
@@ -50,6 +50,22 @@ class _Recorder(GRPOModule):
     def update(self, rollouts: Any, step: Any) -> None:
         self.updates.append((rollouts, step, weights(self)))
         super().update(rollouts, step)
+
+
+def test_a_late_reward_weighs_from_its_step_on(train: Train) -> None:
+    late = RewardSpec("rewards_of_tests:coarse", 4.0, schedule=RewardSchedule(start_step=1))
+    module = train(replace(BASE, rewards=[*BASE.rewards, late]), steps=2, seen=_Recorder)
+    assert isinstance(module, _Recorder)
+    for rollouts, _, _ in module.updates:
+        weighed = late.weight * (rollouts is module.updates[1][0])
+        totals = rollouts.rewards @ torch.tensor([1.0, 1.0, weighed])
+        away = totals.view(-1, 4) - totals.view(-1, 4).mean(dim=1, keepdim=True)
+        expected = away / (totals.view(-1, 4).std(dim=1, keepdim=True) + 1e-4)
+        torch.testing.assert_close(rollouts.advantages, expected.flatten())
+    assert module.updates[0][0].rewards[:, 2].any()
+    assert logged(module)["rewards/rewards_of_tests:coarse/weight"] == 4
+    # The total that is logged is made of the weights in force, too.
+    assert logged(module)["reward"] == pytest.approx(float(totals.mean()))
 
 
 def test_the_second_update_compares_with_the_policy_that_sampled(train: Train) -> None:

@@ -12,12 +12,21 @@ from torch import Tensor
 
 from r1omni.data.batch import Batch
 from r1omni.models.pipeline import R1Omni
+from r1omni.models.scoring import emotion_scores
 from r1omni.ops import GRPOLossConfig, grpo_loss
-from r1omni.rewards import COLUMNS, RewardSpec
+from r1omni.rewards import COLUMNS, RewardGate, RewardSchedule, RewardSpec
+from r1omni.rewards.schedule import RewardWeights
 from r1omni.streams import stream_seed
+from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.prompt import encode_prompt
 from r1omni.training import GRPOConfig, GRPOModule
-from r1omni.training.advantages import score_rollout, useful_prompts, with_advantages
+from r1omni.training.advantages import (
+    direct_confidence,
+    in_force,
+    score_rollout,
+    useful_prompts,
+    with_advantages,
+)
 from r1omni.training.batch import RolloutBatch
 from r1omni.training.grpo_log import RolloutFigures, rollout_metrics
 from r1omni.training.policy import Policy
@@ -140,7 +149,8 @@ TWO = GRPOConfig(group_size=2, rewards=[RewardSpec("accuracy"), RewardSpec("form
     [
         ([[1.0, 0.0], [0.0, 0.0]], True),
         ([[1.0, 1.0], [1.0, 1.0]], False),
-        ([[NAN, NAN], [1.0, 1.0]], False),  # what earned nothing at all is no sibling
+        ([[NAN, NAN], [1.0, 1.0]], True),  # what says nothing at all is worth nothing
+        ([[NAN, 1.0], [NAN, 1.0]], False),  # what does not apply to a sample counts nowhere
         ([[NAN, NAN], [NAN, NAN]], False),
         ([[NAN, 1.0], [0.0, 1.0]], False),  # silence is worth as little as a 0 ...
         ([[NAN, 1.0], [1.0, 1.0]], True),  # ... and less than a 1
@@ -168,13 +178,16 @@ def test_a_group_is_judged_by_the_total_that_its_advantages_are_made_of() -> Non
 
 
 def group_of(config: GRPOConfig, rewards: list[list[float]], layout: RankLayout) -> RolloutBatch:
+    return with_advantages(scored(config, rewards), config, layout)
+
+
+def scored(config: GRPOConfig, rewards: list[list[float]]) -> RolloutBatch:
     rows = len(rewards)
     ones = torch.ones(rows, 1)
     rollout = Rollout(
         PromptInputs((), (), ()), ones.long(), ones.bool(), ones, ("",) * rows, 2, (), ()
     )
-    scored = RolloutBatch.scored([], rollout, torch.tensor(rewards), config)
-    return with_advantages(scored, config, layout)
+    return RolloutBatch.scored([], rollout, torch.tensor(rewards), config)
 
 
 def test_silence_pays_no_more_than_a_wrong_answer() -> None:
@@ -200,12 +213,36 @@ def test_each_reward_normalised_is_compared_over_all_ranks() -> None:
     assert not torch.allclose(alone, parts[0].advantages)
 
 
+def test_ranks_weigh_alike_by_what_all_of_them_earn() -> None:
+    gate = RewardGate("accuracy", 0.4, rate=1.0)
+    late = RewardSpec("format", schedule=RewardSchedule(gate=gate))
+    config = replace(TWO, rewards=[RewardSpec("accuracy"), late])
+    # The second member of the first group says nothing where its sibling does: that counts as 0.
+    rewards = [[[1.0, 1.0], [NAN, 0.0]], [[1.0, 0.0], [0.0, 1.0]], [[NAN, 1.0], [NAN, 1.0]]]
+    everyone = torch.tensor(rewards)
+    weights = [RewardWeights(config.rewards) for _ in rewards]
+    for rank, own in enumerate(rewards):
+        layout = RankLayout(rank, 3, 2, False, lambda _: everyone)
+        first = in_force(config, weights[rank], scored(config, own), layout, step=0)
+        assert [spec.weight for spec in first.rewards] == [1, 0]
+        weights[rank].end_rollout()
+        then = in_force(config, weights[rank], scored(config, own), layout, step=1)
+        assert then == replace(config, rewards=[config.rewards[0], RewardSpec("format")])
+        assert weights[rank].figures() == {
+            "rewards/format/weight": 1.0, "rewards/format/gate_mean": 0.5
+        }  # fmt: skip
+
+
 def test_rewards_get_every_column(omni: R1Omni, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, rollout, _ = rollout_of(omni, "a", "b")
     samples = [
-        replace(batch.samples[0], label_set="dfew", open_labels=("glad", "excited")),
-        batch.samples[1],
-    ]
+        replace(
+            batch.samples[0], label_set="dfew", open_labels=("glad", "excited"),
+            target="<think>He smiles.</think>\n<answer>happy</answer>",
+            cues=(("video", "brows", "raised"),),
+        ),
+        replace(batch.samples[1], target="happy"),
+    ]  # fmt: skip
     import rewards_of_tests
 
     given: dict[str, Any] = {}
@@ -226,6 +263,34 @@ def test_rewards_get_every_column(omni: R1Omni, monkeypatch: pytest.MonkeyPatch)
     assert given["completion_lengths"] == rollout.mask.sum(1).tolist()
     assert given["max_new_tokens"] == [6] * 2 * G
     assert given["open_labels"] == [["glad", "excited"]] * G + [None] * G
+    assert given["references"] == ["He smiles."] * G + [None] * G
+    assert given["direct_confidence"] == [None] * 2 * G  # no reward asks for it
+    assert given["cues"] == [[("video", "brows", "raised")]] * G + [None] * G
+
+
+def test_how_sure_the_policy_is_without_a_reasoning(omni: R1Omni) -> None:
+    """All prompts at once, or in parts: as one prompt by itself, scored word by word."""
+    batch, rollout, embedded = rollout_of(omni, "a", "b")
+    samples = [replace(batch.samples[0], label_set="dfew"), batch.samples[1]]
+    config = GRPOConfig(
+        group_size=G, temperature=1.0, micro_batch_size=1,
+        rewards=[RewardSpec("direct_calibration"), RewardSpec("format")],
+    )  # fmt: skip
+    policy = Policy(omni, config)
+    found = direct_confidence(policy, rollout, samples)
+    for shares, sample, prompt in zip(found, samples, embedded, strict=True):
+        labels = LABEL_SETS[sample.label_set or "all"].labels
+        words = {label: ANSWER_WORDS[label] for label in labels}
+        text = "<think></think>\n<answer>happy</answer>"
+        scored = emotion_scores(omni.model, omni.tokenizer, prompt, text, words)
+        assert shares == pytest.approx(scored, abs=1e-5)
+    whole = Policy(omni, replace(config, micro_batch_size=None))
+    for one, other in zip(found, direct_confidence(whole, rollout, samples), strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+    # Nothing the model writes is an answer, so it earns nothing; and it is asked once a prompt.
+    assert not score_rollout(rollout, samples, config, policy).any()
+    with pytest.raises(UsageError, match="direct_confidence is None"):
+        score_rollout(rollout, samples, config)
 
 
 def test_grpo_refuses_to_train_towers(fixtures_dir: Path) -> None:

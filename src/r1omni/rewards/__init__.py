@@ -5,6 +5,8 @@ from r1omni.rewards import (
     accuracy,
     balanced_accuracy,
     consistency,
+    cues,
+    direct_calibration,
     format,  # noqa: A004
     modality_use,
     overlong,
@@ -18,17 +20,22 @@ from r1omni.rewards.registry import (
     register,
     reward_names,
 )
+from r1omni.rewards.schedule import RewardGate, RewardSchedule
 from r1omni.rewards.scoring import score
 from r1omni.rewards.spec import COLUMNS, RewardSpec, check_rewards
 
 __all__ = [
     "COLUMNS",
     "RewardFunction",
+    "RewardGate",
+    "RewardSchedule",
     "RewardSpec",
     "accuracy",
     "balanced_accuracy",
     "check_rewards",
     "consistency",
+    "cues",
+    "direct_calibration",
     "format",
     "get_reward",
     "modality_use",

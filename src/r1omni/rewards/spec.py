@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from r1omni.options import FINITE, SECONDS, Ranges, check_options
 from r1omni.rewards.registry import RewardFunction, get_reward, option_check
+from r1omni.rewards.schedule import RewardSchedule
 from r1omni.rewards.timeout import limited
 from r1omni.types import UsageError
 
@@ -23,6 +24,9 @@ COLUMNS: Mapping[str, str] = MappingProxyType(
         "ended": "whether an end token closed the completion, not the limit of tokens",
         "max_new_tokens": "limit of the sampling, in tokens",
         "open_labels": "list of free emotion words for the clip, or None",
+        "references": "what the clip shows, in the words of somebody who saw it, or None",
+        "cues": "what the clip is known to show: list of (medium, attribute, value), or None",
+        "direct_confidence": "share of each emotion when the policy answers at once, or None",
     }
 )
 
@@ -36,20 +40,27 @@ class RewardSpec:
         weight: factor of the reward in the total; 0 only logs it.
         options: keyword arguments of the function, the same for every completion.
         timeout_s: seconds that a batch may take before the run stops; None waits for ever.
+        schedule: when the weight begins and how it grows; None has it from the first step on.
 
     Raises:
-        UsageError: a number out of its range.
+        UsageError: a number out of its range, or a schedule for a weight of 0.
     """
 
     name: str
     weight: float = 1.0
     options: dict[str, Any] = field(default_factory=dict)
     timeout_s: float | None = None
+    schedule: RewardSchedule | None = None
 
     RANGES: ClassVar[Ranges] = {"weight": FINITE, "timeout_s": SECONDS}
 
     def __post_init__(self) -> None:
         check_options(self, f"reward {self.name!r}: ")
+        if self.schedule is not None and not self.weight:
+            raise UsageError(
+                f"reward {self.name!r}: schedule has no effect on the weight 0; leave it out, or "
+                "give the reward a weight"
+            )
 
 
 def check_rewards(specs: Sequence[RewardSpec], columns: Collection[str]) -> None:
@@ -60,9 +71,23 @@ def check_rewards(specs: Sequence[RewardSpec], columns: Collection[str]) -> None
         columns: names of the columns that will be passed to `score`, besides labels.
 
     Raises:
-        UsageError: no reward, one named twice, or as `bind`.
+        UsageError: no reward, one named twice, one whose gate watches a reward that is not there,
+            none that weighs from the first step on though some weigh later, or as `bind`.
     """
     bind_all(specs, columns)
+    names = [spec.name for spec in specs]
+    for spec in specs:
+        gate = spec.schedule and spec.schedule.gate
+        if gate and gate.reward not in names:
+            raise UsageError(
+                f"reward {spec.name!r}: schedule.gate.reward {gate.reward!r} is no reward of this "
+                f"run; use one of {', '.join(names)}, or add it with weight 0"
+            )
+    if any(s.weight for s in specs) and all(s.schedule or not s.weight for s in specs):
+        raise UsageError(
+            "every reward with a weight has a schedule, so the first steps may learn nothing; "
+            "leave out the schedule of one of them"
+        )
 
 
 def bind_all(specs: Sequence[RewardSpec], columns: Collection[str]) -> list[RewardFunction]:
@@ -108,6 +133,19 @@ def bind(spec: RewardSpec, columns: Collection[str]) -> RewardFunction:
             raise UsageError(f"reward {spec.name!r}: {error}") from error
     bound = partial(function, **spec.options) if spec.options else function
     return bound if spec.timeout_s is None else limited(bound, spec.timeout_s)
+
+
+def asks_for(spec: RewardSpec, column: str, needed: bool = False) -> bool:
+    """Whether a reward function names a column among its parameters; `needed`: without a default.
+
+    Raises:
+        UsageError: no such function.
+    """
+    try:
+        found = inspect.signature(get_reward(spec.name)).parameters.get(column)
+    except ValueError:  # some functions written in C do not tell theirs
+        return False
+    return found is not None and not (needed and found.default is not found.empty)
 
 
 def _check_names(

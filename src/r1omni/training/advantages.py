@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from r1omni.ops import group_advantages
 from r1omni.rewards import score
+from r1omni.rewards.schedule import RewardWeights
+from r1omni.rewards.spec import asks_for
+from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
+from r1omni.text.prompt import encode_target
+from r1omni.text.tags import parse_completion
 from r1omni.training.batch import RolloutBatch
 from r1omni.training.grpo_config import GRPOConfig
+from r1omni.training.policy import Policy
 from r1omni.training.ranks import RankLayout
 from r1omni.types import Rollout, Sample
 
@@ -23,18 +30,32 @@ _logger = logging.getLogger(__name__)
 KL_PENALTY = "kl_penalty"
 # Rewards of float32 that should be equal differ by roundoff.
 _ALIKE = 1e-6
+# An answer without reasoning, where a reasoned one would have its first word of it.
+_DIRECT = "<think></think>\n<answer>{word}</answer>"
+# Of one prompt: the share of each emotion in its direct answer; None where nobody asks.
+DirectConfidence = Mapping[str, float] | None
 
 
-def score_rollout(rollout: Rollout, samples: Sequence[Sample], config: GRPOConfig) -> Tensor:
+def score_rollout(
+    rollout: Rollout,
+    samples: Sequence[Sample],
+    config: GRPOConfig,
+    policy: Policy | None = None,
+) -> Tensor:
     """float [N, K]: what each reward function gives every completion.
 
     Args:
         rollout: the completions.
         samples: B samples, one a prompt.
         config: reward functions.
+        policy: what sampled, for rewards that ask how sure it is; None where none does.
     """
     rows = [s for s in samples for _ in range(rollout.group_size)]
     columns = reward_columns(rows, rollout, config.max_new_tokens)
+    direct: list[DirectConfidence] = [None] * len(samples)
+    if policy is not None and any(asks_for(s, "direct_confidence") for s in config.rewards):
+        direct = direct_confidence(policy, rollout, samples)
+    columns["direct_confidence"] = [d for d in direct for _ in range(rollout.group_size)]
     rewards = score(config.rewards, rollout.texts, [s.label for s in rows], **columns)
     counted = [index for index, spec in enumerate(config.rewards) if spec.weight]
     if rewards[:, counted].isnan().all():
@@ -46,24 +67,6 @@ def score_rollout(rollout: Rollout, samples: Sequence[Sample], config: GRPOConfi
             ", ..." if len(samples) > 3 else "",
         )
     return rewards
-
-
-def kl_penalty(
-    old_logps: Tensor, ref_logps: Tensor, mask: Tensor, config: GRPOConfig
-) -> tuple[Tensor, Tensor]:
-    """What completions lose of their rewards for leaving the reference: k1, summed over each.
-
-    Args:
-        old_logps, ref_logps: float [N, C] under policy and reference.
-        mask: bool [N, C].
-        config: the rate.
-
-    Returns:
-        The penalty, float [N]; the sum over tokens without the rate and their count, [2].
-    """
-    divergence = (old_logps - ref_logps) * mask
-    summed = torch.stack([divergence.sum(), mask.sum()])
-    return config.kl_in_reward * divergence.sum(dim=1), summed
 
 
 def with_advantages(
@@ -104,16 +107,72 @@ def with_advantages(
 
 
 def compared(rewards: Tensor, config: GRPOConfig) -> Tensor:
-    """Rewards [N, K] as advantages compare them.
+    """Rewards [N, K] of whole groups as advantages compare them.
 
-    A None beside other rewards of a completion is worth 0 in a sum. Where each reward is
-    normalised first it would be worth the mean of its group, and it would pay to be silent where
-    others are wrong; so there too it counts as 0.
+    None is worth 0 where a sibling got a value, whatever the aggregation: left out of the
+    statistics it would be worth the mean of its group, and with no other reward the completion
+    would have no part in the comparison, so that it would pay to be silent where others are wrong.
+    A reward that says nothing of a whole group does not apply to its sample, and has no effect on
+    it; nor has one of weight 0 on any.
     """
-    if config.aggregation == "sum_then_normalize":
-        return rewards
-    missing = rewards.isnan()
-    return rewards.masked_fill(missing & ~missing.all(dim=1, keepdim=True), 0.0)
+    unweighted = [index for index, spec in enumerate(config.rewards) if not spec.weight]
+    shown = silence_counted(rewards, config.group_size)
+    shown[:, unweighted] = float("nan")
+    return shown
+
+
+def silence_counted(rewards: Tensor, group_size: int) -> Tensor:
+    """Rewards [N, K] of whole groups with 0 for a None that has a sibling with a value."""
+    groups = rewards.view(-1, group_size, rewards.shape[1])
+    missing = groups.isnan()
+    silent = missing & ~missing.all(dim=1, keepdim=True)
+    return groups.masked_fill(silent, 0.0).view_as(rewards)
+
+
+def in_force(
+    config: GRPOConfig,
+    weights: RewardWeights,
+    batch: RolloutBatch,
+    layout: RankLayout,
+    step: int,
+) -> GRPOConfig:
+    """The choices of a run with the weights of this rollout; all ranks call this together.
+
+    Gates see what all its completions earned, before groups that are alike are replaced, which
+    would keep a mean of accuracy away from 0 and 1.
+
+    Args:
+        config: of the run.
+        weights: told of the rollout; its end is told by `end_rollout`.
+        batch: the rollout as it was sampled and scored first.
+        layout: what other ranks have of it.
+        step: optimizer steps before the rollout.
+    """
+    specs = weights.begin(step)
+    if weights.has_gates:
+        everyone, _ = layout.whole_batch(batch.rewards)
+        means = silence_counted(everyone, config.group_size).double().nanmean(dim=0)
+        weights.observe(dict(zip(batch.reward_names, means.tolist(), strict=True)))
+    return replace(config, rewards=specs)
+
+
+def kl_penalty(
+    old_logps: Tensor | None, ref_logps: Tensor | None, mask: Tensor, rate: float
+) -> tuple[Tensor, Tensor]:
+    """What completions pay for the divergence from the reference: k1, summed over a completion.
+
+    Args:
+        old_logps, ref_logps: float32 [N, C], of the policy that sampled and of the reference, which
+            a run that pays for the divergence has.
+        mask: bool [N, C].
+        rate: reward a nat.
+
+    Returns:
+        float32 [N], and [2] for the log: the sum of the divergence, and of its tokens.
+    """
+    assert old_logps is not None and ref_logps is not None
+    divergence = (old_logps - ref_logps) * mask
+    return rate * divergence.sum(dim=1), torch.stack([divergence.sum(), mask.sum()])
 
 
 def reward_columns(
@@ -128,7 +187,56 @@ def reward_columns(
         "ended": rollout.ended.tolist(),
         "max_new_tokens": [max_new_tokens] * len(rows),
         "open_labels": [None if s.open_labels is None else list(s.open_labels) for s in rows],
+        "references": [reference_of(s) for s in rows],
+        "cues": [None if s.cues is None else list(s.cues) for s in rows],
     }
+
+
+def reference_of(sample: Sample) -> str | None:
+    """What somebody who saw the clip says of it: the reasoning of the target, or None."""
+    return parse_completion(sample.target or "").reasoning or None
+
+
+def direct_confidence(
+    policy: Policy, rollout: Rollout, samples: Sequence[Sample]
+) -> list[DirectConfidence]:
+    """How sure the policy is of each emotion where it answers at once, one entry a prompt.
+
+    After an empty reasoning each word of the sample's label set is scored as the whole rest of the
+    completion, at the temperature of the sampling, in one pass over the prompt. The shares are
+    among these words. Only for rewards that have a parameter `direct_confidence`.
+
+    It is the policy and not its reference: a run may have none, and one that is frozen says ever
+    less of the model whose answers are paid. That the policy moves its own confidence does not pay:
+    all completions of a group share it, and are compared with each other alone.
+
+    Args:
+        policy: what sampled.
+        rollout: the completions; their prompts are read.
+        samples: B samples, one a prompt.
+    """
+    label_sets = [LABEL_SETS[sample.label_set or "all"].labels for sample in samples]
+    emotions = list(dict.fromkeys(label for labels in label_sets for label in labels))
+    rows = [
+        encode_target(policy.omni.tokenizer, _DIRECT.format(word=ANSWER_WORDS[emotion]))
+        for emotion in emotions
+    ]
+    device = rollout.completion_ids.device
+    ids = pad_sequence(rows, batch_first=True).to(device)
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    mask = torch.arange(ids.shape[1], device=device) < lengths[:, None]
+    answers = replace(
+        rollout,
+        completion_ids=ids.repeat(len(samples), 1),
+        mask=mask.repeat(len(samples), 1),
+        group_size=len(emotions),
+    )
+    logps = policy.logps(answers).sum(dim=1).view(len(samples), -1).double().cpu()
+    found: list[DirectConfidence] = []
+    for row, labels in zip(logps, label_sets, strict=True):
+        shares = row[[emotions.index(label) for label in labels]].softmax(dim=0)
+        found.append(dict(zip(labels, shares.tolist(), strict=True)))
+    return found
 
 
 def reward_weights(config: GRPOConfig, names: Sequence[str]) -> Tensor:

@@ -295,7 +295,10 @@ def compared_parameters(trainer: L.Trainer, module: EmotionModule) -> dict[str, 
     if isinstance(module, GRPOModule):
         grpo = module.grpo
         parameters |= {
-            "rewards": ", ".join(f"{spec.weight:g} {spec.name}" for spec in grpo.rewards),
+            "rewards": ", ".join(
+                f"{spec.weight:g} {spec.name}{' on a schedule' if spec.schedule else ''}"
+                for spec in grpo.rewards
+            ),
             "group_size": grpo.group_size,
             "loss_type": grpo.loss.loss_type,
             "beta": grpo.loss.beta,

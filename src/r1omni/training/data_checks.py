@@ -13,8 +13,10 @@ from r1omni.data import EmotionDataModule
 from r1omni.models.pipeline import R1Omni
 from r1omni.rewards import RewardSpec, get_reward, needs_labels
 from r1omni.rewards.balanced_accuracy import balanced_accuracy
+from r1omni.rewards.spec import asks_for
 from r1omni.text.emotions import canonical
 from r1omni.text.prompt import encode_prompt, encode_target
+from r1omni.training.advantages import reference_of
 from r1omni.types import NUM_EXAMPLES, Modality, Sample, UsageError
 
 _logger = logging.getLogger(__name__)
@@ -69,9 +71,11 @@ def check_labels(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None
 
     Raises:
         UsageError: naming the first of them with their data set and the rewards, or the classes
-            that are not in `class_counts`, with the counts of the training samples.
+            that are not in `class_counts`, with the counts of the training samples; or no sample
+            has what a reward compares the reasoning with.
     """
     _check_class_counts(data, rewards)
+    _check_references(data, rewards)
     needing = [spec.name for spec in rewards if spec.weight and needs_labels(spec.name)]
     samples = list(_trained(data))
     bare = [(place, s) for place, s in samples if s.label is None and not s.open_labels]
@@ -81,6 +85,25 @@ def check_labels(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None
     if len(bare) == len(samples):
         raise UsageError(f"{found}; give labels, or rewards that need none")
     _warn(f"{found}: these say nothing of them")
+
+
+def _check_references(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None:
+    """A reward that no sample has a reference for would never say anything."""
+    for spec in rewards:
+        if not spec.weight or not asks_for(spec, "references", needed=True):
+            continue
+        by_truth = spec.options.get("against") == "known_cues"
+        if not any(s.cues if by_truth else reference_of(s) for _, s in _trained(data)):
+            lacking = "known cues (cues.jsonl)" if by_truth else "a reasoning to compare with"
+            raise UsageError(
+                f"data.train: no sample has {lacking}, which {spec.name} needs; train on such "
+                "clips as well (emer, or own with the column reasoning), or leave the reward out"
+            )
+        if by_truth:
+            _warn(
+                f"{spec.name} is paid by what clips are known to show (cues.jsonl), by which "
+                "evaluation measures explanations: say so beside the figures"
+            )
 
 
 def _check_class_counts(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None:

@@ -20,8 +20,9 @@ from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import gathered
 from r1omni.ops import GRPOLoss, StepTotals
 from r1omni.ops.importance import importance_weights
+from r1omni.rewards.schedule import RewardWeights
 from r1omni.streams import stream_seed
-from r1omni.training.advantages import kl_penalty, score_rollout, with_advantages
+from r1omni.training.advantages import in_force, kl_penalty, score_rollout, with_advantages
 from r1omni.training.batch import RolloutBatch, step_totals, with_entropy_mask
 from r1omni.training.data_checks import check_labels
 from r1omni.training.grpo_config import GRPOConfig, check_batch_size, check_trained, check_trainer
@@ -68,6 +69,7 @@ class GRPOModule(EmotionModule):
         self.policy = Policy(self.omni, grpo)
         self.reference: Reference | None = None  # the start, or moved since; in training only
         self.step_log = self.kept_states["num_tokens_seen"] = StepLog()
+        self.reward_weights = self.kept_states["reward_weights"] = RewardWeights(grpo.rewards)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         log = self.step_log.begin(self.device, self.global_step)
@@ -77,6 +79,7 @@ class GRPOModule(EmotionModule):
                 for step in rollouts.steps(self.grpo.steps_per_generation):
                     if self.global_step < self.trainer.max_steps:
                         self.update(rollouts, step)
+        self.reward_weights.end_rollout()
         log.write(self, rollouts)
 
     # Roll out and score ----------------------------------------------------------------------
@@ -86,8 +89,9 @@ class GRPOModule(EmotionModule):
         """Completions of the prompts with their advantages, and what else the loss needs."""
         with gathered(self.model):  # ranks may sample longer completions than others, or more
             rollouts = self._sample_and_score(batch, round_index=0)
-            if self.grpo.max_refills:
-                rollouts, dropped = refilled(rollouts, self._sample_more, self.grpo, self.layout)
+            grpo = in_force(self.grpo, self.reward_weights, rollouts, self.layout, self.global_step)
+            if grpo.max_refills:
+                rollouts, dropped = refilled(rollouts, self._sample_more, grpo, self.layout)
                 self.step_log.add("frac_dropped", dropped)
         rollout = rollouts.rollout
         old_logps = ref_logps = penalty = weights = None
@@ -102,15 +106,14 @@ class GRPOModule(EmotionModule):
             with self.step_log.timed("reference"):
                 ref_logps = self.reference.logps(rollout)
         if self.grpo.kl_in_reward:
-            assert old_logps is not None and ref_logps is not None
-            penalty, summed = kl_penalty(old_logps, ref_logps, rollout.mask, self.grpo)
-            self.step_log.add_mean("kl", self.sum_over_ranks(summed))
+            penalty, kl = kl_penalty(old_logps, ref_logps, rollout.mask, self.grpo.kl_in_reward)
+            self.step_log.add_mean("kl", self.sum_over_ranks(kl))
         if not (self.grpo.loss.beta or self.grpo.log_kl):
             ref_logps = None
         rollouts = replace(
             rollouts, old_logps=old_logps, ref_logps=ref_logps, importance_weights=weights
         )
-        return with_advantages(rollouts, self.grpo, self.layout, penalty)
+        return with_advantages(rollouts, grpo, self.layout, penalty)
 
     def _sample_and_score(self, batch: Batch, round_index: int) -> RolloutBatch:
         stream = (self.grpo.seed, self.global_step, *([round_index] if round_index else []))
@@ -125,7 +128,7 @@ class GRPOModule(EmotionModule):
                 rollout = self.policy.sample(self.encoded_prompts(batch), seeds)
                 self.step_log.count_prompt_tokens(rollout)
             with self.step_log.timed("reward"):
-                rewards = score_rollout(rollout, batch.samples, self.grpo)
+                rewards = score_rollout(rollout, batch.samples, self.grpo, self.policy)
             return RolloutBatch.scored(batch.samples, rollout, rewards, self.grpo)
 
         return self.stoppable(sample_and_score)

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 from typing import TYPE_CHECKING
 
@@ -139,9 +139,11 @@ class StepLog:
         everyone = gathered_objects((own, RolloutFigures.of(batch)))
         figures = [figures for _, figures in everyone]
         whole = RolloutFigures.joined(figures, module.grpo.groups_across_ranks)
+        grpo = replace(module.grpo, rewards=module.reward_weights.in_force)
         metrics = {
             **joined_metrics([own for own, _ in everyone]),
-            **rollout_metrics(whole, batch.reward_names, module.grpo),
+            **rollout_metrics(whole, batch.reward_names, grpo),
+            **module.reward_weights.figures(),
         }
         self.num_tokens_seen += int(metrics["num_tokens"])
         metrics["num_tokens"] = float(self.num_tokens_seen)

@@ -125,6 +125,7 @@ def _stage(run: Path) -> dict[str, Any]:
         "max_steps": config["trainer"]["max_steps"],
         "rewards": [
             {key: reward[key] for key in ("name", "weight")}
+            | {key: reward[key] for key in ("options", "schedule") if reward.get(key)}
             for reward in (arguments.get("grpo") or {}).get("rewards", [])
         ],
         "data": [
