@@ -17,7 +17,7 @@ from r1omni.rewards.schedule import RewardWeights
 from r1omni.rewards.spec import asks_for
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.prompt import encode_target
-from r1omni.text.tags import parse_completion
+from r1omni.text.tags import EMPTY_REASONING, parse_completion
 from r1omni.training.batch import RolloutBatch
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.policy import Policy
@@ -31,7 +31,7 @@ KL_PENALTY = "kl_penalty"
 # Rewards of float32 that should be equal differ by roundoff.
 _ALIKE = 1e-6
 # An answer without reasoning, where a reasoned one would have its first word of it.
-_DIRECT = "<think></think>\n<answer>{word}</answer>"
+_DIRECT = f"{EMPTY_REASONING}{{word}}</answer>"
 # Of one prompt: the share of each emotion in its direct answer; None where nobody asks.
 DirectConfidence = Mapping[str, float] | None
 

@@ -30,7 +30,7 @@ from r1omni.metrics.recognition import (
 from r1omni.metrics.reliability import reliability_svg
 from r1omni.text.cues import Cue, NamedCues, read_cues
 from r1omni.text.emotions import LABEL_SETS
-from r1omni.text.tags import parse_completion
+from r1omni.training.advantages import reference_of
 from r1omni.types import AnswerMode, Clip, Sample
 
 # The main figures, attributes of `RecognitionResult`.
@@ -264,8 +264,8 @@ def _known_cues(sample: Sample) -> NamedCues | None:
     if sample.cues is not None:
         known = NamedCues.collect(Cue(*cue) for cue in sample.cues)
     else:
-        reference = parse_completion(sample.target or "").reasoning
-        if not reference:
+        reference = reference_of(sample)
+        if reference is None:
             return None
         known = read_cues(reference)
     media = sample.modality.split("_")
