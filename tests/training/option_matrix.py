@@ -20,6 +20,7 @@ from r1omni.models.adapters import LoRAConfig
 from r1omni.ops import GRPOLossConfig
 from r1omni.options import Range
 from r1omni.rewards import RewardSpec
+from r1omni.rewards.schedule import RewardGate, RewardSchedule
 from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig, SFTModule
 from r1omni.training.grpo_config import check_trained
 from r1omni.training.optimization import PRECISIONS
@@ -34,7 +35,7 @@ SECTIONS: dict[str, dict[str, type]] = {
     "sft": {"model": SFTModule, **SHARED},
     "grpo": {
         "model": GRPOModule, "grpo": GRPOConfig, "loss": GRPOLossConfig, "reward": RewardSpec,
-        **SHARED,
+        "schedule": RewardSchedule, "gate": RewardGate, **SHARED,
     },
 }  # fmt: skip
 
@@ -44,10 +45,10 @@ BASES: dict[str, Options] = {
     "sft": _RATE,
     "grpo": {
         **_RATE, "grpo.group_size": 4, "grpo.max_new_tokens": 8,
-        # The sampler of a CPU is the trainer to a few bits, so only a cap below 1 acts.
-        "grpo.importance_cap": 0.5,
     },
 }  # fmt: skip
+# Of options that have no default.
+_WITHOUT_DEFAULT: Options = {"gate.threshold": 0.0}
 _TRAINER: dict[str, Any] = {
     "num_nodes": 1, "limit_train_batches": None, "val_check_interval": None,
     "check_val_every_n_epoch": 1, "log_every_n_steps": 50, "accumulate_grad_batches": 1,
@@ -61,6 +62,7 @@ NEEDS: dict[str, Options] = {
     "loss": {"grpo.steps_per_generation": 2, "batch_size": 8},
     "optimizer.tower_lr_scale": {"model.trainable": ["vision_tower", "projectors"]},
     "loader.seed": {"samples": 16},
+    "loader.clip_limit_s": {"loader.decode_workers": 1},
     "optimizer.schedule": {"steps": 4},  # in two, every schedule is at its peak
     "optimizer.min_lr_ratio": {"steps": 4},
     "optimizer.warmup_ratio": {"steps": 4},
@@ -68,7 +70,11 @@ NEEDS: dict[str, Options] = {
     "grpo.ref_sync_steps": {"loss.beta": 1.0},
     "grpo.kl_in_reward": {"loss.beta": 0.0},
     "grpo.log_kl": {"loss.beta": 0.0},
-    "grpo.importance_cap": {"grpo.importance_correction": "token_truncate"},
+    # The sampler of a CPU is the trainer to a few bits, so only a cap below 1 acts.
+    "grpo.importance_cap": {
+        "grpo.importance_correction": "token_truncate", "grpo.importance_cap": 0.6,
+    },
+    "gate": {"gate.reward": "rewards_of_tests:coarse", **_WITHOUT_DEFAULT},
     "grpo.ref_mixup_alpha": {"grpo.ref_sync_steps": 1, "loss.beta": 1.0},
     # Most groups of so short completions are alike. Ranks draw other prompts than one process
     # would, unless each has a part in all groups.
@@ -76,6 +82,10 @@ NEEDS: dict[str, Options] = {
         "grpo.max_new_tokens": 2, "grpo.group_size": 2, "grpo.groups_across_ranks": True,
     },
 }  # fmt: skip
+
+# What is set beside the values of an option that is not set beside its own base, where it would be
+# refused.
+WITH: dict[str, Options] = {"grpo.importance_correction": {"grpo.importance_cap": 0.5}}
 
 # What has no influence on what is learned, and why; it is tried all the same.
 NO_INFLUENCE: dict[str, str] = {
@@ -95,6 +105,7 @@ NO_INFLUENCE: dict[str, str] = {
     "grpo:optimizer.tower_lr_scale": "GRPO trains no tower",
     "grpo.groups_across_ranks": "which rank holds a completion",
     "grpo.log_kl": "it is computed for the log alone",
+    "grpo.log_entropy": "it is computed for the log alone",
     "grpo.log_completions_every": "what is logged",
     "grpo.max_completion_logs": "what is logged",
     "reward.timeout_s": "how long a reward may take; these take no time",
@@ -104,6 +115,8 @@ ELSEWHERE: dict[str, str] = {
     "loader.batch_size": "its product with ranks and accumulated batches is what is held equal",
     "trainer.accumulate_grad_batches": "one of the axes",
     "grpo.micro_batch_size": "one of the axes",
+    "grpo.fused_loss": "another way to the same number, to a few bits: test_fused_loss.py",
+    "gate.rate": "shows from the third rollout on: test_schedule.py",
     "trainer.num_nodes": "more processes, as test_ranks.py has them",
 }
 # What another option tells: every value of its own is refused.
@@ -145,7 +158,8 @@ def options_with_values(method: str) -> dict[str, list[Any]]:
         for name, (_, default) in options_of(kind).items():
             if is_tried(kind, name):
                 key = f"{section}.{name}"
-                found[key] = values_of(kind, name, BASES[method].get(key, default))
+                base = BASES[method].get(key, _WITHOUT_DEFAULT.get(key, default))
+                found[key] = values_of(kind, name, base)
     for name, default in _TRAINER.items():
         whole = isinstance(default, int) or name == "limit_train_batches"
         allowed: Range | None = TRAINER_RANGES.get(name)
@@ -174,6 +188,11 @@ def needs_of(method: str, option: str) -> Options:
     return {**NEEDS.get(option.split(".")[0], {}), **NEEDS.get(option, {})}
 
 
+def with_value(method: str, option: str, value: Any) -> Options:
+    """An option with a value, and what both need."""
+    return {**needs_of(method, option), **WITH.get(option, {}), option: value}
+
+
 def training_of(method: str, options: Options, micro_batch: int | None = None) -> Training:
     """The training of these options over the base of the method.
 
@@ -191,7 +210,11 @@ def training_of(method: str, options: Options, micro_batch: int | None = None) -
     if sections["lora"]:
         module["lora"] = LoRAConfig(**sections["lora"])
     if method == "grpo":
-        first = RewardSpec("rewards_of_tests:length", **sections["reward"])
+        schedule = None
+        if sections["schedule"] or sections["gate"]:
+            gate = RewardGate(**sections["gate"]) if sections["gate"] else None
+            schedule = RewardSchedule(**sections["schedule"], gate=gate)
+        first = RewardSpec("rewards_of_tests:length", schedule=schedule, **sections["reward"])
         grpo = dict(sections["grpo"])
         grpo["rewards"] = [first, RewardSpec("rewards_of_tests:coarse")]
         grpo["loss"] = GRPOLossConfig(**sections["loss"])
@@ -219,7 +242,7 @@ def groups_of(method: str, most: Callable[[str], int]) -> list[Options]:
     """
     left = {
         option: [value for value in values
-                 if refusal(method, {**needs_of(method, option), option: value}) is None]
+                 if refusal(method, with_value(method, option, value)) is None]
                 [: most(option)]
         for option, values in options_with_values(method).items()
     }  # fmt: skip
@@ -227,12 +250,12 @@ def groups_of(method: str, most: Callable[[str], int]) -> list[Options]:
     for option, values in left.items():
         for value in [v for v in values if (option, v) in HIDES]:
             values.remove(value)
-            groups.append({**needs_of(method, option), option: value})
+            groups.append(with_value(method, option, value))
     while any(left.values()):
         group: dict[str, Any] = {}
         for option, values in left.items():
             for value in values:
-                more = {**needs_of(method, option), option: value}
+                more = with_value(method, option, value)
                 fits = all(group.get(key, more[key]) == more[key] for key in more)
                 if fits and refusal(method, {**group, **more}) is None:
                     group |= more

@@ -18,6 +18,7 @@ from option_matrix import (
     OF_BATCHES,
     REFUSED_BY_GRPO,
     SHOWN,
+    WITH,
     Options,
     bound_of,
     groups_of,
@@ -26,6 +27,7 @@ from option_matrix import (
     options_with_values,
     refusal,
     training_of,
+    with_value,
 )
 
 from r1omni.cli import main
@@ -166,7 +168,7 @@ def test_an_option_is_the_same_in_every_division(run: Run, method: str, option: 
     plain = run(method, beside)
     shown, taken = 0.0, []
     for value in OPTIONS[method][option]:
-        options = {**beside, option: value}
+        options = with_value(method, option, value)
         if not refused(option, lambda: run(method, options)):  # noqa: B023 - called at once
             taken.append(options)
             shown = max(shown, distance(plain, run(method, options)))
@@ -204,14 +206,14 @@ def test_every_option_has_its_place(method: str) -> None:
         assert values, f"{option} has no value to try beside its base"
         taken = []
         for value in values:
-            said = refusal(method, {**needs_of(method, option), option: value})
+            said = refusal(method, with_value(method, option, value))
             if said is None:
                 taken.append(value)
             else:
                 assert option.split(".")[-1] in said and "\n" not in said
         assert bool(taken) != (option in FOLLOWS), (option, taken)
     known = {*OPTIONS["sft"], *OPTIONS["grpo"]}
-    for named in ({*NEEDS} - {"lora", "loss"}, NO_INFLUENCE, ELSEWHERE, FOLLOWS):
+    for named in ({*NEEDS} - {"lora", "loss", "gate"}, WITH, NO_INFLUENCE, ELSEWHERE, FOLLOWS):
         assert {name.split(":")[-1] for name in named} <= known
     assert {name.removeprefix("trainer.") for name in known if "trainer." in name} == {
         *TRAINER_RANGES, "precision",
