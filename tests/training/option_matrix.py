@@ -22,7 +22,7 @@ from r1omni.options import Range
 from r1omni.rewards import RewardSpec
 from r1omni.rewards.schedule import RewardGate, RewardSchedule
 from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig, SFTModule
-from r1omni.training.grpo_config import check_trained
+from r1omni.training.grpo_checks import check_trained
 from r1omni.training.optimization import PRECISIONS
 from r1omni.training.trainer_options import RANGES as TRAINER_RANGES
 from r1omni.types import UsageError

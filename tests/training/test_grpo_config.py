@@ -11,7 +11,7 @@ import torch
 from r1omni.ops import GRPOLossConfig, importance_weights
 from r1omni.rewards import RewardSpec
 from r1omni.training import GRPOConfig
-from r1omni.training.grpo_config import check_batch_size
+from r1omni.training.grpo_checks import check_batch_size
 from r1omni.types import UsageError
 
 NO_KL = GRPOLossConfig(beta=0.0)

@@ -25,7 +25,8 @@ from r1omni.streams import stream_seed
 from r1omni.training.advantages import in_force, kl_penalty, score_rollout, with_advantages
 from r1omni.training.batch import RolloutBatch, step_totals, with_entropy_mask
 from r1omni.training.data_checks import check_labels
-from r1omni.training.grpo_config import GRPOConfig, check_batch_size, check_trained, check_trainer
+from r1omni.training.grpo_checks import check_batch_size, check_trained, check_trainer
+from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.grpo_log import StepLog
 from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import grpo_batch, stop_unless_finite
