@@ -3,8 +3,7 @@
     python examples/grpo_minimal.py outputs/quickstart/emer_sft/model outputs/quickstart/world
 
 It trains what `python -m r1omni fit` trains, by the same steps: the first three updates are equal
-(tests/test_examples.py). It leaves out what a long run needs: checkpoints, several ranks, clips
-kept on disk, half precision, passes of a few prompts, and what the paper's recipe does not use.
+(tests/test_examples.py). It leaves out what a long run needs, and what the paper does not use.
 
 Sources: GRPO is arXiv 2402.03300, section 4.1; R1-Omni's recipe is arXiv 2503.05379.
 Shapes: B prompts, G completions each, N = B * G of them side by side, C tokens of a completion,
@@ -14,7 +13,6 @@ L tokens of a prompt (media tokens included), D width of the model, K rewards.
 import argparse
 import copy
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from pathlib import Path
@@ -58,15 +56,14 @@ def encode(omni: R1Omni, batch: Sequence[Sample]) -> PromptInputs:
 def train(omni: R1Omni, samples: Sequence[Sample], args: argparse.Namespace) -> Iterator[dict]:
     """Change the model by `args.steps` updates, and say of each what it did."""
     policy, group_size = omni.model, args.group_size
-    # The reference is the policy as it starts. The KL term keeps the policy near it.
+    # The reference, which the KL term keeps the policy near, is the policy as it starts.
     reference = copy.deepcopy(policy).requires_grad_(False)
     # Towers stay as they are; projectors, gate and language model learn.
     for name, parameter in policy.named_parameters():
         parameter.requires_grad_("_tower" not in name)
     trained = [p for p in policy.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=args.learning_rate, weight_decay=0.0)
-    # The rate rises over the first steps, then falls along half a cosine.
-    rise = max(1, round(args.warmup_ratio * args.steps))
+    rise = max(1, round(args.warmup_ratio * args.steps))  # then half a cosine down
 
     def rate(step: int) -> float:
         progress = max(0, step - rise) / max(1, args.steps - rise)
@@ -77,8 +74,7 @@ def train(omni: R1Omni, samples: Sequence[Sample], args: argparse.Namespace) -> 
     specs, config = [RewardSpec(name) for name in args.rewards], GRPOLossConfig(beta=args.beta)
 
     for step, batch in enumerate(islice(batches(samples, args.prompts), args.steps)):
-        # 1. Roll out: G completions of every prompt, from the policy as it is now. What is drawn
-        # for a completion depends on these four names alone, not on the batch around it.
+        # 1. Roll out: G completions of every prompt, each fixed by these four names alone.
         seeds = [stream_seed(0, step, s.sample_id, g) for s in batch for g in range(group_size)]
         with torch.no_grad():
             prompts = encode(omni, batch)
@@ -136,10 +132,10 @@ def main(argv: Sequence[str] | None = None) -> list[dict]:
     parser.add_argument("--sampling", default="all", help="which clips, such as first:8")
     parser.add_argument("--out", type=Path, help="write the trained model folder here")
     args = parser.parse_args(argv)
-    mafw = DatasetSpec("mafw", str(args.data / "MAFW"), sampling=args.sampling)
+    clips = load_dataset(DatasetSpec("mafw", str(args.data / "MAFW"), sampling=args.sampling))
     omni, steps = R1Omni.from_pretrained(args.model), []
     form = "step {step}: reward {reward:.2f}, loss {loss:.5f}, KL {kl:.5f}, norm {grad_norm:.3f}"
-    for step in train(omni, load_dataset(mafw), args):
+    for step in train(omni, clips, args):
         print(form.format(**step), f"  a clip of {step['label']}: {step['text']!r}", sep="\n")
         steps.append(step)
     if args.out:
@@ -151,5 +147,4 @@ if __name__ == "__main__":
     try:
         main()
     except R1OmniError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
+        argparse.ArgumentParser().exit(1 + isinstance(error, UsageError), f"error: {error}\n")

@@ -39,8 +39,9 @@ def train_a_little(model: OmniModel) -> None:
                 parameter.normal_(std=0.2, generator=generator)
 
 
+@torch.no_grad()
 def logits(omni: R1Omni) -> Tensor:
-    return omni.logits(prompts_of(omni))
+    return omni.model.logits(prompts_of(omni))
 
 
 def test_fresh_adapters_change_nothing(adapted: R1Omni, tiny: R1Omni) -> None:

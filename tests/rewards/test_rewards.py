@@ -63,6 +63,7 @@ def test_rewards_that_are_silent_without_a_label():
     assert {name for name in reward_names() if needs_labels(name)} == {
         "accuracy",
         "balanced_accuracy",
+        "direct_calibration",
         "wheel_f1",
     }
     assert not needs_labels("builtins:len")

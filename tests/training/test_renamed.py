@@ -65,13 +65,13 @@ def test_old_options_are_the_new_ones(
 ) -> None:
     known = settings([], monkeypatch)
     assert all(written(new) in known and written(old) not in known for old, new in OPTIONS.items())
-    assert not [r for r in caplog.records if r.name.startswith("r1omni")]
+    assert not [r for r in caplog.records if r.name.startswith("r1omni.")]
     given = {written(new): VALUE for new in OPTIONS.values()}
     for form, args in forms(tmp_path).items():
         caplog.clear()
         with caplog.at_level(logging.WARNING, "r1omni"):
             assert settings(args, monkeypatch) == {**known, **given}, form
-        [record] = [r for r in caplog.records if r.name.startswith("r1omni")]
+        [record] = [r for r in caplog.records if r.name.startswith("r1omni.")]
         assert all(f"{old} is now {new}" in record.message for old, new in OPTIONS.items())
     # A checkpoint of the last release is resumed as if nothing had changed.
     old_names = {written(new): written(old) for old, new in OPTIONS.items()}

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from r1omni.data.batch import Batch
+from r1omni.models.answering import answer_prompts
 from r1omni.models.pipeline import R1Omni
-from r1omni.models.scoring import emotion_scores
 from r1omni.ops import GRPOLossConfig, grpo_loss
 from r1omni.rewards import COLUMNS, RewardGate, RewardSchedule, RewardSpec
 from r1omni.rewards.schedule import RewardWeights
@@ -281,9 +281,8 @@ def test_how_sure_the_policy_is_without_a_reasoning(omni: R1Omni) -> None:
     for shares, sample, prompt in zip(found, samples, embedded, strict=True):
         labels = LABEL_SETS[sample.label_set or "all"].labels
         words = {label: ANSWER_WORDS[label] for label in labels}
-        text = "<think></think>\n<answer>happy</answer>"
-        scored = emotion_scores(omni.model, omni.tokenizer, prompt, text, words)
-        assert shares == pytest.approx(scored, abs=1e-5)
+        [answer] = [answer_prompts(omni, [prompt], 1, "direct", words).direct]
+        assert answer is not None and shares == pytest.approx(answer[0], abs=1e-5)
     whole = Policy(omni, replace(config, micro_batch_size=None))
     for one, other in zip(found, direct_confidence(whole, rollout, samples), strict=True):
         assert one == pytest.approx(other, abs=1e-5)

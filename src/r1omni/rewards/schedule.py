@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from r1omni.options import FINITE, Ranges, above, at_least, check_numbers
+from r1omni.options import FINITE, Ranges, above, at_least, check_options
 
 if TYPE_CHECKING:
     from r1omni.rewards.spec import RewardSpec
@@ -45,7 +45,7 @@ class RewardGate:
     RANGES: ClassVar[Ranges] = {"threshold": FINITE, "rate": above(0, 1)}
 
     def __post_init__(self) -> None:
-        check_numbers(self, "grpo.rewards[].schedule.gate.")
+        check_options(self, "grpo.rewards[].schedule.gate.")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class RewardSchedule:
     RANGES: ClassVar[Ranges] = {"start_step": at_least(0), "ramp_steps": at_least(0)}
 
     def __post_init__(self) -> None:
-        check_numbers(self, "grpo.rewards[].schedule.")
+        check_options(self, "grpo.rewards[].schedule.")
 
     def share(self, step: int, opened: int | None) -> float:
         """The share of the weight at an optimizer step, 0 to 1.
