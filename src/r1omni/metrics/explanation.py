@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from r1omni.metrics.resampling import Interval, interval, resampled_ratios
+from r1omni.metrics.resampling import Interval, groups_of, interval, resampled_ratios
 from r1omni.text.answers import read_answer
 from r1omni.text.cues import MEDIA, Cue, CueTruth, NamedCues, cue_truth, read_cues
 from r1omni.text.emotions import LabelSet
@@ -183,8 +183,7 @@ def evaluate_explanations(
     if not records:
         raise UsageError("there is no labelled answer; explanations need at least one")
     n = len(records)
-    found = [record["group"] for record in records]
-    groups = [str(group) for group in found] if all(found) else None
+    groups = groups_of(records)
     ratios = _Ratios(groups, num_bootstrap, seed)
     everyone = np.ones(n)
     right = _column(r["prediction"] == r["label"] for r in records)
