@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from option_matrix import (
     WITH,
     Options,
     bound_of,
+    follows,
     groups_of,
     has_no_influence,
     needs_of,
@@ -43,8 +44,8 @@ Run = Callable[..., Learned]
 
 def shows(method: str, option: str) -> bool:
     """Whether an option has an influence of its own."""
-    elsewhere = {*ELSEWHERE, *FOLLOWS, *(REFUSED_BY_GRPO if method == "grpo" else ())}
-    return option not in elsewhere and not has_no_influence(method, option)
+    elsewhere = {*ELSEWHERE, *(REFUSED_BY_GRPO if method == "grpo" else ())}
+    return not (option in elsewhere or follows(method, option) or has_no_influence(option))
 
 
 def is_together(option: str) -> bool:
@@ -58,8 +59,8 @@ def most_together(option: str) -> int:
     return 99 if option.startswith("loss.") else 2
 
 
-def most_idle(method: str, option: str) -> int:
-    return 2 if has_no_influence(method, option) else 0
+def most_idle(option: str) -> int:
+    return 2 if has_no_influence(option) else 0
 
 
 ALONE = [
@@ -69,9 +70,7 @@ ALONE = [
     if shows(method, option) and not (method == "grpo" and is_together(option))
 ]
 TOGETHER = groups_of("grpo", most_together)
-IDLE = [
-    (method, group) for method in OPTIONS for group in groups_of(method, partial(most_idle, method))
-]
+IDLE = [(method, group) for method in OPTIONS for group in groups_of(method, most_idle)]
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +192,7 @@ def test_what_has_no_influence_changes_nothing(run: Run, method: str, group: Opt
         if not named:
             raise
         group = {option: value for option, value in group.items() if option not in named}
-    beside = {key: value for key, value in group.items() if not has_no_influence(method, key)}
+    beside = {key: value for key, value in group.items() if not has_no_influence(key)}
     assert distance(run(method, beside), run(method, group)) == 0
     # Ranks are threads here, of which a fork would take one along.
     check_divisions(run, method, {**group, "loader.num_workers": 0})
@@ -211,7 +210,7 @@ def test_every_option_has_its_place(method: str) -> None:
                 taken.append(value)
             else:
                 assert option.split(".")[-1] in said and "\n" not in said
-        assert bool(taken) != (option in FOLLOWS), (option, taken)
+        assert bool(taken) != follows(method, option), (option, taken)
     known = {*OPTIONS["sft"], *OPTIONS["grpo"]}
     for named in ({*NEEDS} - {"lora", "loss", "gate"}, WITH, NO_INFLUENCE, ELSEWHERE, FOLLOWS):
         assert {name.split(":")[-1] for name in named} <= known

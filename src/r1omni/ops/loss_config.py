@@ -81,7 +81,7 @@ class GRPOLossConfig:
         "dual_clip": above(1),
         "top_entropy_quantile": above(0, 1),
         "entropy_coef": FINITE,
-        "off_policy_mask_threshold": at_least(0),
+        "off_policy_mask_threshold": above(0),  # at 0, roundoff would choose
         "max_completion_length": TOKENS,
         "sapo_temperature_pos": above(0),
         "sapo_temperature_neg": above(0),
