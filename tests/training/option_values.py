@@ -78,6 +78,8 @@ def numbers_near(base: float | None, allowed: Range, kind: type) -> list[Any]:
             tried.append((near + min(allowed.high, near + width)) / 2)
         if near == 0 or allowed.low < 0:
             tried.append(-width / 2)
+        if base is None and low == 0:  # nothing says of what size it usually is
+            tried.append(low + width / 100)
     if allowed.high <= _TOO_FAR * (near or width / _TOO_FAR):
         tried.append(allowed.high)
     found = [kind(value) for value in tried if kind(value) in allowed and kind(value) != base]
