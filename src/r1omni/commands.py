@@ -224,6 +224,8 @@ def report(args: list[str]) -> None:
         name, separator, folder = entry.partition("=")
         if not separator:
             raise UsageError(f"--runs {entry}: write NAME=FOLDER")
+        if name in runs:
+            raise UsageError(f"--runs {entry}: there is a run named {name} already; name it apart")
         runs[name] = Path(folder)
     _check_out(options.out)
     from r1omni.analysis.report import table_text, write_report

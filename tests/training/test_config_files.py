@@ -78,3 +78,11 @@ def test_the_parser_takes_them_otherwise(tmp_path: Path, capfd: pytest.CaptureFi
     assert main([*words, "--model.init_args.grpo.seed", "3"]) == 2
     line = capfd.readouterr().err.strip()
     assert "overlay.yaml, line 2: model.init_args.grpo is 5" in line and "\n" not in line
+
+
+def test_a_word_that_empties_a_section_is_refused() -> None:
+    for section, setting in SECTIONS.items():
+        for words in ([f"--{section}", "null"], [f"--{section}=~"]):
+            with pytest.raises(UsageError, match=rf"--{section} is null; .*{setting} \.\.\.$"):
+                check_config_files(["fit", *words])
+    check_config_files(["fit", "--model", "r1omni.training.SFTModule", "--data.val", "null"])

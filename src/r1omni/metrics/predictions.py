@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from r1omni.metrics.explanation import cues_from_json, evaluate_explanations, explanation_fields
+from r1omni.metrics.paired import paired_answers
 from r1omni.metrics.recognition import evaluate_recognition, read_prediction
 from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.types import NUM_EXAMPLES, UsageError
@@ -161,7 +162,8 @@ def score_files(
         label_set: in place of the recorded one.
 
     Returns:
-        `sets`, `explanations` and `label_sets` as `results.json` holds them; and file -> records.
+        what `results.json` holds of them: `sets`, `explanations`, `label_sets`, and where they were
+        measured `answer_modes` and `dependence`; and file -> records.
 
     Raises:
         UsageError: a file that cannot be read or judged, or none with labelled answers.
@@ -183,6 +185,11 @@ def score_files(
             raise UsageError(f"{file}: {error}") from error
         results["sets"].setdefault(name, {})[condition] = recognition
         results["explanations"].setdefault(name, {})[condition] = explanations
+    by_set: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for file, records in read.items():
+        name, condition = set_and_condition(file)
+        by_set.setdefault(name, {})[condition] = records
+    results |= paired_answers(by_set, results["label_sets"]).to_dict()
     if not results["sets"]:
         named = ", ".join(str(file) for file in files[:NUM_EXAMPLES])
         raise UsageError(f"{named}: no answer has a label; there is nothing to score")

@@ -28,6 +28,9 @@ _PLACES: dict[str, tuple[Any, ...]] = {
     "trainer.strategy.init_args": (FSDP2Strategy,),
 }
 
+# What YAML reads as nothing, and the parser would put in the place of a section.
+_NULLS = ("null", "Null", "NULL", "~", "None")
+
 
 def check_config_files(args: list[str]) -> None:
     """Refuse files of a command line that are no configuration.
@@ -37,13 +40,18 @@ def check_config_files(args: list[str]) -> None:
 
     Raises:
         UsageError: naming the file, and the line: it is missing or no YAML, it has a setting twice,
-            or a value where a section of settings belongs.
+            or a value where a section of settings belongs; or naming a word that empties a section.
     """
     for word, following in zip(args, [*args[1:], ""], strict=True):
         flag, equals, value = word.partition("=")
+        file = value if equals else following
+        if flag.removeprefix("--") in SECTIONS and file in _NULLS:
+            raise UsageError(
+                f"{flag} is null; it must be a section of settings, as "
+                f"{flag}.{SECTIONS[flag.removeprefix('--')]} ..."
+            )
         if flag not in CONFIG_FLAGS:
             continue
-        file = value if equals else following
         if not Path(file).is_file():
             raise UsageError(f"--config {file}: there is no such file")
         content = _read(file)
