@@ -12,7 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from r1omni.models.omni import OmniModel
-from r1omni.ops import GRPOLoss, GRPOLossConfig, StepTotals, TokenObjective, part_loss
+from r1omni.ops import (
+    GRPOLoss,
+    GRPOLossConfig,
+    MaskedModality,
+    StepTotals,
+    TokenObjective,
+    part_loss,
+)
 from r1omni.ops.step_totals import entropy_threshold
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.policy import Policy
@@ -46,6 +53,9 @@ class RolloutBatch:
         importance_weights: float32 [N, C] or [N, 1], or None.
         entropy_mask: bool [N, C], tokens chosen for their entropy among those of an optimizer
             step, or None for all that are learned from.
+        evidence: bool [N, C, M], the tokens that describe each of M media, or None
+            (`r1omni.training.evidence`).
+        masked_logps: float32 [N, C, M] under the policy that sampled, without each medium, or None.
     """
 
     samples: tuple[Sample, ...]
@@ -59,6 +69,8 @@ class RolloutBatch:
     old_logps: Tensor | None = None
     importance_weights: Tensor | None = None
     entropy_mask: Tensor | None = None
+    evidence: Tensor | None = None
+    masked_logps: Tensor | None = None
 
     @classmethod
     def scored(
@@ -140,7 +152,8 @@ class RolloutBatch:
         """What this part of an optimizer step adds to its loss: the pass with a gradient.
 
         Where the loss is a term a token, one operator makes it and its gradients from hidden
-        states; the log-probabilities then serve the metrics alone.
+        states; the log-probabilities then serve the metrics alone. A loss with the masked-modality
+        term is not made so: it asks for the gradient of log-probabilities themselves.
 
         Args:
             model: the policy's.
@@ -156,7 +169,7 @@ class RolloutBatch:
             logps, entropies = model.completion_logps(
                 *tokens, temperature=loss.temperature, with_entropy=config.with_entropy
             )
-            return self.loss(logps, entropies, loss, totals), logps
+            return self.loss(logps, entropies, loss, totals, config.masked_modality), logps
         objective = TokenObjective.of_part(
             self.advantages, self.loss_mask, old_logps=self.old_logps, ref_logps=self.ref_logps,
             importance_weights=self.importance_weights, entropy_mask=self.entropy_mask,
@@ -168,14 +181,20 @@ class RolloutBatch:
         return replace(self.loss(logps, entropies, loss, totals), loss=computed), logps
 
     def loss(
-        self, logps: Tensor, entropies: Tensor | None, config: GRPOLossConfig, totals: StepTotals
+        self,
+        logps: Tensor,
+        entropies: Tensor | None,
+        config: GRPOLossConfig,
+        totals: StepTotals,
+        masked_modality: MaskedModality | None = None,
     ) -> GRPOLoss:
         """The same from log-probabilities [N, C]; arguments as for `part_loss`."""
         return part_loss(
             logps, self.advantages, self.loss_mask, old_logps=self.old_logps,
             ref_logps=self.ref_logps, entropies=entropies,
             importance_weights=self.importance_weights, entropy_mask=self.entropy_mask,
-            config=config, totals=totals,
+            evidence=self.evidence, masked_logps=self.masked_logps,
+            masked_modality=masked_modality, config=config, totals=totals,
         )  # fmt: skip
 
     def steps(self, num_steps: int) -> Iterator[RolloutBatch]:
@@ -213,8 +232,12 @@ def step_totals(
     carrying = step.loss_mask if step.entropy_mask is None else step.entropy_mask
     own = [mask.sum() for mask in (step.loss_mask, batch.loss_mask, carrying)]
     rows = own[0].new_tensor(len(step.loss_mask))
-    completions, tokens, batch_tokens, carriers = sum_over_ranks(torch.stack([rows, *own])).tolist()
-    return StepTotals(completions, tokens, batch_tokens / num_steps, carriers, world_size)
+    evidence = torch.zeros_like(rows) if step.evidence is None else step.evidence.sum()
+    counts = sum_over_ranks(torch.stack([rows, *own, evidence])).tolist()
+    completions, tokens, batch_tokens, carriers, evidence_tokens = counts
+    return StepTotals(
+        completions, tokens, batch_tokens / num_steps, carriers, world_size, evidence_tokens
+    )
 
 
 def with_entropy_mask(step: RolloutBatch, policy: Policy, layout: RankLayout) -> RolloutBatch:

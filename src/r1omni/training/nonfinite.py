@@ -17,9 +17,10 @@ from torch import Tensor
 
 from r1omni.models.parallelize import full_tensor
 from r1omni.models.pipeline import R1Omni
-from r1omni.ops import GRPOLossConfig, StepTotals, part_loss
+from r1omni.ops import GRPOLossConfig, MaskedModality, StepTotals, part_loss
 from r1omni.training.batch import RolloutBatch
 from r1omni.training.checkpoints import adapters_of, read_plain, trained_state
+from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.optimization import choose_trained
 from r1omni.types import ClipFeatures, PromptInputs, R1OmniError
 
@@ -50,9 +51,7 @@ class Finding:
     largest_gradient: float
 
 
-def grpo_batch(
-    part: RolloutBatch, loss: GRPOLossConfig, totals: StepTotals, temperature: float
-) -> dict[str, Any]:
+def grpo_batch(part: RolloutBatch, config: GRPOConfig, totals: StepTotals) -> dict[str, Any]:
     """What the loss of GRPO is computed from."""
     rollout = part.rollout
     return {
@@ -60,9 +59,9 @@ def grpo_batch(
         "prompts": _plain_prompts(rollout.prompts),
         "completion_ids": rollout.completion_ids.cpu(),
         "mask": rollout.mask.cpu(),
-        "temperature": temperature,
+        "temperature": config.temperature,
         "grpo": {
-            "config": asdict(loss),
+            "config": asdict(config.loss_in_force),
             "totals": asdict(totals),
             "loss_mask": part.loss_mask.cpu(),
             "advantages": part.advantages.cpu(),
@@ -70,6 +69,9 @@ def grpo_batch(
             "ref_logps": _cpu(part.ref_logps),
             "importance_weights": _cpu(part.importance_weights),
             "entropy_mask": _cpu(part.entropy_mask),
+            "evidence": _cpu(part.evidence),
+            "masked_logps": _cpu(part.masked_logps),
+            "masked_modality": asdict(config.masked_modality),
         },
         "texts": list(rollout.texts),
     }
@@ -209,6 +211,10 @@ def _loss(kept: Mapping[str, Any], logps: Tensor, entropies: Tensor | None) -> T
         entropies=entropies,
         importance_weights=grpo["importance_weights"],
         entropy_mask=grpo["entropy_mask"],
+        # Files of earlier versions have none.
+        evidence=grpo.get("evidence"),
+        masked_logps=grpo.get("masked_logps"),
+        masked_modality=MaskedModality(**grpo.get("masked_modality", {})),
         config=GRPOLossConfig(**grpo["config"]),
         totals=StepTotals(**grpo["totals"]),
     ).loss

@@ -1,0 +1,79 @@
+"""The masked-modality term, worked out by hand, and what its options refuse."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from r1omni.ops import GRPOLossConfig, MaskedModality, StepTotals, part_loss
+from r1omni.ops.masked_modality import masked_modality_term
+from r1omni.types import UsageError
+
+NAN = float("nan")
+CONFIG = MaskedModality(weight=0.5, margin=1.0)
+# Two ranks share six pairs of evidence; this part has four.
+TOTALS = StepTotals(4, 10, 10, 10, world_size=2, evidence_tokens=6)
+
+
+def tensors() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    logps = torch.tensor([[-1.0, -2.0, -0.5], [-3.0, NAN, -1.0]], dtype=torch.float64)
+    masked = torch.full((2, 3, 2), NAN)
+    evidence = torch.zeros(2, 3, 2, dtype=torch.bool)
+    for row, token, medium, value in (
+        (0, 0, 0, -1.25),  # gap 0.25: 0.75 below the margin
+        (0, 1, 1, -4.0),  # gap 2: enough
+        (0, 2, 0, 0.0),  # gap -0.5: 1.5 below
+        (0, 2, 1, -1.5),  # gap 1: at the margin
+    ):
+        masked[row, token, medium], evidence[row, token, medium] = value, True
+    return logps.requires_grad_(), masked.requires_grad_(), evidence
+
+
+def test_the_hinge_by_hand() -> None:
+    logps, masked, evidence = tensors()
+    term, figures = masked_modality_term(logps, masked, evidence, CONFIG, TOTALS)
+    # Of a rank: divided by 6 / 2.
+    assert float(term.detach()) == 0.5 * (0.75 + 1.5) / 3
+    assert {name: float(value) for name, value in figures.items()} == pytest.approx({
+        "masked_modality/loss": 0.375, "masked_modality/gap": 2.75 / 3,
+        "masked_modality/below_margin": 2 / 3, "masked_modality/tokens": 8,
+    })  # fmt: skip
+    term.backward()
+    # Only what is below the margin is pushed, and nothing pushes the masked side down.
+    assert logps.grad is not None and masked.grad is None
+    assert logps.grad.tolist() == [[-0.5 / 3, 0.0, -0.5 / 3], [0.0, 0.0, 0.0]]
+
+
+def test_it_is_added_to_the_loss_where_the_tokens_are_learned_from() -> None:
+    logps, masked, evidence = tensors()
+    mask = torch.tensor([[True, True, False], [True, False, True]])
+    given: dict[str, Any] = {"config": GRPOLossConfig(beta=0.0), "totals": TOTALS}
+    plain = part_loss(logps, torch.ones(2), mask, **given)
+    found = part_loss(
+        logps, torch.ones(2), mask, evidence=evidence, masked_logps=masked,
+        masked_modality=CONFIG, **given,
+    )  # fmt: skip
+    assert float((found.loss - plain.loss).detach()) == pytest.approx(0.5 * 0.75 / 3)
+    assert found.step_metrics == found.metrics.keys() - plain.metrics.keys()
+    none = StepTotals(4, 10, 10, 10)  # a step without evidence divides by 1
+    assert not masked_modality_term(logps, masked, evidence & False, CONFIG, none)[0].detach()
+    with pytest.raises(UsageError, match=r"evidence has shape \[2, 3, 2\].*\[2, 3, 1\]"):
+        masked_modality_term(logps, masked[..., :1], evidence, CONFIG, none)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"margin": 2.0}, "margin is 2.0, but has an effect only with .*weight above 0"),
+        ({"modalities": ["audio"]}, "modalities is .'audio'., but has an effect only with"),
+        ({"weight": 1.0, "modalities": ["audio", "audio"]}, "modalities .* each medium once"),
+        ({"weight": 1.0, "modalities": []}, "modalities is empty; use any of video, audio"),
+        ({"weight": 1.0, "modalities": ["text"]}, "modalities 'text' is unknown"),
+        ({"weight": -1.0}, "weight is -1.0"),
+    ],
+)
+def test_refused(options: dict[str, Any], named: str) -> None:
+    with pytest.raises(UsageError, match=r"grpo\.masked_modality\." + named):
+        MaskedModality(**options)
