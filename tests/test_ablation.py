@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import ablation_table  # noqa: E402
 from ablation_table import choose, standard_error, table  # noqa: E402
 
 # Writes what the commands write. A training waits while HOLD is there, saves on Ctrl-C, and fails
-# where FAIL names its folder.
+# where FAIL names its folder; a world waits while HOLD_WORLD is there, and does not answer.
 STUB = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -35,6 +36,9 @@ with open(here / "calls.jsonl", "a") as file:
 folder = Path(option("--trainer.default_root_dir" if kind in ("fit", "test") else "--out"))
 folder.mkdir(parents=True, exist_ok=True)
 if kind in ("synthesize", "create", "pretrain-towers"):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while (here / "HOLD_WORLD").exists():
+        time.sleep(0.01)
     sys.exit()
 if kind == "fit":
     checkpoints = folder / "checkpoints"
@@ -83,6 +87,7 @@ class Ablation:
         self.root, self.out = root, root / "out"
         (root / "stub.py").write_text(STUB)
         self.program = [sys.executable, "-SE", str(root / "stub.py")]
+        self.processes: list[subprocess.Popen[str]] = []
         self.words = ["--out", str(self.out), "--seeds", "1", "2", "--arms", "paper", "gated"]
 
     def run(self, *more: str) -> int:
@@ -95,14 +100,15 @@ class Ablation:
         file.unlink()
         return [words for words in lines if words[0] in ("fit", "test")]
 
-    def begin(self) -> subprocess.Popen[str]:
-        """A process of its own, its first trainings held up."""
+    def begin(self, made: str) -> subprocess.Popen[str]:
+        """A process of its own, its first two commands held up when they have made these files."""
         code = f"import sys, ablation; sys.exit(ablation.main({self.words}, {self.program}))"
         process = subprocess.Popen(
             [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
-        self.wait_for(lambda: len(list(self.out.glob("runs/*/checkpoints/*"))) == 2)
+        self.processes.append(process)
+        self.wait_for(lambda: len(list(self.out.glob(made))) == 2)
         return process
 
     @staticmethod
@@ -114,8 +120,13 @@ class Ablation:
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Ablation:
-    return Ablation(tmp_path)
+def study(tmp_path: Path) -> Iterator[Ablation]:
+    made = Ablation(tmp_path)
+    yield made
+    for process in made.processes:  # where a test has failed
+        process.kill()
+    for pid in children_of(tmp_path / "stub.py"):
+        os.kill(pid, signal.SIGKILL)
 
 
 def with_cold_start(study: Ablation) -> None:
@@ -190,7 +201,7 @@ def test_a_stopped_ablation_goes_on_from_its_checkpoints(
 ) -> None:
     with_cold_start(study)
     (study.root / "HOLD").touch()
-    process = study.begin()
+    process = study.begin("runs/*/checkpoints/*")
     os.kill(process.pid, signum)
     if signum == signal.SIGKILL:  # its trainings do not notice; here they are killed, too
         for pid in children_of(study.root / "stub.py"):
@@ -215,6 +226,19 @@ def test_a_stopped_ablation_goes_on_from_its_checkpoints(
     ]
     assert sorted(resumed) == begun == ["gated_1", "paper_1"]
     assert len(calls) == 8  # four trainings and their judgement; the cold start's was complete
+
+
+def test_what_cannot_save_is_killed_and_made_anew(study: Ablation) -> None:
+    (study.root / "HOLD_WORLD").touch()
+    process = study.begin("**/*.partial")
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 143 and children_of(study.root / "stub.py") == []
+    assert not (study.out / "start/world").exists()
+    (study.root / "HOLD_WORLD").unlink()
+    (study.out / "start/world.partial/half").touch()
+    assert study.run("--arms", "paper", "--seeds", "1") == 0
+    assert list((study.out / "start/world").iterdir()) == []
 
 
 def children_of(stub: Path) -> list[int]:
@@ -262,6 +286,12 @@ def test_other_settings_and_wrong_use_are_refused(
             study.run(*more)
         assert stopped.value.code == 2
         assert complaint in capsys.readouterr().err
+
+
+def test_the_page_tells_every_recipe() -> None:
+    page = (SCRIPTS.parent / "docs" / "explanations.md").read_text(encoding="utf-8")
+    assert [arm for arm in ablation_runs.known_arms() if f"`{arm}`" not in page] == []
+    assert len(ablation_runs.known_arms()) > 6
 
 
 def test_a_dry_run_makes_nothing(study: Ablation, capsys: pytest.CaptureFixture[str]) -> None:
