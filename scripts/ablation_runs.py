@@ -78,9 +78,12 @@ class World:
         # A world that was cut off is begun anew, so it gets its name when it is whole.
         partial = self._out.with_name(f"{self._out.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)
-        words = "synthesize", "--out", partial, "--clips", self._clips, "--seed", VALIDATION_SEED
-        log = self._out.with_name("validation_world.log")
-        return _command(log, *words, finish=lambda: os.replace(partial, self._out))
+        return _command(
+            self._out.with_name("validation_world.log"),
+            "synthesize", "--out", partial, "--clips", self._clips, "--seed", VALIDATION_SEED,
+            "--num-workers", 1,
+            finish=lambda: os.replace(partial, self._out), answers=False,
+        )  # fmt: skip
 
     def ended(self, kind: str, wall_s: float, cpu_s: float) -> None:
         """What it takes is kept nowhere."""
@@ -114,12 +117,15 @@ class ColdStart:
         if kind == "synthesize":
             partial = start / "world.partial"
             shutil.rmtree(partial, ignore_errors=True)
-            words = table.synthesize(partial).args
-            return _command(log, *words, finish=lambda: os.replace(partial, start / "world"))
+            words = *table.synthesize(partial).args, "--num-workers", 1
+            return _command(
+                log, *words, finish=lambda: os.replace(partial, start / "world"), answers=False
+            )
         if kind.startswith("fit "):
             (fit,) = table.fit(BASE if kind == "fit base" else EMER)
             return _command(log, *fit.args)
-        return _command(log, *(table.create() if kind == "create" else table.pretrain()).args)
+        made = table.create() if kind == "create" else table.pretrain()
+        return _command(log, *made.args, answers=False)
 
     def ended(self, kind: str, wall_s: float, cpu_s: float) -> None:
         """What it takes is kept nowhere."""
@@ -283,8 +289,10 @@ def known_arms() -> list[str]:
     return [*(arm for arm in ORDER if arm in found), *sorted(found - {*ORDER})]
 
 
-def _command(log: Path, *words: object, finish: Callable[[], None] = lambda: None) -> Command:
-    return Command(tuple(map(str, words)), log, finish)
+def _command(
+    log: Path, *words: object, finish: Callable[[], None] = lambda: None, answers: bool = True
+) -> Command:
+    return Command(tuple(map(str, words)), log, finish, answers)
 
 
 def _has_model(folder: Path) -> bool:

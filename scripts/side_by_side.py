@@ -21,11 +21,20 @@ _LOOK_EVERY_S = 0.05
 
 @dataclass(frozen=True)
 class Command:
-    """`python -m r1omni WORDS`, its log, and what is done with what it made when it succeeds."""
+    """`python -m r1omni WORDS`.
+
+    Attributes:
+        words: its arguments.
+        log: gets its output.
+        finish: called when it has succeeded.
+        answers: whether it ends at Ctrl-C, saving what it has; else it is killed with its workers,
+            and has nothing to save.
+    """
 
     words: tuple[str, ...]
     log: Path
     finish: Callable[[], None] = lambda: None
+    answers: bool = True
 
 
 class Job(Protocol):
@@ -104,8 +113,11 @@ class SideBySide:
                 for signum in self._signals[passed_on:]:
                     passed_on += 1
                     print(f"stopping ({signal.Signals(signum).name}) ...", flush=True)
-                    for pid in self._running:
-                        os.kill(pid, signal.SIGINT)
+                    for pid, entry in self._running.items():
+                        if entry.command.answers:
+                            os.kill(pid, signal.SIGINT)
+                        else:
+                            os.killpg(pid, signal.SIGKILL)
                 for entry, failure in self._reaped():
                     if failure is None:
                         waiting.appendleft(entry.job)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,9 @@ sys.path.insert(0, str(SCRIPTS))
 
 import ablation  # noqa: E402
 import ablation_runs  # noqa: E402
-import ablation_table  # noqa: E402
-from ablation_table import choose, standard_error, table  # noqa: E402
 
 # Writes what the commands write. A training waits while HOLD is there, saves on Ctrl-C, and fails
-# where FAIL names its folder.
+# where FAIL names its folder; a world waits while HOLD_WORLD is there, and does not answer.
 STUB = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -35,6 +34,9 @@ with open(here / "calls.jsonl", "a") as file:
 folder = Path(option("--trainer.default_root_dir" if kind in ("fit", "test") else "--out"))
 folder.mkdir(parents=True, exist_ok=True)
 if kind in ("synthesize", "create", "pretrain-towers"):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while (here / "HOLD_WORLD").exists():
+        time.sleep(0.01)
     sys.exit()
 if kind == "fit":
     checkpoints = folder / "checkpoints"
@@ -83,6 +85,7 @@ class Ablation:
         self.root, self.out = root, root / "out"
         (root / "stub.py").write_text(STUB)
         self.program = [sys.executable, "-SE", str(root / "stub.py")]
+        self.processes: list[subprocess.Popen[str]] = []
         self.words = ["--out", str(self.out), "--seeds", "1", "2", "--arms", "paper", "gated"]
 
     def run(self, *more: str) -> int:
@@ -95,14 +98,15 @@ class Ablation:
         file.unlink()
         return [words for words in lines if words[0] in ("fit", "test")]
 
-    def begin(self) -> subprocess.Popen[str]:
-        """A process of its own, its first trainings held up."""
+    def begin(self, made: str) -> subprocess.Popen[str]:
+        """A process of its own, its first two commands held up when they have made these files."""
         code = f"import sys, ablation; sys.exit(ablation.main({self.words}, {self.program}))"
         process = subprocess.Popen(
             [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(SCRIPTS)},
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         )  # fmt: skip
-        self.wait_for(lambda: len(list(self.out.glob("runs/*/checkpoints/*"))) == 2)
+        self.processes.append(process)
+        self.wait_for(lambda: len(list(self.out.glob(made))) == 2)
         return process
 
     @staticmethod
@@ -114,8 +118,13 @@ class Ablation:
 
 
 @pytest.fixture
-def study(tmp_path: Path) -> Ablation:
-    return Ablation(tmp_path)
+def study(tmp_path: Path) -> Iterator[Ablation]:
+    made = Ablation(tmp_path)
+    yield made
+    for process in made.processes:  # where a test has failed
+        process.kill()
+    for pid in children_of(tmp_path / "stub.py"):
+        os.kill(pid, signal.SIGKILL)
 
 
 def with_cold_start(study: Ablation) -> None:
@@ -190,7 +199,7 @@ def test_a_stopped_ablation_goes_on_from_its_checkpoints(
 ) -> None:
     with_cold_start(study)
     (study.root / "HOLD").touch()
-    process = study.begin()
+    process = study.begin("runs/*/checkpoints/*")
     os.kill(process.pid, signum)
     if signum == signal.SIGKILL:  # its trainings do not notice; here they are killed, too
         for pid in children_of(study.root / "stub.py"):
@@ -215,6 +224,19 @@ def test_a_stopped_ablation_goes_on_from_its_checkpoints(
     ]
     assert sorted(resumed) == begun == ["gated_1", "paper_1"]
     assert len(calls) == 8  # four trainings and their judgement; the cold start's was complete
+
+
+def test_what_cannot_save_is_killed_and_made_anew(study: Ablation) -> None:
+    (study.root / "HOLD_WORLD").touch()
+    process = study.begin("**/*.partial")
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 143 and children_of(study.root / "stub.py") == []
+    assert not (study.out / "start/world").exists()
+    (study.root / "HOLD_WORLD").unlink()
+    (study.out / "start/world.partial/half").touch()
+    assert study.run("--arms", "paper", "--seeds", "1") == 0
+    assert list((study.out / "start/world").iterdir()) == []
 
 
 def children_of(stub: Path) -> list[int]:
@@ -264,69 +286,15 @@ def test_other_settings_and_wrong_use_are_refused(
         assert complaint in capsys.readouterr().err
 
 
+def test_the_page_tells_every_recipe() -> None:
+    page = (SCRIPTS.parent / "docs" / "explanations.md").read_text(encoding="utf-8")
+    assert [arm for arm in ablation_runs.known_arms() if f"`{arm}`" not in page] == []
+    assert len(ablation_runs.known_arms()) > 6
+
+
 def test_a_dry_run_makes_nothing(study: Ablation, capsys: pytest.CaptureFixture[str]) -> None:
     assert study.run("--dry-run") == 0
     assert not study.out.exists()
     step_s = ablation.recorded_step_s()
     printed = capsys.readouterr().out
     assert f"fit: 4 to run, about {4 * 250 * step_s / 60:.0f} CPU minutes" in printed
-
-
-# The rule ------------------------------------------------------------------------------------
-
-ORDER = ["cold_start", "paper", "first", "second"]
-
-
-def line(arm: str, seed: int | None, war: float, good: float, **more: Any) -> dict[str, Any]:
-    figures = dict.fromkeys(ablation_table.FIGURES, 0.5)
-    figures |= {"war": war, "right_and_supported": good, **more}
-    return {"arm": arm, "seed": seed, "sets": {"a": figures}, "cpu_seconds": 100.0 * (seed or 0)}
-
-
-def lines(**arms: tuple[float, float]) -> list[dict[str, Any]]:
-    """Four seeds an arm: WAR 3 points below or above its mean, right for the right reason even."""
-    return [
-        line(arm, seed, war + (0.03 if seed % 2 else -0.03), good)
-        for arm, (war, good) in arms.items()
-        for seed in (1, 2, 3, 4)
-    ]
-
-
-@pytest.mark.parametrize(
-    ("arms", "chosen"),
-    [
-        # The standard error of the paper's WAR is 0.01 * 3 ** 0.5, about 0.0173.
-        ({"paper": (0.8, 0.6), "first": (0.8, 0.7), "second": (0.9, 0.65)}, "first"),
-        ({"paper": (0.8, 0.6), "first": (0.78, 0.7), "second": (0.783, 0.65)}, "second"),
-        ({"paper": (0.8, 0.6), "first": (0.8 - 0.01 * 3**0.5, 0.7)}, "first"),  # just enough
-        ({"paper": (0.8, 0.6), "first": (0.7, 0.7), "second": (0.7, 0.9)}, "paper"),  # nobody
-        ({"paper": (0.8, 0.6), "second": (0.8, 0.7), "first": (0.8, 0.7)}, "first"),  # level
-        ({"paper": (0.8, 0.6), "first": (0.9, 0.6)}, "paper"),  # level with the paper's
-        ({"paper": (0.8, 0.6), "cold_start": (0.8, 0.9)}, "paper"),
-        ({"first": (0.8, 0.6)}, None),
-    ],
-)
-def test_the_rule(arms: dict[str, tuple[float, float]], chosen: str | None) -> None:
-    assert choose(lines(**arms), ORDER, ["a"]).arm == chosen
-
-
-def test_the_rule_wants_the_same_seeds_of_all() -> None:
-    whole = lines(paper=(0.8, 0.6), first=(0.8, 0.9), second=(0.8, 0.7))
-    lacking = [entry for entry in whole if (entry["arm"], entry["seed"]) != ("first", 3)]
-    choice = choose(lacking, ORDER, ["a"])
-    assert choice.arm == "second" and "not measured with these seeds: first" in choice.reason
-    few = [entry for entry in whole if entry["seed"] < 4]
-    assert choose(few, ORDER, ["a"]).arm is None
-
-
-def test_the_table_has_means_and_standard_errors_over_seeds() -> None:
-    assert standard_error([1.0, 2.0, 3.0, 4.0]) == pytest.approx(0.6455, abs=1e-4)
-    seeds = [line("paper", 1, 0.5, 0.25, ece=None), line("paper", 2, 0.75, 0.25)]
-    rows = table([*seeds, line("cold_start", None, 0.5, 0.5)], ORDER, ["a"])
-    assert len(rows) == 4
-    headings, _, cold, paper = ([cell.strip() for cell in row.split("|")] for row in rows)
-    cells = dict(zip(headings, paper, strict=True))
-    assert cells["recipe"] == "paper" and cells["seeds"] == "2"
-    assert cells["WAR"] == "62.5 ± 12.5" and cells["CPU seconds of training"] == "150 ± 50"
-    assert cells["ECE"] == "-"  # one seed has none
-    assert dict(zip(headings, cold, strict=True))["WAR"] == "50.0"
