@@ -64,21 +64,11 @@ class Table:
 
     def make(self) -> None:
         """Run what is not there yet."""
-        self.run(
-            _command(
-                "synthesize", "synthesize", "--out", self.world, "--clips", self.clips,
-                "--seed", self.seed,
-            )
-        )  # fmt: skip
+        self.run(self.synthesize(self.world))
         if not (self.out / "init").exists():
             self.run(self.create())
         if not (self.out / "towers").exists():
-            self.run(
-                _command(
-                    "pretrain towers", "pretrain-towers", "--model", self.out / "init",
-                    "--out", self.out / "towers", "--seed", self.seed,
-                )
-            )  # fmt: skip
+            self.run(self.pretrain())
         self.run(*self.fit(BASE))
         self.run(*self.fit(EMER), *self.fit(LABEL))
         self.run(*self.test(BASE), *self.test(EMER))
@@ -95,6 +85,13 @@ class Table:
 
     # Commands -------------------------------------------------------------------------------
 
+    def synthesize(self, folder: Path) -> Command:
+        """The clips, in a folder."""
+        return _command(
+            "synthesize", "synthesize", "--out", folder, "--clips", self.clips,
+            "--seed", self.seed,
+        )  # fmt: skip
+
     def create(self) -> Command:
         """The fresh model, its tokenizers trained on the world's texts."""
         texts = [self.world / "HumanOmni" / f"{name}.json" for name in ("captions", "reasoning")]
@@ -102,6 +99,13 @@ class Table:
             "create", "create", "--sizes", "configs/mini/model.yaml", "--out", self.out / "init",
             "--seed", self.seed,
             "--texts", *texts, self.world / "EMER/dataset-v2/final-EMER-reason.csv",
+        )  # fmt: skip
+
+    def pretrain(self) -> Command:
+        """The towers, taught to see and hear."""
+        return _command(
+            "pretrain towers", "pretrain-towers", "--model", self.out / "init",
+            "--out", self.out / "towers", "--seed", self.seed,
         )  # fmt: skip
 
     def fit(self, stage: Stage) -> list[Command]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 from collections import defaultdict
-from itertools import permutations
+from functools import cache
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,17 @@ from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import ShardingConfig
 from r1omni.ops import GRPOLossConfig
 from r1omni.rewards import RewardSpec
+from r1omni.rewards.schedule import RewardGate, RewardSchedule
 from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig, SFTModule
 from r1omni.training.lightning_cli import SEEDS, R1OmniCLI
 from r1omni.training.logger import RunConfig
+from r1omni.types import UsageError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 GRPO_CONFIGS = sorted(CONFIGS.glob("*/r1omni.yaml"))
 OVERLAYS = sorted((CONFIGS / "overlay").glob("*.yaml"))
+# Each of them says all that a recipe is, so that the last one that is laid over the others is it.
+RECIPES = sorted((CONFIGS / "mini" / "recipes").glob("*.yaml"))
 
 # A name in two places of one configuration is one thing said twice, unless it is told here why not.
 # Seeds of the sampling and of the order of samples follow that of the run; a data set's is another.
@@ -65,17 +70,29 @@ def merged(one: Any, other: Any) -> Any:
             for key in {**one, **other}}  # fmt: skip
 
 
+@cache
+def read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
+
+
 def arguments_of(paths: tuple[Path, ...]) -> dict[str, Any]:
     """`model.init_args` of configurations laid over each other."""
     whole: Any = {}
     for path in paths:
-        whole = merged(whole, yaml.safe_load(path.read_text()))
+        whole = merged(whole, read(path))
     arguments: dict[str, Any] = whole["model"]["init_args"]
     return arguments
 
 
+def reward_of(values: dict[str, Any]) -> RewardSpec:
+    schedule = dict(values.get("schedule") or {})
+    if "gate" in schedule:
+        schedule["gate"] = RewardGate(**schedule["gate"])
+    return RewardSpec(**{**values, "schedule": RewardSchedule(**schedule) if schedule else None})
+
+
 def grpo_of(values: dict[str, Any]) -> GRPOConfig:
-    rewards = [RewardSpec(**spec) for spec in values["rewards"]]
+    rewards = [reward_of(spec) for spec in values["rewards"]]
     return GRPOConfig(**{**values, "rewards": rewards, "loss": GRPOLossConfig(**values["loss"])})
 
 
@@ -96,6 +113,24 @@ def test_no_combination_of_shipped_files_contradicts_itself(config: Path) -> Non
         )
         losses.add(shared.loss_type)
     assert losses >= {"grpo", "dapo", "dr_grpo", "cispo"}
+
+
+@pytest.mark.parametrize("config", GRPO_CONFIGS, ids=lambda path: path.parent.name)
+def test_recipes_combine_with_overlays_or_are_refused_by_name(config: Path) -> None:
+    alone = {recipe: grpo_of(arguments_of((config, recipe))["grpo"]) for recipe in RECIPES}
+    refusals = {}
+    for recipe, other in product(RECIPES, [*OVERLAYS, *RECIPES]):
+        for files in {(recipe, other), (other, recipe)}:
+            try:
+                grpo = grpo_of(arguments_of((config, *files))["grpo"])
+            except UsageError as error:
+                refusals[other.stem] = str(error)
+            else:
+                last = alone[[file for file in files if file in RECIPES][-1]]
+                assert (grpo.rewards, grpo.aggregation) == (last.rewards, last.aggregation)
+    assert refusals.keys() == {"dr_grpo"}  # which divides by no standard deviation
+    assert all(name in refusals["dr_grpo"] for name in ("scale_rewards", "normalize_then_sum"))
+    assert len(RECIPES) > 5
 
 
 @pytest.mark.parametrize("command", [None, "fit"])

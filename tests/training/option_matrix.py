@@ -165,7 +165,7 @@ def options_with_values(method: str) -> dict[str, list[Any]]:
             if is_tried(kind, name):
                 key = f"{section}.{name}"
                 base = BASES[method].get(key, _WITHOUT_DEFAULT.get(key, default))
-                found[key] = values_of(kind, name, base)
+                found[key] = _thinned(values_of(kind, name, base))
     for name, default in _TRAINER.items():
         whole = isinstance(default, int) or name == "limit_train_batches"
         allowed: Range | None = TRAINER_RANGES.get(name)
@@ -174,6 +174,13 @@ def options_with_values(method: str) -> dict[str, list[Any]]:
             else numbers_near(default, allowed, int if whole else float)
         )  # fmt: skip
     return found
+
+
+def _thinned(values: list[Any]) -> list[Any]:
+    """All choices, and of numbers the smallest and the largest: a training takes a second."""
+    numbers = [value for value in values if isinstance(value, int | float)]
+    between = [] if isinstance(values[0], bool) else numbers[1:-1]
+    return [value for value in values if value not in between]
 
 
 def bound_of(options: Options) -> float:

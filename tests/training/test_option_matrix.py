@@ -56,9 +56,7 @@ def is_together(option: str) -> bool:
 
 def most_together(option: str) -> int:
     """SFT has every value of what it shares with GRPO."""
-    if not (shows("grpo", option) and is_together(option)):
-        return 0
-    return 99 if option.startswith("loss.") else 2
+    return 2 if shows("grpo", option) and is_together(option) else 0
 
 
 def most_idle(option: str) -> int:

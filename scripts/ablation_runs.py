@@ -1,0 +1,321 @@
+"""What an ablation runs: the cold start, the validation world, and a training with its judgement.
+
+Each is a job of `side_by_side.py`: what is left of it is read from the disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ablation_table import COLD_START, PAPER, read_figures
+from run_table import BASE, EMER, Table
+from side_by_side import ROOT, Command
+
+CONFIG = "configs/mini/r1omni.yaml"
+RECIPES = "configs/mini/recipes"
+# From the simpler to the richer. An overlay that is not named here comes last.
+ORDER = (
+    PAPER, "consistency_summed", "consistency_separate", "cues", "gated", "masked_modality",
+    "calibration", "best_together",
+)  # fmt: skip
+# The validation sets: those that are trained on, in a world of other people.
+VALIDATION = ("dfew", "mafw")
+VALIDATION_SEED = 9001
+
+
+class WrongUse(Exception):
+    """What the caller can put right."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runs of an ablation share.
+
+    Attributes:
+        out: folder of everything that is written.
+        start: folder with `world/`, `cache/` and `emer_sft/model`.
+        steps: of each training.
+        clips: of the world of the cold start, where it is made.
+        validation_clips: of the validation world.
+        world_seed: of the cold start, where it is made.
+    """
+
+    out: Path
+    start: Path
+    steps: int
+    clips: int = 2000
+    validation_clips: int = 1500
+    world_seed: int = 10
+
+    @property
+    def validation_world(self) -> Path:
+        return self.out / f"validation_world_{self.validation_clips}"
+
+    @property
+    def cold_start(self) -> Path:
+        return self.start / "emer_sft" / "model"
+
+
+class World:
+    """The validation world."""
+
+    name = "validation world"
+
+    def __init__(self, settings: Settings) -> None:
+        self._out, self._clips = settings.validation_world, settings.validation_clips
+
+    def left(self) -> list[str]:
+        return [] if self._out.exists() else ["synthesize"]
+
+    def command(self, kind: str) -> Command:
+        # A world that was cut off is begun anew, so it gets its name when it is whole.
+        partial = self._out.with_name(f"{self._out.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        return _command(
+            self._out.with_name("validation_world.log"),
+            "synthesize", "--out", partial, "--clips", self._clips, "--seed", VALIDATION_SEED,
+            "--num-workers", 1,
+            finish=lambda: os.replace(partial, self._out), answers=False,
+        )  # fmt: skip
+
+    def ended(self, kind: str, wall_s: float, cpu_s: float) -> None:
+        """What it takes is kept nowhere."""
+
+
+class ColdStart:
+    """World, towers, base and cold start, as scripts/run_table.py makes them."""
+
+    name = "cold start"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._table = Table(settings.start, settings.world_seed, settings.clips)
+
+    def left(self) -> list[str]:
+        if _has_model(self._settings.cold_start):
+            return []
+        start = self._settings.start
+        done = {
+            "synthesize": (start / "world").exists(),
+            "create": (start / "init").exists(),
+            "pretrain-towers": (start / "towers").exists(),
+            "fit base": _has_model(start / "base" / "model"),
+            "fit emer_sft": False,
+        }
+        return [kind for kind, is_done in done.items() if not is_done]
+
+    def command(self, kind: str) -> Command:
+        table, start = self._table, self._settings.start
+        log = start / f"{kind.replace(' ', '_')}.log"
+        if kind == "synthesize":
+            partial = start / "world.partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            words = *table.synthesize(partial).args, "--num-workers", 1
+            return _command(
+                log, *words, finish=lambda: os.replace(partial, start / "world"), answers=False
+            )
+        if kind.startswith("fit "):
+            (fit,) = table.fit(BASE if kind == "fit base" else EMER)
+            return _command(log, *fit.args)
+        made = table.create() if kind == "create" else table.pretrain()
+        return _command(log, *made.args, answers=False)
+
+    def ended(self, kind: str, wall_s: float, cpu_s: float) -> None:
+        """What it takes is kept nowhere."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe with a seed: trained and judged on validation people, or judged on the test sets.
+
+    Attributes:
+        arm: name of a recipe, `PAPER`, or `COLD_START`, which is not trained.
+        seed: None of the cold start alone.
+        final: judge it on the test sets, once the rest is done.
+    """
+
+    settings: Settings
+    arm: str
+    seed: int | None
+    final: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.arm if self.seed is None else f"{self.arm}, seed {self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        name = self.arm if self.seed is None else f"{self.arm}_{self.seed}"
+        return self.settings.out / "runs" / name
+
+    @property
+    def model(self) -> Path:
+        return self.settings.cold_start if self.seed is None else self.folder / "model"
+
+    def left(self) -> list[str]:
+        kinds = ["final"] if self.final else ["fit", "validation"]
+        return [kind for kind in kinds if not self.has(kind)]
+
+    def has(self, kind: str) -> bool:
+        """Whether the command of a kind has ended with all that it writes."""
+        if kind == "fit":
+            return self.seed is None or _has_model(self.model)
+        return _reads_as_json(self.folder / kind / "test" / "results.json")
+
+    def command(self, kind: str) -> Command:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / "recipe.json", json.dumps(self.record(), indent=2) + "\n")
+        start, log = self.settings.start, self.folder / f"{kind}.log"
+        shared = [
+            "--run.experiment", "r1omni-ablation",
+            "--trainer.enable_progress_bar", "false",
+            "--data.root", start / "world",
+            "--data.loader.cache_dir", start / "cache",
+        ]  # fmt: skip
+        if kind == "fit":
+            overlay = overlay_of(self.arm)
+            begun = any((self.folder / "checkpoints").glob("step_*.ckpt"))
+            return _command(
+                log, "fit", "--config", CONFIG, *(["--config", overlay] if overlay else []),
+                "--seed_everything", self.seed,
+                "--run.name", self.name,
+                "--trainer.default_root_dir", self.folder,
+                "--trainer.max_steps", self.settings.steps,
+                "--model.init_args.init_from", self.settings.cold_start,
+                *shared, *(["--ckpt_path", "last"] if begun else []),
+            )  # fmt: skip
+        sets = self._validation_sets() if kind == "validation" else None
+        return _command(
+            log, "test", "--config", CONFIG,
+            "--run.name", f"{self.name}, {kind}",
+            "--trainer.default_root_dir", self.folder / kind,
+            "--model.init_args.init_from", self.model,
+            *shared,
+            "--data.answer_mode", "both",
+            "--data.conditions", "[full, muted, blanked]",
+            *(["--data.test", json.dumps(sets)] if sets else []),
+        )  # fmt: skip
+
+    def _validation_sets(self) -> list[dict[str, Any]]:
+        world = self.settings.validation_world
+        return [
+            {"name": name, "root": str(world / name.upper()), "split": "train",
+             "options": {"fold": 1}}
+            for name in VALIDATION
+        ]  # fmt: skip
+
+    def ended(self, kind: str, wall_s: float, cpu_s: float) -> None:
+        costs = self.costs()
+        before = costs.get(kind, {"wall_s": 0.0, "cpu_s": 0.0})
+        costs[kind] = {
+            "wall_s": round(before["wall_s"] + wall_s, 1),
+            "cpu_s": round(before["cpu_s"] + cpu_s, 1),
+        }
+        write_whole(self.folder / "costs.json", json.dumps(costs, indent=2) + "\n")
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """Seconds of each kind of command, those of interrupted ones included."""
+        file = self.folder / "costs.json"
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+    def record(self) -> dict[str, Any]:
+        """What the run is made with; a folder that was made with something else is refused."""
+        overlay = overlay_of(self.arm)
+        weights = sorted(self.settings.cold_start.glob("*.safetensors"))
+        return {
+            "arm": self.arm,
+            "seed": self.seed,
+            "steps": self.settings.steps,
+            "config": _sha256(ROOT / CONFIG),
+            "overlay": None if overlay is None else _sha256(ROOT / overlay),
+            "cold_start": [_sha256(file) for file in weights],
+            "validation": [VALIDATION_SEED, self.settings.validation_clips],
+        }
+
+    def check(self) -> None:
+        """Refuse a folder that was made with other settings.
+
+        Raises:
+            WrongUse: naming the folder and what differs.
+        """
+        file = self.folder / "recipe.json"
+        if not file.exists():
+            return
+        found, wanted = json.loads(file.read_text(encoding="utf-8")), self.record()
+        differing = [key for key in wanted if found.get(key) != wanted[key]]
+        if differing:
+            raise WrongUse(
+                f"{self.folder} was made with another {', '.join(differing)}; give another --out, "
+                "or remove that folder"
+            )
+
+    def line(self) -> dict[str, Any]:
+        """The line of `results.jsonl`, of a run that is complete."""
+        split = "final" if self.final else "validation"
+        return {
+            "arm": self.arm,
+            "seed": self.seed,
+            "split": split,
+            "sets": read_figures(self.folder / split / "test"),
+            "cpu_seconds": self.costs().get("fit", {}).get("cpu_s"),
+            "folder": str(self.folder),
+        }
+
+
+def made_runs(settings: Settings) -> list[Run]:
+    """The runs that were begun, those of earlier calls included, seed by seed."""
+    found = []
+    for file in (settings.out / "runs").glob("*/recipe.json"):
+        made = json.loads(file.read_text(encoding="utf-8"))
+        found.append(Run(settings, made["arm"], made["seed"]))
+    return sorted(found, key=lambda run: (run.seed or 0, run.arm))
+
+
+def overlay_of(arm: str) -> str | None:
+    """The file of a recipe; None of the paper's and of the cold start, which have none."""
+    return None if arm in (PAPER, COLD_START) else f"{RECIPES}/{arm}.yaml"
+
+
+def known_arms() -> list[str]:
+    """The recipes that there are, the simpler ones first."""
+    found = {PAPER, *(file.stem for file in (ROOT / RECIPES).glob("*.yaml"))}
+    return [*(arm for arm in ORDER if arm in found), *sorted(found - {*ORDER})]
+
+
+def _command(
+    log: Path, *words: object, finish: Callable[[], None] = lambda: None, answers: bool = True
+) -> Command:
+    return Command(tuple(map(str, words)), log, finish, answers)
+
+
+def _has_model(folder: Path) -> bool:
+    return (folder / "config.json").exists()
+
+
+def _reads_as_json(file: Path) -> bool:
+    """Whether a file is there and was not cut off while it was written."""
+    try:
+        json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def _sha256(file: Path) -> str:
+    if not file.exists():
+        return "absent"
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Whole or not at all."""
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, file)
