@@ -17,7 +17,7 @@ from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.datamodule import LoaderConfig
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import ShardingConfig
-from r1omni.ops import GRPOLossConfig
+from r1omni.ops import GRPOLossConfig, MaskedModality
 from r1omni.rewards import RewardSpec
 from r1omni.rewards.schedule import RewardGate, RewardSchedule
 from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig, SFTModule
@@ -38,11 +38,12 @@ INDEPENDENT = {
     "name": "of a data set, of a reward, and of the run",
     "options": "of a data set and of a reward",
     "root": "of all data, and of a data set within it",
+    "weight": "of a reward, and of the term for the dependence on the media",
     "schedule": "of the learning rate, and of a reward's weight",
 }
 CLASSES = (
-    GRPOConfig, GRPOLossConfig, OptimizerConfig, LoRAConfig, LoaderConfig, DatasetSpec, RewardSpec,
-    RunConfig, ShardingConfig,
+    GRPOConfig, GRPOLossConfig, MaskedModality, OptimizerConfig, LoRAConfig, LoaderConfig,
+    DatasetSpec, RewardSpec, RunConfig, ShardingConfig,
 )  # fmt: skip
 
 
