@@ -16,7 +16,7 @@ import torch
 from option_values import options_of, values_of
 from torch import Tensor
 
-from r1omni.ops import GRPOLossConfig, StepTotals
+from r1omni.ops import GRPOLossConfig, MaskedModality, StepTotals
 from r1omni.ops.loss_config import LossType
 from r1omni.ops.step_totals import entropy_threshold
 from r1omni.training.batch import RolloutBatch, step_totals
@@ -47,11 +47,15 @@ def rollout_batch() -> RolloutBatch:
     )  # fmt: skip
     rewards = torch.zeros(ROWS, 1)
     advantages = torch.randn(ROWS, generator=draw, dtype=torch.float64)
+    loss_mask = mask & (torch.rand(ROWS, C, generator=draw) > 0.1)
+    describing = torch.rand(ROWS, C, 2, generator=draw) > 0.6
     return RolloutBatch(
         samples=tuple(Sample(str(i), Clip(Path("x")), "") for i in range(PROMPTS)),
         rollout=rollout, rewards=rewards, reward_names=("any",), advantages=advantages,
         group_rewards=rewards,
-        loss_mask=mask & (torch.rand(ROWS, C, generator=draw) > 0.1),
+        loss_mask=loss_mask,
+        evidence=describing & loss_mask[..., None] & (advantages > 0)[:, None, None],
+        masked_logps=torch.randn(ROWS, C, 2, generator=draw, dtype=torch.float64),
         ref_logps=noise[1] - 1, old_logps=noise[2], importance_weights=noise[3].exp(),
     )  # fmt: skip
 
@@ -103,7 +107,9 @@ def gradients(config: GRPOLossConfig, num_ranks: int, size: int | None, steps: i
         for step in shares:
             for part in step.micro_batches(size):
                 places = part.rollout.completion_ids
-                loss = part.loss(leaves[0][places], leaves[1][places], config, totals).loss
+                # The masked-modality term is beside whatever loss is tried.
+                given = leaves[0][places], leaves[1][places], config, totals
+                loss = part.loss(*given, MaskedModality(0.3)).loss
                 (loss / num_ranks).backward()
         zero = torch.zeros_like(LOGPS)
         found.append(torch.cat([zero if leaf.grad is None else leaf.grad for leaf in leaves]))
