@@ -16,6 +16,7 @@ import os
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
+from functools import cache
 from types import UnionType
 from typing import Any
 
@@ -107,14 +108,21 @@ def check_options(options: Any, prefix: str = "") -> None:
     Raises:
         UsageError: naming key and value, and what is expected.
     """
-    hints = typing.get_type_hints(type(options))
-    counted = {name for name, *_ in number_fields(type(options))}
+    kind: type = type(options)
+    hints = _hints(kind)
+    counted = {name for name, *_ in number_fields(kind)}
     for name in (field.name for field in fields(options)):
         if name not in counted and not choices_of(hints[name])[0]:
             check_type(prefix + name, getattr(options, name), hints[name])
     check_numbers(options, prefix)
     check_choices(options, prefix)
-    check_effects(options, getattr(type(options), "ONLY_WITH", {}), prefix)
+    check_effects(options, getattr(kind, "ONLY_WITH", {}), prefix)
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Types of a class's options; reading them takes longer than all checks, and steps ask."""
+    return typing.get_type_hints(kind)
 
 
 def check_effects(options: Any, conditions: Conditions, prefix: str = "") -> None:
@@ -224,8 +232,9 @@ def check_choices(options: Any, prefix: str = "") -> None:
     Raises:
         UsageError: naming key, value and choices.
     """
-    hints = typing.get_type_hints(type(options))
-    for name in getattr(type(options), "__dataclass_fields__", {}):
+    kind: type = type(options)
+    hints = _hints(kind)
+    for name in getattr(kind, "__dataclass_fields__", {}):
         check_choice(prefix + name, getattr(options, name), hints[name])
 
 
@@ -329,7 +338,7 @@ def imported(what: str, path: str) -> Callable[..., Any]:
 
 def number_fields(cls: type) -> Iterator[tuple[str, type, int | None, bool]]:
     """Name, int or float, length where it is a tuple, and whether None is allowed."""
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     for name in getattr(cls, "__dataclass_fields__", {}):
         members = [member for member in _members(hints[name]) if member is not type(None)]
         optional = len(members) < len(_members(hints[name]))

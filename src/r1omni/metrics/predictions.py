@@ -14,6 +14,7 @@ from typing import Any
 from r1omni.metrics.explanation import cues_from_json, evaluate_explanations, explanation_fields
 from r1omni.metrics.paired import paired_answers
 from r1omni.metrics.recognition import evaluate_recognition, read_prediction
+from r1omni.metrics.resampling import groups_of
 from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.types import NUM_EXAMPLES, UsageError
 
@@ -139,14 +140,13 @@ def score_records(
     Raises:
         UsageError: no record, or a label that is no class.
     """
-    groups = [record["group"] for record in records]
     recognition = evaluate_recognition(
         predictions=[record["prediction"] for record in records],
         references=[record["label"] for record in records],
         labels=labels.labels,
         format_ok=[record["format_ok"] for record in records],
         answered=[read_prediction(r["text"], labels, r["ended"]).answered for r in records],
-        groups=[str(group) for group in groups] if all(groups) else None,
+        groups=groups_of(records),
     )
     explanations = evaluate_explanations(records, labels.labels, condition)
     return recognition.to_dict(), explanations.to_dict()

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 from transformers import Cache, Qwen2Model
 
 from r1omni.media.config import normalise_frames
 from r1omni.models.attention import PACKED_ATTENTION, PackedRows
 from r1omni.models.config import OmniConfig
-from r1omni.models.packed import Embedded, pack, pad_embeds, predicting
+from r1omni.models.packed import Embedded, pack, pad_embeds, pad_ids, predicting
 from r1omni.models.projector import Gate, VideoProjector, audio_projector
 from r1omni.models.towers import AudioTower, TextTower, VisionTower
 from r1omni.ops import (
@@ -137,10 +136,8 @@ class OmniModel(nn.Module):
         Equal instructions are encoded once: in training nearly all of a batch ask the same.
         """
         distinct = {tuple(ids.tolist()): ids for ids in instruction_ids}
-        ids = pad_sequence(list(distinct.values()), batch_first=True).to(self.device)
-        lengths = torch.tensor([len(row) for row in distinct], device=self.device)
-        mask = torch.arange(ids.shape[1], device=self.device) < lengths[:, None]
-        weights = self.gate(self.text_tower(ids, mask).to(self.dtype))
+        padded = pad_ids(list(distinct.values()), self.device)
+        weights = self.gate(self.text_tower(*padded).to(self.dtype))
         rows = {key: index for index, key in enumerate(distinct)}
         return weights[[rows[tuple(ids.tolist())] for ids in instruction_ids]]
 

@@ -32,6 +32,15 @@ class Embedded:
     positions: Tensor
 
 
+def pad_ids(
+    rows: Sequence[Tensor], device: torch.device, padding: int = 0
+) -> tuple[Tensor, Tensor]:
+    """Token ids [L_i] as one batch, long [N, L], padded on the right; and which are real, bool."""
+    ids = pad_sequence(list(rows), batch_first=True, padding_value=padding).to(device)
+    lengths = torch.tensor([len(row) for row in rows], device=device)
+    return ids, torch.arange(ids.shape[1], device=device) < lengths[:, None]
+
+
 def pad_embeds(rows: Sequence[Tensor], side: str = "right") -> Embedded:
     """Pad rows of embeddings [L_i, D] to one batch, on the left for generation."""
     embeds = pad_sequence(list(rows), batch_first=True, padding_side=side)

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
+from r1omni.models.packed import pad_ids
 from r1omni.ops import group_advantages
 from r1omni.rewards import score
 from r1omni.rewards.schedule import RewardWeights
@@ -221,10 +221,7 @@ def direct_confidence(
         encode_target(policy.omni.tokenizer, _DIRECT.format(word=ANSWER_WORDS[emotion]))
         for emotion in emotions
     ]
-    device = rollout.completion_ids.device
-    ids = pad_sequence(rows, batch_first=True).to(device)
-    lengths = torch.tensor([len(row) for row in rows], device=device)
-    mask = torch.arange(ids.shape[1], device=device) < lengths[:, None]
+    ids, mask = pad_ids(rows, rollout.completion_ids.device)
     answers = replace(
         rollout,
         completion_ids=ids.repeat(len(samples), 1),

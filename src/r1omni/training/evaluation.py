@@ -63,6 +63,11 @@ class Evaluation:
         self.sets = tuple(sets)
         self.answer_mode = answer_mode
         self._answers: list[list[_Answer]] = [[] for _ in self.sets]
+        self._forget()
+
+    def _forget(self) -> None:
+        """Drop what was computed of fewer answers."""
+        self._records: dict[int, list[dict[str, Any]]] = {}
         self._results: dict[str, dict[str, RecognitionResult]] | None = None
         self._explanations: dict[str, dict[str, ExplanationResult]] | None = None
         self._paired: PairedAnswers | None = None
@@ -82,7 +87,7 @@ class Evaluation:
         Without `ended` all count as ended. Scores are of the emotions, after the completion's own
         reasoning and after an empty one (`r1omni.models.answering`).
         """
-        self._results = self._explanations = self._paired = None
+        self._forget()
         label_set = LABEL_SETS[self.sets[index].label_set]
         known = [True] * len(texts) if ended is None else ended
         columns: tuple[Sequence[Any], ...] = (
@@ -104,7 +109,7 @@ class Evaluation:
         Args:
             sizes: samples of each set.
         """
-        self._results = self._explanations = self._paired = None
+        self._forget()
         ranks = gathered_objects(self._answers)
         for index, size in enumerate(sizes):
             in_turn = zip(*(answers[index] for answers in ranks), strict=True)
@@ -170,6 +175,11 @@ class Evaluation:
 
     def records(self, index: int) -> list[dict[str, Any]]:
         """One plain dictionary a sample of the `index`-th set."""
+        if index not in self._records:  # a reasoning takes a millisecond, and three ask for it
+            self._records[index] = self._read(index)
+        return self._records[index]
+
+    def _read(self, index: int) -> list[dict[str, Any]]:
         entry = self.sets[index]
         return [
             {

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from r1omni.data.batch import Batch, collate
 from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
+from r1omni.models.packed import pad_ids
 from r1omni.models.parallelize import full_tensor
 from r1omni.options import TOKENS, Ranges, check_number
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_target
@@ -117,10 +117,7 @@ class SFTModule(EmotionModule):
         for sample in batch.samples:
             assert sample.target is not None  # refused at setup
             rows.append(encode_target(self.omni.tokenizer, sample.target))
-        ids = pad_sequence(rows, batch_first=True, padding_value=self.omni.tokenizer.pad_token_id)
-        lengths = torch.tensor([len(row) for row in rows])
-        mask = torch.arange(ids.shape[1])[None] < lengths[:, None]
-        return ids.to(self.device), mask.to(self.device)
+        return pad_ids(rows, self.device, self.omni.tokenizer.pad_token_id)
 
     def reasons(self) -> bool:
         """Whether the model answers R1-Omni's question about the first clip with `<think>`."""
