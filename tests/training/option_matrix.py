@@ -79,6 +79,7 @@ NEEDS: dict[str, Options] = {
         "grpo.importance_correction": "token_truncate", "grpo.importance_cap": 0.6,
     },
     "masked": {"masked.weight": 1.0},
+    "masked.margin": {"masked.margin": 0.01},  # by a medium, fresh weights are moved about so much
     "gate": {"gate.reward": "rewards_of_tests:coarse", **_WITHOUT_DEFAULT},
     "grpo.ref_mixup_alpha": {"grpo.ref_sync_steps": 1, "loss.beta": 1.0},
     # Most groups of so short completions are alike. Ranks draw other prompts than one process

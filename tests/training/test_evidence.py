@@ -13,7 +13,7 @@ from step_cases import halves
 
 from r1omni.media.audio import SILENCE_USED
 from r1omni.models.pipeline import R1Omni
-from r1omni.ops import MaskedModality
+from r1omni.ops import GRPOLoss, MaskedModality, StepTotals
 from r1omni.training import GRPOConfig, GRPOModule, evidence
 from r1omni.training.batch import RolloutBatch
 from r1omni.training.evidence import evidence_tokens
@@ -84,32 +84,24 @@ def test_tokens_of_good_completions_that_describe_what_is_there(omni: R1Omni) ->
 
 
 class _Seen(GRPOModule):
-    """Counts passes over completions, and keeps what the first update learns from."""
+    """Keeps what each part of an update is computed from."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.passes = 0
-        self.first: RolloutBatch | None = None
-        logps = self.policy.logps
+        self.parts: list[RolloutBatch] = []
+        self.expected: list[torch.Tensor] = []
 
-        def counted(rollout: Rollout) -> torch.Tensor:
-            self.passes += 1
-            return logps(rollout)
-
-        self.policy.logps = counted  # type: ignore[method-assign]
-
-    def update(self, rollouts: RolloutBatch, step: RolloutBatch) -> None:
-        if self.first is None:
-            self.first = step
-            store = self.datamodule._settled()
-            self.expected = []
-            for condition in ("blanked", "muted"):  # as evaluation has them
-                dataset = store.dataset(step.samples, condition)
-                media = tuple(dataset[i][1] for i in range(len(dataset)))
-                prompts = replace(step.rollout.prompts, media=media)
-                asked = Policy(self.omni, self.grpo)
-                self.expected.append(asked.logps(replace(step.rollout, prompts=prompts)))
-        super().update(rollouts, step)
+    def loss(self, part: RolloutBatch, totals: StepTotals) -> GRPOLoss:
+        self.parts.append(part)
+        store, asked = self.datamodule._settled(), Policy(self.omni, self.grpo)
+        columns = []
+        for condition in ("blanked", "muted"):  # as evaluation has them
+            dataset = store.dataset(part.samples, condition)
+            media = tuple(dataset[i][1] for i in range(len(dataset)))
+            prompts = replace(part.rollout.prompts, media=media)
+            columns.append(asked.logps(replace(part.rollout, prompts=prompts)))
+        self.expected.append(torch.stack(columns, dim=-1))
+        return super().loss(part, totals)
 
 
 @pytest.fixture
@@ -121,18 +113,18 @@ def _described(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_described")
 def test_the_masked_pass_is_that_of_evaluation(mini_world: Path, tmp_path: Path) -> None:
-    grpo = replace(BASE, masked_modality=MaskedModality(2.0), micro_batch_size=1)
-    module = fit(mini_world, tmp_path, grpo, seen=_Seen)
-    step = module.first
-    assert step is not None and step.evidence is not None and step.masked_logps is not None
-    assert module.passes == 2
-    good = step.advantages > 0
-    assert step.evidence[good].any(dim=(1, 2)).all() and not step.evidence[~good].any()
-    for column, expected in enumerate(module.expected):
-        torch.testing.assert_close(step.masked_logps[..., column], expected)
-    found = logged(module)
-    gaps = (step.rollout.logps[..., None] - step.masked_logps)[step.evidence]
+    grpo = replace(
+        BASE, masked_modality=MaskedModality(2.0), num_iterations=2, micro_batch_size=1
+    )  # fmt: skip
+    module = fit(mini_world, tmp_path, grpo, steps=1, seen=_Seen)
+    good = torch.cat([part.advantages > 0 for part in module.parts])
+    marks = torch.cat([part.evidence for part in module.parts])
+    assert marks[good].any(dim=(1, 2)).all() and not marks[~good].any()
+    logps = torch.cat([part.rollout.logps for part in module.parts])
+    gaps = (logps[..., None] - torch.cat(module.expected))[marks]
     assert float(gaps.abs().max()) > 1e-3
+    # What is logged of four micro-batches is of the step.
+    found = logged(module)
     assert found["masked_modality/gap"] == pytest.approx(float(gaps.mean()), abs=1e-5)
     missing = (1 - gaps).clamp(min=0)
     assert found["masked_modality/loss"] == pytest.approx(2 * float(missing.mean()), rel=1e-4)
@@ -140,7 +132,32 @@ def test_the_masked_pass_is_that_of_evaluation(mini_world: Path, tmp_path: Path)
     assert found["masked_modality/below_margin"] == pytest.approx(
         float((missing > 0).float().mean())
     )
-    assert found["time/masked"] > 0
+
+
+class _Often(GRPOModule):
+    """Measures how far the evidence of its first batch lies apart, before and after updates."""
+
+    def update(self, rollouts: RolloutBatch, step: RolloutBatch) -> None:
+        if not hasattr(self, "first"):
+            given = step, self.policy, self.neutral(), self.layout
+            self.first = evidence.with_evidence(*given)
+            self.gaps = [self.gap()]
+        super().update(rollouts, step)
+
+    @torch.no_grad()
+    def gap(self) -> float:
+        part, masked = self.first, self.first.masked_logps(self.model, self.grpo.temperature)
+        return float((self.policy.logps(part.rollout)[..., None] - masked)[part.evidence].mean())
+
+
+@pytest.mark.usefixtures("_described")
+def test_evidence_comes_to_depend_on_its_medium(mini_world: Path, tmp_path: Path) -> None:
+    grown = []
+    for weight in (0.0, 1.0):
+        term = MaskedModality(weight) if weight else MaskedModality()
+        module = fit(mini_world, tmp_path, replace(BASE, masked_modality=term), 12, seen=_Often)
+        grown.append(module.gap() - module.gaps[0])
+    assert grown[1] > grown[0] + 0.05, grown
 
 
 @pytest.mark.usefixtures("_described")
@@ -149,14 +166,14 @@ def test_what_is_not_needed_is_not_computed(
 ) -> None:
     one = replace(BASE, masked_modality=MaskedModality(1.0, modalities=["audio"]))
     module = fit(mini_world, tmp_path, one, seen=_Seen)
-    assert module.passes == 1 and module.first.masked_logps.shape[2] == 1
+    assert module.parts[0].evidence.shape[2] == len(module.parts[0].masked_media) == 1
     # Nothing is described: no pass, and a term of 0.
     monkeypatch.setattr(evidence, "described", lambda text, ended: [])
     module = fit(mini_world, tmp_path, one, seen=_Seen)
-    assert module.passes == 0 and logged(module)["masked_modality/loss"] == 0
+    assert not module.parts[0].masked_media and logged(module)["masked_modality/loss"] == 0
     # Without a weight nobody reads, masks or counts.
     monkeypatch.setattr(evidence, "described", None)
     monkeypatch.setattr(_Seen, "neutral", None)
     module = fit(mini_world, tmp_path, BASE, seen=_Seen)
-    assert module.passes == 0 and module.first.evidence is None
+    assert module.parts[0].evidence is None and not module.parts[0].masked_media
     assert not [name for name in logged(module) if "masked" in name]

@@ -55,7 +55,6 @@ def rollout_batch() -> RolloutBatch:
         group_rewards=rewards,
         loss_mask=loss_mask,
         evidence=describing & loss_mask[..., None] & (advantages > 0)[:, None, None],
-        masked_logps=torch.randn(ROWS, C, 2, generator=draw, dtype=torch.float64),
         ref_logps=noise[1] - 1, old_logps=noise[2], importance_weights=noise[3].exp(),
     )  # fmt: skip
 
@@ -63,6 +62,7 @@ def rollout_batch() -> RolloutBatch:
 BATCH = rollout_batch()
 LOGPS = torch.randn(ROWS * C, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.3
 ENTROPIES = torch.rand(ROWS * C, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+MASKED = torch.randn(ROWS * C, 2, generator=torch.Generator().manual_seed(3)).double() * 0.3
 
 
 def steps_of(num_ranks: int, steps: int) -> Iterator[list[tuple[RolloutBatch, RolloutBatch]]]:
@@ -89,7 +89,9 @@ def totals_of(
 
 
 def gradients(config: GRPOLossConfig, num_ranks: int, size: int | None, steps: int) -> list[Tensor]:
-    """Of each optimizer step, in log-probabilities and entropies: the mean over the ranks."""
+    """Of each optimizer step, in log-probabilities, entropies and log-probabilities without media:
+    the mean over the ranks.
+    """
     found = []
     for ranks in steps_of(num_ranks, steps):
         if config.top_entropy_quantile < 1:
@@ -103,16 +105,16 @@ def gradients(config: GRPOLossConfig, num_ranks: int, size: int | None, steps: i
                 for whole, step in ranks
             ]  # fmt: skip
         shares, totals = totals_of(ranks, steps)
-        leaves = [LOGPS.clone().requires_grad_(), ENTROPIES.clone().requires_grad_()]
+        leaves = [values.clone().requires_grad_() for values in (LOGPS, ENTROPIES, MASKED)]
         for step in shares:
             for part in step.micro_batches(size):
                 places = part.rollout.completion_ids
                 # The masked-modality term is beside whatever loss is tried.
                 given = leaves[0][places], leaves[1][places], config, totals
-                loss = part.loss(*given, MaskedModality(0.3)).loss
+                loss = part.loss(*given, MaskedModality(0.3), leaves[2][places]).loss
                 (loss / num_ranks).backward()
-        zero = torch.zeros_like(LOGPS)
-        found.append(torch.cat([zero if leaf.grad is None else leaf.grad for leaf in leaves]))
+        grads = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
+        found.append(torch.cat([grad.flatten() for grad in grads]))
     return found
 
 

@@ -147,7 +147,7 @@ def part_loss(
             bonus; None for all of `mask`. With `top_entropy_quantile` it is a choice among the
             tokens of the whole step, so it is made before the first part.
         evidence, masked_logps, masked_modality: of the term for the dependence on media, as for
-            `masked_modality_term`; all of them or none.
+            `masked_modality_term`; needed if it has a weight.
         config: which loss.
         totals: counts of the whole step.
 
@@ -185,7 +185,9 @@ def part_loss(
             bonus = (batch.entropies * carrying).sum() / totals.entropy_divisor
             loss = loss - config.entropy_coef * bonus
     figures: dict[str, Tensor] = {}
-    if evidence is not None and masked_logps is not None and masked_modality is not None:
+    if masked_modality is not None and masked_modality.weight:
+        if evidence is None or masked_logps is None:
+            raise UsageError("masked_modality needs evidence and masked_logps; pass them")
         term, figures = masked_modality_term(
             batch.logps, masked_logps, evidence & keep[..., None], masked_modality, totals
         )

@@ -1,25 +1,24 @@
 """The term of the loss that has explanations depend on what they describe.
 
 For a token t of a completion that describes a medium m, with x all that the prompt holds and x \\ m
-the same without m (silence for the sound, black frames for the picture),
+the same without m (silence for the sound, black frames for the picture), in nats,
 
-    gap_{t,m} = log p(t | x) - stopgrad(log p_old(t | x \\ m))
+    gap_{t,m} = log p(t | x) - log p(t | x \\ m)
     term      = weight / E * sum over evidence (t, m) of max(0, margin - gap_{t,m})
 
 Evidence are the pairs (t, m) of completions with a positive advantage, and E is their number in the
-optimizer step, over all micro-batches and ranks. p_old is the policy that sampled.
+optimizer step, over all micro-batches and ranks. p is the policy.
+
+The gradient goes into both sides, which are one network on two inputs: what it does to them alike
+cancels, and what is left is what the medium makes of a word. Into the full side alone it would
+teach nothing of the medium: the policy chose these words, and the mean of grad log p(t | x) over
+words drawn from p is 0. Into the masked side alone it would lower words on both inputs, and hardly
+part them. So the policy is trained on the very inputs that evaluation asks about (muted, blanked).
 
 The two papers that the idea is from do otherwise. OPPO (arXiv 2606.25325) compares the policy on
 the full and the masked input by a KL at evidence tokens. MAPO (arXiv 2605.27741) concentrates the
 policy gradient on tokens whose entropy with and without the sound differs. Here it is the
-probability of the token that was sampled, and a margin bounds it: once the medium makes a word that
-much likelier, the term has no gradient left.
-
-The masked side has no gradient. With one, the hinge could be satisfied by making words improbable
-without the medium, whatever is said with it, and the policy would be trained on the very inputs
-that evaluation asks about (muted, blanked). What the term does is to make good descriptions
-likelier where their medium is there. A word that is certain from the text alone can never reach
-the margin, and is hardly pushed: the gradient of a log-probability vanishes as it nears 0.
+probability of the token that was sampled, and a margin bounds it.
 """
 
 from __future__ import annotations
@@ -79,16 +78,16 @@ def masked_modality_term(
 
     Args:
         logps: float [N, C], log-probabilities of the sampled tokens under the policy.
-        masked_logps: float [N, C, M], those without each of M media; no gradient goes into them.
+        masked_logps: float [N, C, M], those without each of M media.
         evidence: bool [N, C, M], the tokens that describe each medium, of completions that are to
             be learned from; what stands elsewhere, NaN included, has no effect.
         config: weight and margin.
         totals: counts of the whole step.
 
     Returns:
-        The term, 0-dimensional and differentiable in `logps`, and detached figures that add up
-        over the parts: the term itself, the mean gap in nats, the share of evidence below the
-        margin, and the number of pairs of evidence in the step.
+        The term, 0-dimensional and differentiable, and detached figures that add up over the parts:
+        the term itself, the mean gap in nats, the share of evidence below the margin, and the
+        number of pairs of evidence in the step.
 
     Raises:
         UsageError: shapes that do not fit.
@@ -99,7 +98,7 @@ def masked_modality_term(
             f"{list(masked_logps.shape)}; expected [N, C, M] with logps' {list(logps.shape)}"
         )
     own = torch.where(evidence, logps[..., None], 0.0)
-    gap = own - torch.where(evidence, masked_logps.detach().to(logps.dtype), 0.0)
+    gap = own - torch.where(evidence, masked_logps.to(own.dtype), 0.0)
     missing = torch.where(evidence, (config.margin - gap).relu(), 0.0)
     divisor = totals.evidence_divisor
     term = config.weight * missing.sum() / divisor

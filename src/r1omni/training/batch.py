@@ -24,7 +24,7 @@ from r1omni.ops.step_totals import entropy_threshold
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.policy import Policy
 from r1omni.training.ranks import RankLayout
-from r1omni.types import PromptInputs, Rollout, Sample
+from r1omni.types import ClipFeatures, PromptInputs, Rollout, Sample
 
 # Nats. The first tokens of a group have one distribution, whose entropies differ by roundoff: a
 # threshold among them would choose by chance.
@@ -55,7 +55,7 @@ class RolloutBatch:
             step, or None for all that are learned from.
         evidence: bool [N, C, M], the tokens that describe each of M media, or None
             (`r1omni.training.evidence`).
-        masked_logps: float32 [N, C, M] under the policy that sampled, without each medium, or None.
+        masked_media: for each of these media, the clips of the B prompts without it.
     """
 
     samples: tuple[Sample, ...]
@@ -70,7 +70,7 @@ class RolloutBatch:
     importance_weights: Tensor | None = None
     entropy_mask: Tensor | None = None
     evidence: Tensor | None = None
-    masked_logps: Tensor | None = None
+    masked_media: tuple[tuple[ClipFeatures, ...], ...] = ()
 
     @classmethod
     def scored(
@@ -113,7 +113,8 @@ class RolloutBatch:
             if isinstance(value, Tensor) and name != "group_rewards"
         }
         samples = tuple(self.samples[p] for p in prompts)
-        return replace(self, samples=samples, rollout=part, **tensors)
+        masked = tuple(tuple(clips[p] for p in prompts) for clips in self.masked_media)
+        return replace(self, samples=samples, rollout=part, masked_media=masked, **tensors)
 
     @classmethod
     def joined(cls, batches: Sequence[RolloutBatch]) -> RolloutBatch:
@@ -169,7 +170,9 @@ class RolloutBatch:
             logps, entropies = model.completion_logps(
                 *tokens, temperature=loss.temperature, with_entropy=config.with_entropy
             )
-            return self.loss(logps, entropies, loss, totals, config.masked_modality), logps
+            masked_logps = self.masked_logps(model, loss.temperature)
+            result = self.loss(logps, entropies, loss, totals, config.masked_modality, masked_logps)
+            return result, logps
         objective = TokenObjective.of_part(
             self.advantages, self.loss_mask, old_logps=self.old_logps, ref_logps=self.ref_logps,
             importance_weights=self.importance_weights, entropy_mask=self.entropy_mask,
@@ -187,15 +190,34 @@ class RolloutBatch:
         config: GRPOLossConfig,
         totals: StepTotals,
         masked_modality: MaskedModality | None = None,
+        masked_logps: Tensor | None = None,
     ) -> GRPOLoss:
         """The same from log-probabilities [N, C]; arguments as for `part_loss`."""
         return part_loss(
             logps, self.advantages, self.loss_mask, old_logps=self.old_logps,
             ref_logps=self.ref_logps, entropies=entropies,
             importance_weights=self.importance_weights, entropy_mask=self.entropy_mask,
-            evidence=self.evidence, masked_logps=self.masked_logps,
+            evidence=self.evidence, masked_logps=masked_logps,
             masked_modality=masked_modality, config=config, totals=totals,
         )  # fmt: skip
+
+    def masked_logps(self, model: OmniModel, temperature: float) -> Tensor | None:
+        """Log-probabilities [N, C, M] without each medium, with a gradient; None without evidence.
+
+        Each medium takes a pass of its own, which reads each prompt once for its completions.
+        """
+        if self.evidence is None:
+            return None
+        rollout = self.rollout
+        columns = [
+            model.completion_logps(
+                replace(rollout.prompts, media=clips), rollout.completion_ids, rollout.mask,
+                temperature=temperature,
+            )[0]
+            for clips in self.masked_media
+        ]  # fmt: skip
+        empty = rollout.logps.new_zeros(self.evidence.shape)
+        return torch.stack(columns, dim=-1) if columns else empty
 
     def steps(self, num_steps: int) -> Iterator[RolloutBatch]:
         """The parts that optimizer steps learn from, in order and as even as can be; none empty."""

@@ -1,9 +1,8 @@
-"""Which tokens of a rollout describe a medium, and how probable they are without it.
+"""Which tokens of a rollout describe a medium, and what its clips are without it.
 
-What is computed here once a rollout is what the masked-modality term of the loss compares with
-(`r1omni.ops.masked_modality`): evidence, the tokens of a good completion that say what the picture
-shows or how the voice sounds, and their log-probabilities under the policy that sampled, where that
-medium is black frames or silence as in evaluation under blanked and muted.
+The masked-modality term of the loss (`r1omni.ops.masked_modality`) is made of both: evidence, the
+tokens of a good completion that say what the picture shows or how the voice sounds, and clips where
+that medium is black frames or silence, as in evaluation under blanked and muted.
 """
 
 from __future__ import annotations
@@ -22,37 +21,33 @@ from r1omni.text.tags import parse_completion
 from r1omni.training.batch import RolloutBatch
 from r1omni.training.policy import Policy
 from r1omni.training.ranks import RankLayout
-from r1omni.types import ClipFeatures, Rollout
+from r1omni.types import ClipFeatures, PromptInputs
 
 # Siblings that earn the same differ by roundoff of their rewards (1e-7), over a standard deviation
 # of 0 plus 1e-4: such an advantage is none.
 _POSITIVE = 1e-3
 
 
-def with_masked_logps(
-    batch: RolloutBatch, policy: Policy, neutral: ClipFeatures, layout: RankLayout
+def with_evidence(
+    step: RolloutBatch, policy: Policy, neutral: ClipFeatures, layout: RankLayout
 ) -> RolloutBatch:
-    """The batch with its evidence and the log-probabilities without each medium.
+    """The step with its evidence and with its clips as they are without each medium.
 
-    All ranks call this together. For each medium it takes one pass without a gradient over the
-    prompts, each read once for its completions; none where no rank has any evidence of it.
+    All ranks call this together. A medium that no rank has any evidence of is left out, so that no
+    pass is spent on it.
 
     Args:
-        batch: with advantages.
-        policy: what sampled, with the options of the run.
+        step: what an optimizer step learns from, with advantages.
+        policy: what is trained, with the options of the run.
         neutral: the features of black frames and of silence.
         layout: of the ranks.
     """
-    rollout, media = batch.rollout, policy.config.masked_modality.modalities
-    evidence = evidence_tokens(batch, policy.omni.tokenizer, media)
+    media = policy.config.masked_modality.modalities
+    evidence = evidence_tokens(step, policy.omni.tokenizer, media)
     counts = layout.gather(evidence.sum(dim=(0, 1))).sum(dim=0).tolist()
-    columns = [
-        policy.logps(_without(rollout, medium, neutral))
-        if count
-        else torch.zeros_like(rollout.logps)
-        for medium, count in zip(media, counts, strict=True)
-    ]
-    return replace(batch, evidence=evidence, masked_logps=torch.stack(columns, dim=-1))
+    described = [index for index, count in enumerate(counts) if count]
+    masked = tuple(_without(step.rollout.prompts, media[index], neutral) for index in described)
+    return replace(step, evidence=evidence[..., described], masked_media=masked)
 
 
 def evidence_tokens(
@@ -83,9 +78,10 @@ def evidence_tokens(
         places = token_spans(tokenizer, ids, rollout.end_ids)
         assert places[-1][1] == len(rollout.texts[row])  # or spans would name other tokens
         for medium, start, end in found:
-            column = media.index(medium)
-            for place, (first, last) in enumerate(places):
-                marks[row, place, column] |= first < end and start < last
+            touched = [
+                at for at, (first, last) in enumerate(places) if first < end and start < last
+            ]
+            marks[row, touched, media.index(medium)] = True
     return marks.to(rollout.mask.device) & batch.loss_mask[..., None]
 
 
@@ -101,14 +97,14 @@ def described(text: str, ended: bool) -> list[tuple[str, int, int]]:
     reasoning = parse_completion(text).reasoning if ended else ""
     if not reasoning:
         return []
-    start = text.index(reasoning, text.index("<think>"))
+    start = text.index(reasoning, text.index("<think>") + len("<think>"))
     return [(medium, start + first, start + last) for medium, first, last in cue_spans(reasoning)]
 
 
-def _without(rollout: Rollout, medium: str, neutral: ClipFeatures) -> Rollout:
-    """The same completions of prompts whose clips lack a medium."""
-    media = []
-    for clip in rollout.prompts.media:
+def _without(prompts: PromptInputs, medium: str, neutral: ClipFeatures) -> tuple[ClipFeatures, ...]:
+    """The clips of prompts, without a medium."""
+    clips = []
+    for clip in prompts.media:
         assert isinstance(clip, ClipFeatures)
-        media.append(without(clip, medium, neutral))
-    return replace(rollout, prompts=replace(rollout.prompts, media=tuple(media)))
+        clips.append(without(clip, medium, neutral))
+    return tuple(clips)

@@ -25,7 +25,7 @@ from r1omni.streams import stream_seed
 from r1omni.training.advantages import in_force, kl_penalty, score_rollout, with_advantages
 from r1omni.training.batch import RolloutBatch, step_totals, with_entropy_mask
 from r1omni.training.data_checks import check_labels
-from r1omni.training.evidence import with_masked_logps
+from r1omni.training.evidence import with_evidence
 from r1omni.training.grpo_checks import check_batch_size, check_trained, check_trainer
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.grpo_log import StepLog
@@ -112,11 +112,10 @@ class GRPOModule(EmotionModule):
             self.step_log.add_mean("kl", self.sum_over_ranks(kl))
         if not (self.grpo.loss.beta or self.grpo.log_kl):
             ref_logps = None
-        scored = with_advantages(rollouts, grpo, self.layout, penalty)
-        if self.grpo.masked_modality.weight:
-            with self.step_log.timed("masked"):
-                scored = with_masked_logps(scored, self.policy, self.neutral(), self.layout)
-        return replace(scored, old_logps=old_logps, ref_logps=ref_logps, importance_weights=weights)
+        rollouts = replace(
+            rollouts, old_logps=old_logps, ref_logps=ref_logps, importance_weights=weights
+        )
+        return with_advantages(rollouts, grpo, self.layout, penalty)
 
     def _sample_and_score(self, batch: Batch, round_index: int) -> RolloutBatch:
         stream = (self.grpo.seed, self.global_step, *([round_index] if round_index else []))
@@ -151,6 +150,8 @@ class GRPOModule(EmotionModule):
         schedule: Any = self.lr_schedulers()
         optimizer.zero_grad()
         step = with_entropy_mask(step, self.policy, self.layout)
+        if self.grpo.masked_modality.weight:
+            step = with_evidence(step, self.policy, self.neutral(), self.layout)
         totals = step_totals(
             rollouts, step, self.grpo.steps_per_generation, self.trainer.world_size,
             self.sum_over_ranks,
