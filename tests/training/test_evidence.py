@@ -134,32 +134,6 @@ def test_the_masked_pass_is_that_of_evaluation(mini_world: Path, tmp_path: Path)
     )
 
 
-class _Often(GRPOModule):
-    """Measures how far the evidence of its first batch lies apart, before and after updates."""
-
-    def update(self, rollouts: RolloutBatch, step: RolloutBatch) -> None:
-        if not hasattr(self, "first"):
-            given = step, self.policy, self.neutral(), self.layout
-            self.first = evidence.with_evidence(*given)
-            self.gaps = [self.gap()]
-        super().update(rollouts, step)
-
-    @torch.no_grad()
-    def gap(self) -> float:
-        part, masked = self.first, self.first.masked_logps(self.model, self.grpo.temperature)
-        return float((self.policy.logps(part.rollout)[..., None] - masked)[part.evidence].mean())
-
-
-@pytest.mark.usefixtures("_described")
-def test_evidence_comes_to_depend_on_its_medium(mini_world: Path, tmp_path: Path) -> None:
-    grown = []
-    for weight in (0.0, 1.0):
-        term = MaskedModality(weight) if weight else MaskedModality()
-        module = fit(mini_world, tmp_path, replace(BASE, masked_modality=term), 12, seen=_Often)
-        grown.append(module.gap() - module.gaps[0])
-    assert grown[1] > grown[0] + 0.05, grown
-
-
 @pytest.mark.usefixtures("_described")
 def test_what_is_not_needed_is_not_computed(
     mini_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

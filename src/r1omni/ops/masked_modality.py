@@ -3,17 +3,18 @@
 For a token t of a completion that describes a medium m, with x all that the prompt holds and x \\ m
 the same without m (silence for the sound, black frames for the picture), in nats,
 
-    gap_{t,m} = log p(t | x) - log p(t | x \\ m)
+    gap_{t,m} = stopgrad(log p(t | x)) - log p(t | x \\ m)
     term      = weight / E * sum over evidence (t, m) of max(0, margin - gap_{t,m})
 
 Evidence are the pairs (t, m) of completions with a positive advantage, and E is their number in the
 optimizer step, over all micro-batches and ranks. p is the policy.
 
-The gradient goes into both sides, which are one network on two inputs: what it does to them alike
-cancels, and what is left is what the medium makes of a word. Into the full side alone it would
-teach nothing of the medium: the policy chose these words, and the mean of grad log p(t | x) over
-words drawn from p is 0. Into the masked side alone it would lower words on both inputs, and hardly
-part them. So the policy is trained on the very inputs that evaluation asks about (muted, blanked).
+The gradient goes into the masked side alone: what a good completion says of a medium becomes less
+likely where that medium is missing, until the margin is reached. So the policy is trained on the
+very inputs that evaluation asks about (muted, blanked). Into the full side it would raise whatever
+the policy chose to say below the margin, true or not: the mean of grad log p(t | x) over words
+drawn from p is 0, so that it teaches nothing of the medium. What is said with the medium is left to
+the advantages.
 
 The two papers that the idea is from do otherwise. OPPO (arXiv 2606.25325) compares the policy on
 the full and the masked input by a KL at evidence tokens. MAPO (arXiv 2605.27741) concentrates the
@@ -77,7 +78,8 @@ def masked_modality_term(
     """What a part of an optimizer step adds to the step's loss.
 
     Args:
-        logps: float [N, C], log-probabilities of the sampled tokens under the policy.
+        logps: float [N, C], log-probabilities of the sampled tokens under the policy; no gradient
+            goes into them.
         masked_logps: float [N, C, M], those without each of M media.
         evidence: bool [N, C, M], the tokens that describe each medium, of completions that are to
             be learned from; what stands elsewhere, NaN included, has no effect.
@@ -85,9 +87,9 @@ def masked_modality_term(
         totals: counts of the whole step.
 
     Returns:
-        The term, 0-dimensional and differentiable, and detached figures that add up over the parts:
-        the term itself, the mean gap in nats, the share of evidence below the margin, and the
-        number of pairs of evidence in the step.
+        The term, 0-dimensional and differentiable in `masked_logps`, and detached figures that add
+        up over the parts: the term itself, the mean gap in nats, the share of evidence below the
+        margin, and the number of pairs of evidence in the step.
 
     Raises:
         UsageError: shapes that do not fit.
@@ -97,7 +99,7 @@ def masked_modality_term(
             f"evidence has shape {list(evidence.shape)} and masked_logps "
             f"{list(masked_logps.shape)}; expected [N, C, M] with logps' {list(logps.shape)}"
         )
-    own = torch.where(evidence, logps[..., None], 0.0)
+    own = torch.where(evidence, logps.detach()[..., None], 0.0)
     gap = own - torch.where(evidence, masked_logps.to(own.dtype), 0.0)
     missing = torch.where(evidence, (config.margin - gap).relu(), 0.0)
     divisor = totals.evidence_divisor
