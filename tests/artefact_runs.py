@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from golden_runs import CONFIGS, TESTS, one_thread, own, table
+from processes import ranks
 from r1omni.cli import main
 from r1omni.models import R1Omni
 
@@ -49,6 +47,7 @@ def command(name: str, run: str, folder: Path, start: Path, *words: object) -> N
 
     Raises:
         RuntimeError: it failed.
+        AssertionError: a rank of it failed.
     """
     train = own("train") if name == "fit" else "[]"
     line = [
@@ -65,15 +64,7 @@ def command(name: str, run: str, folder: Path, start: Path, *words: object) -> N
             if main(list(words)) != 0:
                 raise RuntimeError(f"{name} in {run} failed")
         return
-    path = os.pathsep.join(map(str, (TESTS.parent / "src", TESTS)))
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         "-m", "r1omni", *words],
-        cwd=folder, env=dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS="1"),
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    if done.returncode != 0:
-        raise RuntimeError(f"{name} in {run} failed: {done.stderr[-3000:]}")
+    ranks(2, main, list(words), cwd=folder)
 
 
 def go_on(version: Path, run: str, folder: Path) -> list[dict[str, float]]:

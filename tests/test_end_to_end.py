@@ -15,20 +15,24 @@ import torch
 from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file, save_file
 
+from processes import Running
 from r1omni.cli import main
 
 REPOSITORY = Path(__file__).parent.parent
 
 
-def run(*args: object, status: int = 0) -> subprocess.CompletedProcess[str]:
+def run(*args: object, status: int = 0) -> Running:
+    process = Running(main, [str(arg) for arg in args], cwd=REPOSITORY, env=os.environ)
+    assert process.wait() == status, process.stderr[-3000:]
+    return process
+
+
+def run_fresh(*args: object) -> None:
+    """In a fresh interpreter, which has imported nothing."""
+    path = f"{REPOSITORY / 'src'}:{REPOSITORY / 'tests'}"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     command = [sys.executable, "-m", "r1omni", *map(str, args)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    environment["PYTHONPATH"] = f"{REPOSITORY / 'src'}:{REPOSITORY / 'tests'}"
-    result = subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False
-    )
-    assert result.returncode == status, result.stderr[-3000:]
-    return result
+    subprocess.run(command, cwd=REPOSITORY, env=environment, check=True)
 
 
 def arguments(root: Path, config: str, folder: str, start: str, *more: object) -> list[object]:
@@ -42,7 +46,7 @@ def arguments(root: Path, config: str, folder: str, start: str, *more: object) -
         "--model.init_args.max_new_tokens", 8,
         "--data.root", root / "world",
         "--data.loader.cache_dir", root / "cache",
-        "--data.loader.batch_size", 4,
+        "--data.loader.batch_size", 4, "--data.loader.decode_workers", 0,
         "--run.tracking_uri", f"sqlite:///{root / 'mlflow.db'}",
         "--run.checkpoint_every", 1,
         "--run.keep_checkpoints", 9,
@@ -77,7 +81,8 @@ def equal(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
 @pytest.fixture(scope="module")
 def trained(mini_world: Path) -> Path:
     """Two steps of SFT, then two of GRPO from its model folder."""
-    run("fit", *arguments(mini_world, "emer_sft", "sft", "init", "--trainer.max_steps", 2))
+    more = ("--trainer.max_steps", 2, "--data.loader.decode_workers", 2)
+    run_fresh("fit", *arguments(mini_world, "emer_sft", "sft", "init", *more))
     grpo = arguments(mini_world, "r1omni", "grpo", "sft/model", "--trainer.max_steps", 2, *GRPO)
     run("fit", *grpo)
     return mini_world
@@ -141,7 +146,8 @@ def test_a_checkpoint_is_exported_without_the_trainer(
     trained: Path, tmp_path: Path, folder: str
 ) -> None:
     checkpoints = trained / folder / "checkpoints"
-    run("export", "--ckpt_path", trained / folder, "--out", tmp_path / "last")
+    export = run_fresh if folder == "sft" else run
+    export("export", "--ckpt_path", trained / folder, "--out", tmp_path / "last")
     assert equal(load_file(tmp_path / "last" / "model.safetensors"), weights(trained / folder))
     first = checkpoints / "step_000001.ckpt"
     run("export", "--ckpt_path", first, "--out", tmp_path / "first", "--dtype", "bfloat16")

@@ -215,8 +215,7 @@ def test_linear(dtype: torch.dtype, tmp_path: Path) -> None:
             assert len(binary.instructions(r"LDGSTS\.E.*\.128")) > 0
 
 
-@pytest.mark.parametrize("members", [1, 8])
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize(("dtype", "members"), [(torch.bfloat16, 8), (torch.float32, 1)], ids=str)
 def test_decoding(dtype: torch.dtype, members: int, tmp_path: Path) -> None:
     for launch in _decoding(dtype, 64, members):
         binary = launch.compile(tmp_path)

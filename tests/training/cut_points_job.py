@@ -1,10 +1,9 @@
 """What `test_cut_points.py` starts once: trainings that are cut at chosen points and resumed.
 
-    python cut_points_job.py WORLD OUT
-
-Each kind of training has a folder in OUT, with `whole`, `cut`, `mlflow.db` and `cuts.json`. Every
-start and every resume is one `r1omni fit ...` in a fork of this process, which pays for the imports
-once. No tensor is touched before the forks, so there are no threads to lose.
+Each kind of training has a process and a working directory of its own, which gets `whole`, `cut`,
+`mlflow.db` and `cuts.json`. Every start and every resume is one `r1omni fit ...` in a fork of that
+process, which pays for the imports once. No tensor is touched before the forks, so there are no
+threads to lose.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,8 +167,9 @@ def fit(world: Path, name: str, run: CutRun, every: int, *more: object) -> int:
         os._exit(status)
 
 
-def run_and_cut(world: Path, run: CutRun) -> dict[str, Any]:
-    """The unbroken run, then the one that is cut; what became of each process."""
+def run_and_cut(world: Path, kind: str) -> None:
+    """The unbroken run, then the one that is cut; `cuts.json` tells what became of each process."""
+    run = RUNS[kind]
     whole = fit(world, "whole", run, 1)
     seen = []
     resume: tuple[object, ...] = ()
@@ -184,27 +183,5 @@ def run_and_cut(world: Path, run: CutRun) -> dict[str, Any]:
         seen.append({"status": status, "goes_on_from": int(newest.removeprefix("step_"))})
         resume = ("--ckpt_path", "last")
     last = fit(world, "cut", run, run.checkpoint_every, *resume)
-    return {"whole": whole, "cuts": seen, "last": last}
-
-
-def work_on(kind: str, world: Path, out: Path) -> int:
-    """Fork a process for the runs of a kind, all in a folder of their own; returns its id."""
-    process = os.fork()
-    if process:
-        return process
-    status = 1
-    try:
-        (out / kind).mkdir()
-        os.chdir(out / kind)  # where MLflow puts artifacts
-        found = run_and_cut(world, RUNS[kind])
-        Path("cuts.json").write_text(json.dumps(found), encoding="utf-8")
-        status = 0
-    finally:
-        os._exit(status)
-
-
-if __name__ == "__main__":
-    given = [Path(word).resolve() for word in sys.argv[1:]]
-    for started in [work_on(kind, *given) for kind in RUNS]:
-        if os.waitpid(started, 0)[1]:
-            sys.exit(1)
+    found = {"whole": whole, "cuts": seen, "last": last}
+    Path("cuts.json").write_text(json.dumps(found), encoding="utf-8")

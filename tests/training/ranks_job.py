@@ -6,7 +6,6 @@ python -m torch.distributed.run --nproc-per-node 2 ranks_job.py WORLD OUT
 from __future__ import annotations
 
 import contextlib
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -138,7 +137,6 @@ CASES: dict[str, Case] = {
     ),
     "grpo, fsdp under autocast in bfloat16": Case("grpo", ShardingConfig(), precision="bf16-mixed"),
     "grpo, ddp under autocast in bfloat16": Case("grpo", precision="bf16-mixed"),
-    "sft, fsdp with everything": Case("sft", EVERYTHING),
     "grpo, fsdp with everything": Case("grpo", EVERYTHING),
 }
 
@@ -227,8 +225,3 @@ def train_two_ranks(world: Path, out: Path) -> None:
         found[name] = train(world, out.parent / name, case.training, 2, across, **ranks)
     if torch.distributed.get_rank() == 0:
         torch.save(found, out)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    train_two_ranks(Path(sys.argv[1]), Path(sys.argv[2]))

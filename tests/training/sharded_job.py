@@ -1,17 +1,12 @@
-"""One rank of `test_sharded.py`: trains by FSDP2 and leaves checkpoints.
-
-python -m torch.distributed.run --nproc-per-node N sharded_job.py WORLD OUT start|resume
-"""
+"""One rank of `test_sharded.py`: trains by FSDP2 and leaves checkpoints."""
 
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from small_training import BASE, fit
 
 from r1omni.models.adapters import LoRAConfig
@@ -39,21 +34,19 @@ def train(world: Path, run_dir: Path, num_ranks: int, **options: Any) -> Any:
     )
 
 
-def main(world: Path, out: Path, task: str) -> None:
+def start(world: Path, out: Path) -> None:
+    """Train from the beginning, with sharded checkpoints and with whole ones."""
     num_ranks = int(os.environ["WORLD_SIZE"])
-    if task == "start":
-        train(world, out / "shares", num_ranks, strategy=FSDP2Strategy())
-        train(world, out / "file", num_ranks, strategy=FSDP2Strategy(sharded_checkpoint=False))
-        for name in ("shares", "file"):
-            strategy = FSDP2Strategy(sharded_checkpoint=name == "shares")
-            train(world, out / f"lora_{name}", num_ranks, strategy=strategy, lora=LORA)
-        return
+    for name, lora in (("", None), ("lora_", LORA)):
+        for kind in ("shares", "file"):
+            strategy = FSDP2Strategy(sharded_checkpoint=kind == "shares")
+            train(world, out / f"{name}{kind}", num_ranks, strategy=strategy, lora=lora)
+
+
+def resume(world: Path, out: Path) -> None:
+    """Go on from the sharded checkpoints of step `CUT`."""
+    num_ranks = int(os.environ["WORLD_SIZE"])
     for name, lora in (("", None), ("lora_", LORA)):
         cut = out / f"{name}shares" / "checkpoints" / f"step_{CUT:06d}.ckpt"
         run = out / f"{name}on_{num_ranks}"
         train(world, run, num_ranks, strategy=FSDP2Strategy(), ckpt_path=cut, lora=lora)
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import time
@@ -12,6 +13,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from processes import Running
 from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.datamodule import LoaderConfig
 from r1omni.models.adapters import LoRAConfig
@@ -100,16 +102,14 @@ def short_sft(mini_world: Path, run_dir: Path, *more: object) -> list[str]:
     return [str(word) for word in words]
 
 
-def terminated_once(mark: Path, line: list[str], **process: Any) -> tuple[int, str]:
-    """Status and errors of a command that gets SIGTERM when it has made the file `mark`."""
-    started = subprocess.Popen(line, text=True, stderr=subprocess.PIPE, **process)
+def terminated_once(mark: Path, process: Running | subprocess.Popen[str]) -> int:
+    """The exit status of a process that gets SIGTERM when it has made the file `mark`."""
     while not mark.exists():
-        assert started.poll() is None, started.communicate()[1][-3000:]
+        assert process.poll() is None, process.stderr
         time.sleep(0.05)
-    started.send_signal(signal.SIGTERM)
+    os.kill(process.pid, signal.SIGTERM)
     # Far less than the minute that `rewards_of_tests:held` would have waited.
-    errors = started.communicate(timeout=30)[1]
-    return started.returncode, errors
+    return process.wait(timeout=30)
 
 
 def weights(module: GRPOModule) -> Weights:

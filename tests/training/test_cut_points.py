@@ -12,8 +12,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,12 @@ from typing import Any
 import pytest
 import torch
 from compared import differences, position
-from cut_points_job import RUNS
+from cut_points_job import RUNS, run_and_cut
 from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
 
-TESTS = Path(__file__).parents[1]
+from processes import Running
+
 # What the clock decides.
 _CLOCKED = ("time/", "tokens_per_second")
 
@@ -34,13 +33,13 @@ _CLOCKED = ("time/", "tokens_per_second")
 def out(mini_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of all runs: `<kind>/whole` and `<kind>/cut`."""
     folder = tmp_path_factory.mktemp("cut_points")
-    path = os.pathsep.join(map(str, (TESTS.parent / "src", TESTS)))
-    done = subprocess.run(
-        [sys.executable, str(TESTS / "training" / "cut_points_job.py"), mini_world, folder],
-        env=dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS="1"),
-        capture_output=True, text=True, timeout=900,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    started = []
+    for kind in RUNS:
+        # A folder of its own: MLflow puts artifacts into the working directory.
+        (folder / kind).mkdir()
+        started.append(Running(run_and_cut, mini_world, kind, cwd=folder / kind, env=os.environ))
+    for process in started:
+        assert process.wait() == 0, process.stderr[-3000:]
     return folder
 
 

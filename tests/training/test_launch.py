@@ -15,6 +15,7 @@ from compared import differences, position
 from mlflow.tracking import MlflowClient
 from small_training import short_grpo, terminated_once
 
+from processes import ranks
 from r1omni.cli import main
 
 REPOSITORY = Path(__file__).parents[2]
@@ -30,15 +31,15 @@ def _line(
     mini_world: Path, run_dir: Path, command: str, *words: object, devices: int = 2
 ) -> list[str]:
     line = [
-        "scripts/launch_torchrun.sh", command, "--config", "configs/mini/r1omni.yaml", *words,
+        command, "--config", "configs/mini/r1omni.yaml", *words,
         "--trainer.accelerator", "cpu", "--trainer.devices", devices,
         "--trainer.log_every_n_steps", 1, *short_grpo(mini_world, run_dir, "held"),
     ]  # fmt: skip
     return [str(word) for word in line]
 
 
-def _environment(**more: str) -> dict[str, str]:
-    return {
+def _launched(line: list[str], **more: str) -> subprocess.Popen[str]:
+    environment = {
         **os.environ,
         "PROCESSES": "2",
         "OMP_NUM_THREADS": "1",
@@ -46,29 +47,20 @@ def _environment(**more: str) -> dict[str, str]:
         "PYTHONPATH": f"{REPOSITORY / 'src'}:{REPOSITORY / 'tests'}",
         **more,
     }
-
-
-def _launch(
-    mini_world: Path, run_dir: Path, *words: object, command: str = "fit"
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        _line(mini_world, run_dir, command, *words), cwd=REPOSITORY, env=_environment(),
-        capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
+    script = ["scripts/launch_torchrun.sh", *line]
+    return subprocess.Popen(
+        script, cwd=REPOSITORY, env=environment, text=True, stderr=subprocess.PIPE
+    )
 
 
 def test_a_sharded_run_goes_on_without_sharding(mini_world: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    begun = _launch(mini_world, run_dir, *WHOLE_FILE, "--trainer.max_steps", 2)
-    assert begun.returncode == 0, begun.stderr[-3000:]
+    ranks(2, main, _line(mini_world, run_dir, "fit", *WHOLE_FILE, "--trainer.max_steps", 2))
     assert (run_dir / "checkpoints" / "step_000002.ckpt").is_file()
     assert (run_dir / "model" / "model.safetensors").is_file()
 
-    continued = _launch(
-        mini_world, run_dir, "--config", "configs/overlay/ddp.yaml", "--trainer.max_steps", 4,
-        "--ckpt_path", "last",
-    )  # fmt: skip
-    assert continued.returncode == 0, continued.stderr[-3000:]
+    resume = ("--config", "configs/overlay/ddp.yaml", "--ckpt_path", "last")
+    ranks(2, main, _line(mini_world, run_dir, "fit", *resume, "--trainer.max_steps", 4))
     assert (run_dir / "checkpoints" / "step_000004.ckpt").is_file()
 
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
@@ -80,15 +72,14 @@ def test_a_sharded_run_goes_on_without_sharding(mini_world: Path, tmp_path: Path
 def test_terminated_ranks_save_the_last_rollout(mini_world: Path, tmp_path: Path) -> None:
     more = (*WHOLE_FILE, "--trainer.max_steps", 4)
     every = ("--run.checkpoint_every", 1, "--run.keep_checkpoints", 9)
-    whole = _launch(mini_world, tmp_path / "whole", *more, *every)
-    assert whole.returncode == 0, whole.stderr[-3000:]
+    ranks(2, main, _line(mini_world, tmp_path / "whole", "fit", *more, *every))
 
     # Both ranks are in the reward of the third rollout, which would hold them for a minute.
     mark = tmp_path / "inside"
-    _, errors = terminated_once(  # the status is torchrun's
-        mark, _line(mini_world, tmp_path / "broken", "fit", *more), cwd=REPOSITORY,
-        env=_environment(HOLD_AT="3", HOLD_MARK=str(mark)),
-    )  # fmt: skip
+    line = _line(mini_world, tmp_path / "broken", "fit", *more)
+    with _launched(line, HOLD_AT="3", HOLD_MARK=str(mark)) as launched:
+        terminated_once(mark, launched)  # the status is torchrun's
+        errors = launched.communicate()[1]
     assert "terminated at step 2; resume with --ckpt_path last" in errors
 
     [saved] = (tmp_path / "broken" / "checkpoints").iterdir()
@@ -103,9 +94,8 @@ def test_two_ranks_answer_like_one(mini_world: Path, tmp_path: Path) -> None:
     more = ("--data.conditions", "[full, swapped]", "--data.loader.eval_batch_size", 2,
             "--data.answer_mode", "both", "--model.init_args.max_new_tokens", 4)  # fmt: skip
     one = _line(mini_world, tmp_path / "one", "test", *more, devices=1)
-    assert main(one[1:]) == 0
-    done = _launch(mini_world, tmp_path / "two", *more, *WHOLE_FILE, command="test")
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert main(one) == 0
+    ranks(2, main, _line(mini_world, tmp_path / "two", "test", *more, *WHOLE_FILE))
 
     files = sorted((tmp_path / "one" / "test").rglob("*.json*"))
     assert len(files) == 7

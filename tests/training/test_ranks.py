@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from ranks_job import CASES, DRAWN_BY_RANK, STEPS, TRAININGS, train_one_rank
+from ranks_job import (
+    CASES,
+    DRAWN_BY_RANK,
+    STEPS,
+    TRAININGS,
+    train_one_rank,
+    train_two_ranks,
+)
 from torch import Tensor
 
+from processes import ranks
 from r1omni.models import R1Omni
 
 TESTS = Path(__file__).parents[1]
@@ -26,14 +31,7 @@ def results(mini_world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(TESTS))
         one = train_one_rank(mini_world, folder / "one")
-    path = os.pathsep.join(map(str, (TESTS.parent / "src", TESTS, Path(__file__).parent)))
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-         str(Path(__file__).parent / "ranks_job.py"), str(mini_world), str(folder / "two.pt")],
-        env=dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS="1"),
-        capture_output=True, text=True, timeout=500,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    ranks(2, train_two_ranks, mini_world, folder / "two.pt")
     return one, torch.load(folder / "two.pt", weights_only=True)
 
 

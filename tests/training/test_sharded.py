@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
-from sharded_job import CUT, STEPS, train
+from sharded_job import CUT, STEPS, resume, start, train
 
+from processes import ranks
 from r1omni.training.checkpoints import export_checkpoint, read_checkpoint
 from r1omni.training.shards import PLAIN_VALUES
 from r1omni.types import R1OmniError
@@ -20,24 +18,12 @@ from r1omni.types import R1OmniError
 TESTS = Path(__file__).parents[1]
 
 
-def _ranks(count: int, *words: object) -> None:
-    path = os.pathsep.join(map(str, (TESTS.parent / "src", TESTS, Path(__file__).parent)))
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone",
-         "--nproc-per-node", str(count), str(Path(__file__).parent / "sharded_job.py"),
-         *map(str, words)],
-        env=dict(os.environ, PYTHONPATH=path, OMP_NUM_THREADS="1"),
-        capture_output=True, text=True, timeout=500,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-
-
 @pytest.fixture(scope="module")
 def runs(mini_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of two ranks that write shares and files, and what three ranks made of the shares."""
     out = tmp_path_factory.mktemp("sharded")
-    _ranks(2, mini_world, out, "start")
-    _ranks(3, mini_world, out, "resume")
+    ranks(2, start, mini_world, out)
+    ranks(3, resume, mini_world, out)
     return out
 
 

@@ -6,8 +6,6 @@ import json
 import os
 import resource
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
 from small_training import short_grpo, short_sft, terminated_once
 
+from processes import Running
 from r1omni.cli import main
 from r1omni.training.callbacks import RunCheckpoint
 from r1omni.training.termination import Termination
@@ -30,7 +29,7 @@ HELD = 3
 
 def command(mini_world: Path, run_dir: Path, *more: object) -> list[str]:
     words = [
-        sys.executable, "-m", "r1omni", "fit", "--config", "configs/mini/r1omni.yaml",
+        "fit", "--config", "configs/mini/r1omni.yaml",
         *short_grpo(mini_world, run_dir, "held"),
         "--trainer.max_steps", 8, "--trainer.log_every_n_steps", 1,
         "--model.init_args.grpo.steps_per_generation", 2,
@@ -39,34 +38,28 @@ def command(mini_world: Path, run_dir: Path, *more: object) -> list[str]:
     return [str(word) for word in words]
 
 
-def environment(**more: str) -> dict[str, str]:
-    path = f"{REPOSITORY / 'src'}:{REPOSITORY / 'tests'}"
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **more}
-
-
 def test_a_terminated_rollout_is_begun_again(mini_world: Path, tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    run: dict[str, Any] = {"cwd": REPOSITORY, "text": True, "stderr": subprocess.PIPE}
-    subprocess.run(command(mini_world, whole), env=environment(), check=True, **run)
+    process = Running(main, command(mini_world, whole), cwd=REPOSITORY, env=os.environ)
+    assert process.wait() == 0, process.stderr
 
     mark = tmp_path / "inside"
-    status, errors = terminated_once(
-        mark, command(mini_world, broken), cwd=REPOSITORY,
-        env=environment(HOLD_AT=str(HELD), HOLD_MARK=str(mark)),
-    )  # fmt: skip
-    assert status == 128 + signal.SIGTERM
-    assert "terminated at step 4; resume with --ckpt_path last" in errors
+    held = {**os.environ, "HOLD_AT": str(HELD), "HOLD_MARK": str(mark)}
+    process = Running(main, command(mini_world, broken), cwd=REPOSITORY, env=held)
+    assert terminated_once(mark, process) == 128 + signal.SIGTERM
+    assert "terminated at step 4; resume with --ckpt_path last" in process.stderr
     assert [path.name for path in (broken / "checkpoints").iterdir()] == ["step_000004.ckpt"]
 
     # A disk on which nothing large fits: one line, and the old checkpoint stays.
     resume = command(mini_world, broken, "--ckpt_path", "last")
-    full = subprocess.run(resume, env=environment(), preexec_fn=_allow_small_files_only, **run)
-    assert full.returncode == 1
+    full = Running(_on_a_small_disk, resume, cwd=REPOSITORY, env=os.environ)
+    assert full.wait() == 1
     assert "step_000008.ckpt cannot be written" in full.stderr.splitlines()[-1]
     assert "step_000004.ckpt is whole" in full.stderr.splitlines()[-1]
     assert [path.name for path in (broken / "checkpoints").iterdir()] == ["step_000004.ckpt"]
 
-    subprocess.run(resume, env=environment(), check=True, **run)
+    process = Running(main, resume, cwd=REPOSITORY, env=os.environ)
+    assert process.wait() == 0, process.stderr
     wanted, found = (load_file(f / "model" / "model.safetensors") for f in (whole, broken))
     assert wanted.keys() == found.keys()
     assert all(torch.equal(wanted[name], found[name]) for name in wanted)
@@ -83,8 +76,9 @@ def test_a_terminated_rollout_is_begun_again(mini_world: Path, tmp_path: Path) -
     assert rewards(broken) == rewards(whole)
 
 
-def _allow_small_files_only() -> None:
+def _on_a_small_disk(words: list[str]) -> int:
     resource.setrlimit(resource.RLIMIT_FSIZE, (2**23, 2**23))
+    return main(words)
 
 
 class _FullDisk:
