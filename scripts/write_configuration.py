@@ -22,7 +22,7 @@ from r1omni.data.datamodule import LoaderConfig
 from r1omni.data.registry import DatasetSpec, dataset_names, get_loader
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import ShardingConfig
-from r1omni.ops import GRPOLossConfig
+from r1omni.ops import GRPOLossConfig, MaskedModality
 from r1omni.options import FINITE, Range, choices_of
 from r1omni.rewards import COLUMNS, RewardSpec, get_reward
 from r1omni.rewards.registry import reward_names
@@ -50,6 +50,7 @@ _SECTIONS = {
     OptimizerConfig: "section, below",
     GRPOConfig: "section, below",
     GRPOLossConfig: "section, below",
+    MaskedModality: "section, below",
     LoaderConfig: "section, below",
     ShardingConfig: "section, below",
     KeepBest: "section, below",
@@ -255,6 +256,9 @@ def sections() -> list[Section]:
                 "The defaults are R1-Omni's. `configs/overlay/` has named variants.",
                 options_of(GRPOConfig)),
         Section("Loss", f"{model}.grpo.loss", "Names are TRL's.", options_of(GRPOLossConfig)),
+        Section("Dependence on the media", f"{model}.grpo.masked_modality",
+                "A term of the loss; [explanations.md](explanations.md#training-the-dependence) "
+                "has its formula.", options_of(MaskedModality)),
         Section("Rewards", f"{model}.grpo.rewards[]",
                 "[rewards.md](rewards.md) says what each pays for.", options_of(RewardSpec)),
         *_functions("Reward", reward_names(), lambda name: get_reward(name),

@@ -17,7 +17,7 @@ from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.datamodule import LoaderConfig
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import ShardingConfig
-from r1omni.ops import GRPOLossConfig
+from r1omni.ops import GRPOLossConfig, MaskedModality
 from r1omni.rewards import RewardSpec
 from r1omni.rewards.schedule import RewardGate, RewardSchedule
 from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig, SFTModule
@@ -28,7 +28,8 @@ from r1omni.types import UsageError
 CONFIGS = Path(__file__).parents[1] / "configs"
 GRPO_CONFIGS = sorted(CONFIGS.glob("*/r1omni.yaml"))
 OVERLAYS = sorted((CONFIGS / "overlay").glob("*.yaml"))
-# Each of them says all that a recipe is, so that the last one that is laid over the others is it.
+# Each of them says all of its rewards, so that those of the last one that is laid over the others
+# count. A term of the loss stays.
 RECIPES = sorted((CONFIGS / "mini" / "recipes").glob("*.yaml"))
 
 # A name in two places of one configuration is one thing said twice, unless it is told here why not.
@@ -38,11 +39,12 @@ INDEPENDENT = {
     "name": "of a data set, of a reward, and of the run",
     "options": "of a data set and of a reward",
     "root": "of all data, and of a data set within it",
+    "weight": "of a reward, and of the term for the dependence on the media",
     "schedule": "of the learning rate, and of a reward's weight",
 }
 CLASSES = (
-    GRPOConfig, GRPOLossConfig, OptimizerConfig, LoRAConfig, LoaderConfig, DatasetSpec, RewardSpec,
-    RunConfig, ShardingConfig,
+    GRPOConfig, GRPOLossConfig, MaskedModality, OptimizerConfig, LoRAConfig, LoaderConfig,
+    DatasetSpec, RewardSpec, RunConfig, ShardingConfig,
 )  # fmt: skip
 
 
@@ -93,7 +95,11 @@ def reward_of(values: dict[str, Any]) -> RewardSpec:
 
 def grpo_of(values: dict[str, Any]) -> GRPOConfig:
     rewards = [reward_of(spec) for spec in values["rewards"]]
-    return GRPOConfig(**{**values, "rewards": rewards, "loss": GRPOLossConfig(**values["loss"])})
+    sections = {
+        "loss": GRPOLossConfig(**values["loss"]),
+        "masked_modality": MaskedModality(**values.get("masked_modality", {})),
+    }
+    return GRPOConfig(**{**values, "rewards": rewards, **sections})
 
 
 @pytest.mark.parametrize("config", GRPO_CONFIGS, ids=lambda path: path.parent.name)
@@ -128,6 +134,8 @@ def test_recipes_combine_with_overlays_or_are_refused_by_name(config: Path) -> N
             else:
                 last = alone[[file for file in files if file in RECIPES][-1]]
                 assert (grpo.rewards, grpo.aggregation) == (last.rewards, last.aggregation)
+                terms = [alone[file].masked_modality for file in files if file in RECIPES]
+                assert grpo.masked_modality == max(terms, key=lambda term: term.weight)
     assert refusals.keys() == {"dr_grpo"}  # which divides by no standard deviation
     assert all(name in refusals["dr_grpo"] for name in ("scale_rewards", "normalize_then_sum"))
     assert len(RECIPES) > 5

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from r1omni.text.cue_words import EITHER, PARTS, STATES, VALUES, WHOLE
-from r1omni.text.cues import Cue, cue_truth, is_resting, read_cues
+from r1omni.text.cues import Cue, cue_spans, cue_truth, is_resting, read_cues
 from r1omni.world.cues import FACE_VALUES, VOICE_VALUES, FaceCues, VoiceCues
 from r1omni.world.describe import describe_both, observation, tagged_reasoning
 
@@ -35,6 +35,8 @@ def test_what_the_world_writes_is_read_exactly(number):
     for index in range(max(len(FACES), len(VOICES))):
         face, voice = FACES[index % len(FACES)], VOICES[index % len(VOICES)]
         found = read_cues(write(face, voice))
+        media = [medium for medium, _, _ in cue_spans(write(face, voice))]
+        assert [media.count(m) for m in ("video", "audio")] == [len(found.video), len(found.audio)]
         assert found.video == shown("video", face, write is describe_both)
         assert found.audio == shown("audio", voice, write is describe_both)
 
@@ -79,6 +81,23 @@ def test_words_of_people(text, expected):
     found = read_cues(text)
     named = {f"{cue.attribute} {cue.value}" for cue in found.video | found.audio}
     assert named == {part for part in expected.split(", ") if part}
+
+
+@pytest.mark.parametrize(
+    ("text", "spans"),
+    [
+        ("The brows are raised, and the voice is low, soft and not slow.",
+         [("video", "raised"), ("audio", "low"), ("audio", "soft")]),
+        ("brows are drawn tightly together; half-closed eyes",
+         [("video", "drawn tightly together"), ("video", "half-closed")]),
+        # Some characters are longer in lower case; places are those of the text as it was written.
+        ("Straße İİ, “ʼN” 眉😀 – his brow’s Furrowed. WIDE eyes", [("video", "Furrowed"),
+         ("video", "WIDE")]),
+        ("Is the voice raised? The smile fades.", []),
+    ],
+)  # fmt: skip
+def test_where_a_state_is_written(text, spans):
+    assert [(medium, text[start:end]) for medium, start, end in cue_spans(text)] == spans
 
 
 def video(*pairs):

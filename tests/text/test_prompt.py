@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from r1omni.text.prompt import (
     AUDIO_PLACEHOLDER,
     R1OMNI_INSTRUCTION,
     VIDEO_PLACEHOLDER,
+    decode_completion,
     encode_prompt,
     encode_target,
     prompt_text,
+    token_spans,
 )
 from r1omni.types import MODALITIES, Modality, UsageError
 
@@ -106,3 +109,42 @@ def test_targets_end_with_the_end_token(tokenizer: PreTrainedTokenizerBase, targ
     *text, end = encode_target(tokenizer, target).tolist()
     assert tokenizer.decode(text, skip_special_tokens=False) == target
     assert end == tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+
+def spelled(tokenizer: PreTrainedTokenizerBase, ids: list[int], ends: set[int]) -> list[str]:
+    """What each token stands for, after a check of what holds for any ids."""
+    text, _ = decode_completion(tokenizer, ids, ends)
+    spans = token_spans(tokenizer, ids, ends)
+    assert len(spans) == next((at for at, id_ in enumerate(ids) if id_ in ends), len(ids))
+    distinct = list(dict.fromkeys(spans))
+    assert [0, *(end for _, end in distinct)] == [*(start for start, _ in distinct), len(text)]
+    return [text[start:end] for start, end in spans]
+
+
+def test_where_each_token_stands_in_the_text(tokenizer: PreTrainedTokenizerBase) -> None:
+    end = int(tokenizer.eos_token_id)
+    # Every token, some ids without one, and any bytes, between others and alone.
+    every = list(range(len(tokenizer) + 2))
+    random.Random(0).shuffle(every)
+    spelled(tokenizer, every, set())
+    assert len(every) > 300
+    for id_ in every:
+        [word, shown, last] = spelled(tokenizer, [tokenizer.encode("a")[0], id_, end], {end})[
+            :3
+        ] + ([""] if id_ != end else ["", ""])
+        assert (word, last) == ("a", "") and (bool(shown) or id_ == end)
+
+
+def test_tokens_that_share_a_character_have_one_span(tokenizer: PreTrainedTokenizerBase) -> None:
+    text = "Straße: 眉😀 raised <|im_start|>é"
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    pieces = spelled(tokenizer, ids, set())
+    assert decode_completion(tokenizer, ids, set())[0] == text
+    for char in "ß眉😀é":  # of several bytes each
+        assert sum(char in piece for piece in pieces) > 1
+    assert "<|im_start|>" in pieces and "😀" in pieces
+    # Bytes that are no character: alone, and before a letter.
+    broken = tokenizer.encode("é", add_special_tokens=False)[:1]
+    letter = tokenizer.encode("a", add_special_tokens=False)
+    assert spelled(tokenizer, [*broken, *letter], set()) == ["\ufffda", "\ufffda"]
+    assert spelled(tokenizer, [*letter, *broken], set()) == ["a", "\ufffd"]

@@ -18,7 +18,7 @@ from step_cases import EndsEarly
 
 from r1omni.data.datamodule import LoaderConfig
 from r1omni.models.adapters import LoRAConfig
-from r1omni.ops import GRPOLossConfig
+from r1omni.ops import GRPOLossConfig, MaskedModality
 from r1omni.options import Range, check_effects
 from r1omni.rewards import RewardSpec
 from r1omni.rewards.schedule import RewardGate, RewardSchedule
@@ -37,7 +37,7 @@ SECTIONS: dict[str, dict[str, type]] = {
     "sft": {"model": SFTModule, **SHARED},
     "grpo": {
         "model": GRPOModule, "grpo": GRPOConfig, "loss": GRPOLossConfig, "reward": RewardSpec,
-        "schedule": RewardSchedule, "gate": RewardGate, **SHARED,
+        "schedule": RewardSchedule, "gate": RewardGate, "masked": MaskedModality, **SHARED,
     },
 }  # fmt: skip
 
@@ -78,6 +78,8 @@ NEEDS: dict[str, Options] = {
     "grpo.importance_cap": {
         "grpo.importance_correction": "token_truncate", "grpo.importance_cap": 0.6,
     },
+    "masked": {"masked.weight": 1.0},
+    "masked.margin": {"masked.margin": 0.01},  # by a medium, fresh weights are moved about so much
     "gate": {"gate.reward": "rewards_of_tests:coarse", **_WITHOUT_DEFAULT},
     "grpo.ref_mixup_alpha": {"grpo.ref_sync_steps": 1, "loss.beta": 1.0},
     # Most groups of so short completions are alike. Ranks draw other prompts than one process
@@ -235,6 +237,7 @@ def training_of(method: str, options: Options, micro_batch: int | None = None) -
         grpo = dict(sections["grpo"])
         grpo["rewards"] = [first, RewardSpec("rewards_of_tests:coarse")]
         grpo["loss"] = GRPOLossConfig(**sections["loss"])
+        grpo["masked_modality"] = MaskedModality(**sections["masked"])
         if micro_batch is not None:
             grpo["micro_batch_size"] = micro_batch
         module["grpo"] = config = GRPOConfig(**grpo)

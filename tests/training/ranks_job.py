@@ -9,19 +9,20 @@ import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import lightning as L
 import torch
 import torch._dynamo.utils
 from lightning.pytorch.strategies import DDPStrategy
 from small_training import BASE, fit
-from step_cases import COMBINATIONS, EndsEarly, num_steps
+from step_cases import COMBINATIONS, EndsEarly, halves, num_steps
 
 from r1omni.data.batch import Batch
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import ShardingConfig, full_tensor, own_shard
 from r1omni.ops import GRPOLossConfig
-from r1omni.training import FSDP2Strategy, GRPOConfig, GRPOModule, SFTModule
+from r1omni.training import FSDP2Strategy, GRPOConfig, GRPOModule, SFTModule, evidence
 from r1omni.training.module import EmotionModule, weights_read_in_place
 from r1omni.types import PromptInputs
 
@@ -166,7 +167,8 @@ def train(
     grpo = training.grpo
     across = grpo is not None and (groups_across_ranks or grpo.groups_across_ranks)
     # One process reads its weights at once, two read them where they are, as the command line does.
-    with weights_read_in_place() if num_ranks > 1 else contextlib.nullcontext():
+    reading = weights_read_in_place() if num_ranks > 1 else contextlib.nullcontext()
+    with reading, mock.patch.object(evidence, "described", halves):
         module = fit(
             world,
             out,

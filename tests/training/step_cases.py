@@ -10,7 +10,7 @@ from typing import Any
 
 from small_training import BASE
 
-from r1omni.ops import GRPOLossConfig
+from r1omni.ops import GRPOLossConfig, MaskedModality
 from r1omni.rewards import RewardGate, RewardSchedule, RewardSpec
 from r1omni.training import GRPOConfig, GRPOModule
 
@@ -33,6 +33,7 @@ COMBINATIONS: dict[str, GRPOConfig] = {
     ),
     "dr_grpo": replace(
         BASE, scale_rewards="none", max_refills=2, groups_across_ranks=True,
+        masked_modality=MaskedModality(0.5, modalities=["audio"]),
         rewards=[RewardSpec("rewards_of_tests:coarse")],  # some groups are alike, others are not
         loss=GRPOLossConfig(
             loss_type="dr_grpo", beta=0.0, max_completion_length=8, top_entropy_quantile=0.3,
@@ -49,6 +50,7 @@ COMBINATIONS: dict[str, GRPOConfig] = {
     ),
     "cispo": replace(
         BASE, kl_in_reward=0.5, num_iterations=2, importance_correction="sequence_truncate",
+        masked_modality=MaskedModality(0.5, margin=0.05),
         # One that asks the policy for more than completions.
         rewards=[RewardSpec("rewards_of_tests:length"), RewardSpec("rewards_of_tests:sure")],
         loss=GRPOLossConfig(
@@ -76,6 +78,15 @@ COMBINATIONS: dict[str, GRPOConfig] = {
         ),
     ),
 }  # fmt: skip
+
+
+def halves(text: str, ended: bool) -> list[tuple[str, int, int]]:
+    """Fresh weights describe nothing: in place of `r1omni.training.evidence.described`.
+
+    The first half of any text is of the picture, the second of the voice.
+    """
+    half = (len(text) + 1) // 2
+    return [("video", 0, half), ("audio", half, len(text))] if text else []
 
 
 def num_steps(grpo: GRPOConfig) -> int:

@@ -18,7 +18,7 @@ from transformers import Qwen2Config
 from r1omni import kernels
 from r1omni.models import OmniModel
 from r1omni.models.sizes import config_from_sizes
-from r1omni.ops import GRPOLossConfig, StepTotals
+from r1omni.ops import GRPOLossConfig, MaskedModality, StepTotals
 from r1omni.training import GRPOConfig, GRPOModule
 from r1omni.training.batch import RolloutBatch
 from r1omni.types import Rollout, UsageError
@@ -100,10 +100,13 @@ def test_which_updates_are_fused() -> None:
     more = GRPOConfig(loss=GRPOLossConfig(loss_type="sapo"))
     with pytest.raises(UsageError, match=r"grpo\.fused_loss always .* grpo\.loss\.loss_type sapo"):
         replace(more, fused_loss="always")
+    masked = GRPOConfig(masked_modality=MaskedModality(0.5))
+    with pytest.raises(UsageError, match=r"always .* grpo\.masked_modality\.weight 0\.5, .* auto"):
+        replace(masked, fused_loss="always")
     with FakeTensorMode():
         on_gpu, on_cpu = torch.empty(3, device="cuda"), torch.empty(3)
         assert GRPOConfig().fuses_loss(on_gpu) and not GRPOConfig().fuses_loss(on_cpu)
-        assert not more.fuses_loss(on_gpu)
+        assert not more.fuses_loss(on_gpu) and not masked.fuses_loss(on_gpu)
         assert not GRPOConfig(fused_loss="never").fuses_loss(on_gpu)
         assert GRPOConfig(fused_loss="always").fuses_loss(on_cpu)
         with kernels.use("torch"):

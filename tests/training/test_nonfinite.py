@@ -12,11 +12,13 @@ import lightning as L
 import pytest
 import torch
 from small_training import BASE, SGD_LIKE, fit, weights
+from step_cases import halves
 
 from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.datamodule import LoaderConfig
 from r1omni.models.adapters import LoRAConfig
-from r1omni.training import GRPOModule, SFTModule
+from r1omni.ops import MaskedModality
+from r1omni.training import GRPOModule, SFTModule, evidence
 from r1omni.training.checkpoints import trained_state
 from r1omni.training.nonfinite import keep_batch, replay
 from r1omni.types import R1OmniError
@@ -108,9 +110,11 @@ def test_a_wrong_weight_is_found_again(mini_world: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("lora", [None, LoRAConfig(rank=4, alpha=8)], ids=["whole", "lora"])
 def test_a_kept_batch_gives_the_loss_it_gave(
-    mini_world: Path, tmp_path: Path, lora: LoRAConfig | None
+    mini_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lora: LoRAConfig | None
 ) -> None:
-    module = fit(mini_world, tmp_path, BASE, steps=2, seen=_Kept, lora=lora)
+    monkeypatch.setattr(evidence, "described", halves)
+    grpo = replace(BASE, masked_modality=MaskedModality(0.5 if lora else 0.0))
+    module = fit(mini_world, tmp_path, grpo, steps=2, seen=_Kept, lora=lora)
     assert isinstance(module, _Kept)
     module.model.load_state_dict(module.before, strict=False)
     origin = {"init_from": module.init_from, **module.chosen}

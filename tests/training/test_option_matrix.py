@@ -30,8 +30,10 @@ from option_matrix import (
     training_of,
     with_value,
 )
+from step_cases import halves
 
 from r1omni.cli import main
+from r1omni.training import evidence
 from r1omni.training.trainer_options import RANGES as TRAINER_RANGES
 from r1omni.types import UsageError
 
@@ -118,6 +120,7 @@ def run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parents[1]))
+        patch.setattr(evidence, "described", halves)
         yield found
 
 
@@ -210,7 +213,8 @@ def test_every_option_has_its_place(method: str) -> None:
                 assert option.split(".")[-1] in said and "\n" not in said
         assert bool(taken) != follows(method, option), (option, taken)
     known = {*OPTIONS["sft"], *OPTIONS["grpo"]}
-    for named in ({*NEEDS} - {"lora", "loss", "gate"}, WITH, NO_INFLUENCE, ELSEWHERE, FOLLOWS):
+    needing = {*NEEDS} - {"lora", "loss", "gate", "masked"}
+    for named in (needing, WITH, NO_INFLUENCE, ELSEWHERE, FOLLOWS):
         assert {name.split(":")[-1] for name in named} <= known
     assert {name.removeprefix("trainer.") for name in known if "trainer." in name} == {
         *TRAINER_RANGES, "precision",

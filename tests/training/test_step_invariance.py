@@ -16,7 +16,7 @@ import torch
 from option_values import options_of, values_of
 from torch import Tensor
 
-from r1omni.ops import GRPOLossConfig, StepTotals
+from r1omni.ops import GRPOLossConfig, MaskedModality, StepTotals
 from r1omni.ops.loss_config import LossType
 from r1omni.ops.step_totals import entropy_threshold
 from r1omni.training.batch import RolloutBatch, step_totals
@@ -47,11 +47,14 @@ def rollout_batch() -> RolloutBatch:
     )  # fmt: skip
     rewards = torch.zeros(ROWS, 1)
     advantages = torch.randn(ROWS, generator=draw, dtype=torch.float64)
+    loss_mask = mask & (torch.rand(ROWS, C, generator=draw) > 0.1)
+    describing = torch.rand(ROWS, C, 2, generator=draw) > 0.6
     return RolloutBatch(
         samples=tuple(Sample(str(i), Clip(Path("x")), "") for i in range(PROMPTS)),
         rollout=rollout, rewards=rewards, reward_names=("any",), advantages=advantages,
         group_rewards=rewards,
-        loss_mask=mask & (torch.rand(ROWS, C, generator=draw) > 0.1),
+        loss_mask=loss_mask,
+        evidence=describing & loss_mask[..., None] & (advantages > 0)[:, None, None],
         ref_logps=noise[1] - 1, old_logps=noise[2], importance_weights=noise[3].exp(),
     )  # fmt: skip
 
@@ -59,6 +62,7 @@ def rollout_batch() -> RolloutBatch:
 BATCH = rollout_batch()
 LOGPS = torch.randn(ROWS * C, generator=torch.Generator().manual_seed(1), dtype=torch.float64) * 0.3
 ENTROPIES = torch.rand(ROWS * C, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+MASKED = torch.randn(ROWS * C, 2, generator=torch.Generator().manual_seed(3)).double() * 0.3
 
 
 def steps_of(num_ranks: int, steps: int) -> Iterator[list[tuple[RolloutBatch, RolloutBatch]]]:
@@ -85,7 +89,9 @@ def totals_of(
 
 
 def gradients(config: GRPOLossConfig, num_ranks: int, size: int | None, steps: int) -> list[Tensor]:
-    """Of each optimizer step, in log-probabilities and entropies: the mean over the ranks."""
+    """Of each optimizer step, in log-probabilities, entropies and log-probabilities without media:
+    the mean over the ranks.
+    """
     found = []
     for ranks in steps_of(num_ranks, steps):
         if config.top_entropy_quantile < 1:
@@ -99,14 +105,16 @@ def gradients(config: GRPOLossConfig, num_ranks: int, size: int | None, steps: i
                 for whole, step in ranks
             ]  # fmt: skip
         shares, totals = totals_of(ranks, steps)
-        leaves = [LOGPS.clone().requires_grad_(), ENTROPIES.clone().requires_grad_()]
+        leaves = [values.clone().requires_grad_() for values in (LOGPS, ENTROPIES, MASKED)]
         for step in shares:
             for part in step.micro_batches(size):
                 places = part.rollout.completion_ids
-                loss = part.loss(leaves[0][places], leaves[1][places], config, totals).loss
+                # The masked-modality term is beside whatever loss is tried.
+                given = leaves[0][places], leaves[1][places], config, totals
+                loss = part.loss(*given, MaskedModality(0.3), leaves[2][places]).loss
                 (loss / num_ranks).backward()
-        zero = torch.zeros_like(LOGPS)
-        found.append(torch.cat([zero if leaf.grad is None else leaf.grad for leaf in leaves]))
+        grads = [torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in leaves]
+        found.append(torch.cat([grad.flatten() for grad in grads]))
     return found
 
 

@@ -80,7 +80,8 @@ class ClipStore:
         self._rank, self._num_ranks, self._gather = rank, num_ranks, gather
         self._media = ClipCache(self.directory / "media", processor.fingerprint())
         self._features: ClipCache | None = None
-        self._neutral: ClipMedia | ClipFeatures = ClipMedia(processor.blank(), processor.silence())
+        # Silence and black frames, in the form of what `dataset` serves.
+        self.neutral: ClipMedia | ClipFeatures = ClipMedia(processor.blank(), processor.silence())
         # What the samples ask of each clip that can be had.
         self._asked: dict[Clip, set[Modality]] = {}
         self._claims: list[IO[str]] = []
@@ -169,8 +170,8 @@ class ClipStore:
             for (clip, _), one, features in zip(chunk, media, encode(media), strict=True):
                 cache.add(clip, _tensors(features), pack_media(one)[1])
         self._gather(None)
-        if isinstance(self._neutral, ClipMedia):
-            self._neutral = self._encoded_neutral(self._neutral, encode)
+        if isinstance(self.neutral, ClipMedia):
+            self.neutral = self._encoded_neutral(self.neutral, encode)
         self._features = cache
 
     def _encoded_neutral(self, media: ClipMedia, encode: Encoder) -> ClipFeatures:
@@ -186,7 +187,7 @@ class ClipStore:
     ) -> ClipDataset:
         """Samples with their clips, encoded if they are, under a condition."""
         cache = self._features or self._media
-        return ClipDataset(samples, cache, condition, self._neutral, seed)
+        return ClipDataset(samples, cache, condition, self.neutral, seed)
 
     def claim(self, clips: Iterable[Clip], cache: ClipCache | None = None) -> None:
         """Keep the entries of clips, there or yet to come, from being removed by other runs."""

@@ -6,6 +6,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
+from r1omni.media.audio import SILENCE_USED
+from r1omni.media.processor import BLACK_USED
 from r1omni.streams import permutation, stream_seed
 from r1omni.types import Clip, ClipFeatures, ClipMedia, Sample, UsageError
 
@@ -44,6 +46,27 @@ def with_sound(media: Media, sound: str, other: ClipMedia | ClipFeatures) -> Med
         warnings=about_picture + other.sound_warnings,
         sound_warnings=other.sound_warnings,
     )
+
+
+def without(features: ClipFeatures, medium: str, neutral: ClipFeatures) -> ClipFeatures:
+    """Features as "muted" ("audio") and "blanked" ("video") show them to the model.
+
+    Args:
+        features: of a clip.
+        medium: which is taken away; one that is not there is not added.
+        neutral: the features of silence and of black frames.
+    """
+    if getattr(features, medium) is None:
+        return features
+    return {"video": with_picture, "audio": with_sound}[medium](features, medium, neutral)
+
+
+def is_given(features: ClipFeatures, medium: str) -> bool:
+    """Whether the clip has a medium of its own: asked for, and nothing stands in for it."""
+    about_picture = features.warnings[: len(features.warnings) - len(features.sound_warnings)]
+    told = features.sound_warnings if medium == "audio" else about_picture
+    stands_in = {"video": BLACK_USED, "audio": SILENCE_USED}[medium]
+    return getattr(features, medium) is not None and not any(t.endswith(stands_in) for t in told)
 
 
 def frame_order(num_frames: int, seed: int, sample_id: str) -> list[int]:

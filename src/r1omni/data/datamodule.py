@@ -41,7 +41,7 @@ from r1omni.options import (
     check_options,
     check_type,
 )
-from r1omni.types import AnswerMode, Clip, Sample, UsageError
+from r1omni.types import AnswerMode, Clip, ClipFeatures, ClipMedia, Sample, UsageError
 
 _logger = logging.getLogger(__name__)
 
@@ -309,6 +309,11 @@ class EmotionDataModule(L.LightningDataModule):
         seed = "/".join(map(str, (*stream, own)))
         chosen = random.Random(seed).sample(range(len(dataset)), min(count, len(dataset)))
         return collate([dataset[index] for index in chosen])
+
+    @property
+    def neutral(self) -> ClipMedia | ClipFeatures:
+        """Silence and black frames, in the form of the batches' media."""
+        return self._settled().neutral
 
     @property
     def _splits_batches(self) -> bool:

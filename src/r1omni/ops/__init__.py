@@ -10,12 +10,14 @@ from r1omni.ops.logprobs import (
     selective_logprob_and_entropy,
 )
 from r1omni.ops.losses import GRPOLoss, GRPOLossConfig, grpo_loss, part_loss
+from r1omni.ops.masked_modality import MaskedModality
 from r1omni.ops.objective import TokenObjective, not_fused_for
 from r1omni.ops.step_totals import StepTotals
 
 __all__ = [
     "GRPOLoss",
     "GRPOLossConfig",
+    "MaskedModality",
     "StepTotals",
     "TokenObjective",
     "entropy",

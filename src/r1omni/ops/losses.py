@@ -1,8 +1,9 @@
 """The policy losses of the GRPO family.
 
 A loss is built in a fixed order: the policy term of each token, the off-policy mask, the entropy
-mask, importance weights, the KL term, aggregation to one number, the entropy bonus. With r the
-probability ratio and A the advantage, the terms to be minimised are:
+mask, importance weights, the KL term, aggregation to one number, the entropy bonus, the term for
+the dependence on media (`masked_modality.py`). With r the probability ratio and A the advantage,
+the terms to be minimised are:
 
 - grpo (arXiv 2402.03300 eq. 3), bnpo, dr_grpo (2503.20783), dapo (2503.14476), luspo
   (2602.05261): -min(min(r, delta) A, clip(r, 1 - epsilon, 1 + epsilon_high) A);
@@ -22,6 +23,7 @@ from torch import Tensor
 from r1omni.ops.aggregation import masked_mean, reduce_terms
 from r1omni.ops.kl import MAX_LOG_DIFFERENCE, kl_divergence
 from r1omni.ops.loss_config import GRPOLossConfig
+from r1omni.ops.masked_modality import MaskedModality, masked_modality_term
 from r1omni.ops.step_totals import StepTotals, entropy_threshold
 from r1omni.types import UsageError
 
@@ -36,11 +38,13 @@ class GRPOLoss:
         loss: 0-dimensional, differentiable.
         metrics: 0-dimensional detached tensors under TRL's names, means over tokens.
         row_metrics: names of those that are means over completions instead.
+        step_metrics: names of those that are shares of the step's, and add up over its parts.
     """
 
     loss: Tensor
     metrics: dict[str, Tensor]
     row_metrics: frozenset[str] = frozenset()
+    step_metrics: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,9 @@ def part_loss(
     entropies: Tensor | None = None,
     importance_weights: Tensor | None = None,
     entropy_mask: Tensor | None = None,
+    evidence: Tensor | None = None,
+    masked_logps: Tensor | None = None,
+    masked_modality: MaskedModality | None = None,
     config: GRPOLossConfig,
     totals: StepTotals,
 ) -> GRPOLoss:
@@ -139,6 +146,8 @@ def part_loss(
         entropy_mask: bool [N, C], the tokens that keep their policy term and carry the entropy
             bonus; None for all of `mask`. With `top_entropy_quantile` it is a choice among the
             tokens of the whole step, so it is made before the first part.
+        evidence, masked_logps, masked_modality: of the term for the dependence on media, as for
+            `masked_modality_term`; needed if it has a weight.
         config: which loss.
         totals: counts of the whole step.
 
@@ -175,7 +184,15 @@ def part_loss(
         if config.entropy_coef != 0:
             bonus = (batch.entropies * carrying).sum() / totals.entropy_divisor
             loss = loss - config.entropy_coef * bonus
-    return GRPOLoss(loss, metrics, frozenset(row_metrics))
+    figures: dict[str, Tensor] = {}
+    if masked_modality is not None and masked_modality.weight:
+        if evidence is None or masked_logps is None:
+            raise UsageError("masked_modality needs evidence and masked_logps; pass them")
+        term, figures = masked_modality_term(
+            batch.logps, masked_logps, evidence & keep[..., None], masked_modality, totals
+        )
+        loss = loss + term
+    return GRPOLoss(loss, {**metrics, **figures}, frozenset(row_metrics), frozenset(figures))
 
 
 # Inputs -------------------------------------------------------------------------------------

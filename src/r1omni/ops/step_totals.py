@@ -27,6 +27,8 @@ class StepTotals:
             of one pass over it; dapo and cispo divide by it.
         entropy_tokens: tokens that carry the entropy bonus.
         world_size: ranks.
+        evidence_tokens: tokens that describe a medium, once for each medium that they describe, of
+            completions with a positive advantage; the masked-modality term divides by it.
     """
 
     completions: float
@@ -34,6 +36,7 @@ class StepTotals:
     batch_tokens: Tensor | float
     entropy_tokens: Tensor | float
     world_size: int = 1
+    evidence_tokens: Tensor | float = 0.0
 
     @classmethod
     def of_call(
@@ -102,6 +105,11 @@ class StepTotals:
     def entropy_divisor(self) -> Tensor | float:
         """The same for the sum of entropies in the bonus."""
         return self._of_a_rank(self.entropy_tokens)
+
+    @property
+    def evidence_divisor(self) -> Tensor | float:
+        """The same for the masked-modality term."""
+        return self._of_a_rank(self.evidence_tokens)
 
     def share_of_tokens(self, mask: Tensor) -> float:
         """The weight of a part's mean over tokens in the mean over the step's; mask [N, C]."""

@@ -8,7 +8,7 @@ voice" is a loud one. A list goes on with the part before it ("the voice is low,
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -17,9 +17,10 @@ from r1omni.text.mentions import (
     AUXILIARIES,
     COMMAS,
     SENTENCE_ENDS,
+    PlacedToken,
     asked_sentences,
     mentions_among,
-    tokenize,
+    placed_tokens,
 )
 
 MEDIA: tuple[str, ...] = tuple(VALUES)
@@ -131,9 +132,24 @@ class CueTruth:
 
 def read_cues(text: str) -> NamedCues:
     """The cues that a text claims. Time is linear in the text."""
-    tokens = _merged(tokenize(text, ()))
+    return NamedCues.collect(cue for cue, _ in _named(text))
+
+
+def cue_spans(text: str) -> list[tuple[str, int, int]]:
+    """Where a text says what a face shows or a voice does: medium, start, end.
+
+    It is the words for the state, `text[start:end]`: "raised" of "the brows are raised". The part
+    goes without saying in a list of parts, and is read with the state. The same words are found
+    as by `read_cues`, in their order. Time is linear in the text.
+    """
+    return [(cue.medium, token.start, token.end) for cue, token in _named(text)]
+
+
+def _named(text: str) -> Iterator[tuple[Cue, PlacedToken]]:
+    """Each cue that a text claims, as often as it does, with the words for its state."""
+    placed = _merged(placed_tokens(text, ()))
+    tokens = [token.word for token in placed]
     asked = asked_sentences(tokens)
-    found = set()
     for mention in mentions_among(tokens, _STATE_WORDS):
         if mention.denied or mention.sentence in asked or _is_unreal(tokens, mention.index):
             continue
@@ -141,8 +157,7 @@ def read_cues(text: str) -> NamedCues:
         word = mention.word
         cue = STATES[part][word] if part is not None else WHOLE.get(word)
         if cue is not None:
-            found.add(Cue(_MEDIUM[cue[0]], *cue))
-    return NamedCues.collect(found)
+            yield Cue(_MEDIUM[cue[0]], *cue), placed[mention.index]
 
 
 def is_state_of_part(tokens: Sequence[str], index: int) -> bool:
@@ -214,17 +229,17 @@ def _is_unreal(tokens: Sequence[str], index: int) -> bool:
     return False
 
 
-def _merged(tokens: Sequence[str]) -> list[str]:
+def _merged(tokens: Sequence[PlacedToken]) -> list[PlacedToken]:
     """The tokens with the words of a known phrase as one."""
-    merged: list[str] = []
+    merged: list[PlacedToken] = []
     at = 0
     while at < len(tokens):
-        for words in _PHRASES.get(tokens[at], ()):
+        for words in _PHRASES.get(tokens[at].word, ()):
             # "drawn tightly together" is the phrase too.
-            skipped = 1 if len(tokens) > at + 1 and tokens[at + 1].endswith("ly") else 0
-            rest = tuple(tokens[at + 1 + skipped : at + skipped + len(words)])
-            if rest == words[1:]:
-                merged.append("_".join(words))
+            skipped = 1 if len(tokens) > at + 1 and tokens[at + 1].word.endswith("ly") else 0
+            rest = tokens[at + 1 + skipped : at + skipped + len(words)]
+            if tuple(token.word for token in rest) == words[1:]:
+                merged.append(PlacedToken("_".join(words), tokens[at].start, rest[-1].end))
                 at += len(words) + skipped
                 break
         else:

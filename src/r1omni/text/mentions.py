@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _TOKEN = re.compile(r"[^\W_]+(?:['\-][^\W_]+)*|[.!?;:,()\n。！？；：，、]")
 SENTENCE_ENDS = frozenset(".!?\n。！？")
@@ -85,6 +86,19 @@ class Mention:
     index: int
 
 
+class PlacedToken(NamedTuple):
+    """A token of a text and where it stands.
+
+    Attributes:
+        word: as `tokenize` gives it.
+        start, end: its characters in the text, `text[start:end]`.
+    """
+
+    word: str
+    start: int
+    end: int
+
+
 def find_mentions(text: str, meanings: Mapping[str, str]) -> list[Mention]:
     """The words of a text that `meanings` knows, in their order.
 
@@ -137,13 +151,24 @@ def tokenize(text: str, meanings: Collection[str]) -> list[str]:
         text: what a model wrote.
         meanings: words with a hyphen that stay whole, among others.
     """
-    tokens: list[str] = []
-    for token in _TOKEN.findall(text.replace("’", "'").casefold()):
-        word = token.removesuffix("'s")
-        if "-" in word and word not in meanings:
-            tokens += word.split("-")
-        else:
-            tokens.append(word)
+    return [token.word for token in placed_tokens(text, meanings)]
+
+
+def placed_tokens(text: str, meanings: Collection[str]) -> list[PlacedToken]:
+    """What `tokenize` finds, with its place in the text; arguments are the same."""
+    # Both keep the order of characters; only a few become longer in lower case.
+    folded = text.replace("’", "'").casefold()
+    origin: Sequence[int] = range(len(text))
+    if len(folded) != len(text):
+        origin = [at for at, char in enumerate(text) for _ in char.casefold()]
+    tokens: list[PlacedToken] = []
+    for match in _TOKEN.finditer(folded):
+        word, start = match[0].removesuffix("'s"), match.start()
+        whole = "-" not in word or word in meanings
+        for part in [word] if whole else word.split("-"):
+            end = start + len(part)
+            tokens.append(PlacedToken(part, origin[start], origin[end - 1] + 1))
+            start = end + 1
     return tokens
 
 

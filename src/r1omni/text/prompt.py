@@ -8,7 +8,7 @@ which the model replaces by media tokens; the start and end tags are ordinary te
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 from itertools import groupby
 
@@ -35,6 +35,8 @@ _MEDIA_TEXT = {
     "video": "<vi_start><video><vi_end>\n",
     "audio": "<au_start><audio><au_end>\n",
 }
+# What stands for bytes that are no character, or only a part of one.
+_NOT_WHOLE = "\ufffd"
 _PLACEHOLDERS = {"<video>": VIDEO_PLACEHOLDER, "<audio>": AUDIO_PLACEHOLDER}
 
 
@@ -104,17 +106,61 @@ def decode_completion(
         ids: tokens of the completion, without padding; what follows an end token is not read.
         end_ids: tokens that end a completion.
     """
-    end = next((place for place, id_ in enumerate(ids) if id_ in end_ids), None)
-    shown = list(ids if end is None else ids[:end])
-    special = set(tokenizer.all_special_ids)
-    tokens = zip(shown, tokenizer.convert_ids_to_tokens(shown), strict=True)
+    shown, ended = _shown(ids, end_ids)
     pieces: list[str] = []
-    for hidden, run in groupby(tokens, key=lambda pair: pair[1] is None or pair[0] in special):
+    for hidden, run in _runs(tokenizer, shown):
         if hidden:
             pieces += [_mark(id_, token) for id_, token in run]
         else:
             pieces.append(str(tokenizer.decode([id_ for id_, _ in run])))
-    return "".join(pieces), end is not None
+    return "".join(pieces), ended
+
+
+def token_spans(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], end_ids: Collection[int]
+) -> list[tuple[int, int]]:
+    """The characters that each token stands for in the text of `decode_completion`.
+
+    Tokens are bytes, and a character may take several of them. Tokens that share a character have
+    one span, up to the next token that ends with a whole character; so every character is of the
+    tokens that any of its bytes are in. The text of a token that ends so does not depend on the
+    tokens before it.
+
+    Args:
+        tokenizer, ids, end_ids: as for `decode_completion`.
+
+    Returns:
+        (start, end) of the tokens before the end token, in order and without gaps.
+    """
+    spans: list[tuple[int, int]] = []
+    at = 0
+    for hidden, run in _runs(tokenizer, _shown(ids, end_ids)[0]):
+        waiting: list[int] = []
+        tokens = list(run)
+        for place, (id_, token) in enumerate(tokens):
+            waiting.append(id_)
+            piece = _mark(id_, token) if hidden else str(tokenizer.decode(waiting))
+            if piece.endswith(_NOT_WHOLE) and place + 1 < len(tokens):
+                continue
+            spans += [(at, at + len(piece))] * len(waiting)
+            at += len(piece)
+            waiting = []
+    return spans
+
+
+def _shown(ids: Sequence[int], end_ids: Collection[int]) -> tuple[list[int], bool]:
+    """The tokens before an end token, and whether there is one."""
+    end = next((place for place, id_ in enumerate(ids) if id_ in end_ids), None)
+    return list(ids if end is None else ids[:end]), end is not None
+
+
+def _runs(
+    tokenizer: PreTrainedTokenizerBase, ids: list[int]
+) -> Iterator[tuple[bool, Iterator[tuple[int, str | None]]]]:
+    """Ids with their tokens, in runs of those that decoding would leave out and of others."""
+    special = set(tokenizer.all_special_ids)
+    tokens = zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True)
+    return groupby(tokens, key=lambda pair: pair[1] is None or pair[0] in special)
 
 
 def _mark(id_: int, token: str | None) -> str:

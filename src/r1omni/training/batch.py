@@ -12,12 +12,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from r1omni.models.omni import OmniModel
-from r1omni.ops import GRPOLoss, GRPOLossConfig, StepTotals, TokenObjective, part_loss
+from r1omni.ops import (
+    GRPOLoss,
+    GRPOLossConfig,
+    MaskedModality,
+    StepTotals,
+    TokenObjective,
+    part_loss,
+)
 from r1omni.ops.step_totals import entropy_threshold
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.policy import Policy
 from r1omni.training.ranks import RankLayout
-from r1omni.types import PromptInputs, Rollout, Sample
+from r1omni.types import ClipFeatures, PromptInputs, Rollout, Sample
 
 # Nats. The first tokens of a group have one distribution, whose entropies differ by roundoff: a
 # threshold among them would choose by chance.
@@ -46,6 +53,9 @@ class RolloutBatch:
         importance_weights: float32 [N, C] or [N, 1], or None.
         entropy_mask: bool [N, C], tokens chosen for their entropy among those of an optimizer
             step, or None for all that are learned from.
+        evidence: bool [N, C, M], the tokens that describe each of M media, or None
+            (`r1omni.training.evidence`).
+        masked_media: for each of these media, the clips of the B prompts without it.
     """
 
     samples: tuple[Sample, ...]
@@ -59,6 +69,8 @@ class RolloutBatch:
     old_logps: Tensor | None = None
     importance_weights: Tensor | None = None
     entropy_mask: Tensor | None = None
+    evidence: Tensor | None = None
+    masked_media: tuple[tuple[ClipFeatures, ...], ...] = ()
 
     @classmethod
     def scored(
@@ -101,7 +113,8 @@ class RolloutBatch:
             if isinstance(value, Tensor) and name != "group_rewards"
         }
         samples = tuple(self.samples[p] for p in prompts)
-        return replace(self, samples=samples, rollout=part, **tensors)
+        masked = tuple(tuple(clips[p] for p in prompts) for clips in self.masked_media)
+        return replace(self, samples=samples, rollout=part, masked_media=masked, **tensors)
 
     @classmethod
     def joined(cls, batches: Sequence[RolloutBatch]) -> RolloutBatch:
@@ -140,7 +153,8 @@ class RolloutBatch:
         """What this part of an optimizer step adds to its loss: the pass with a gradient.
 
         Where the loss is a term a token, one operator makes it and its gradients from hidden
-        states; the log-probabilities then serve the metrics alone.
+        states; the log-probabilities then serve the metrics alone. A loss with the masked-modality
+        term is not made so: it asks for the gradient of log-probabilities themselves.
 
         Args:
             model: the policy's.
@@ -156,7 +170,9 @@ class RolloutBatch:
             logps, entropies = model.completion_logps(
                 *tokens, temperature=loss.temperature, with_entropy=config.with_entropy
             )
-            return self.loss(logps, entropies, loss, totals), logps
+            masked_logps = self.masked_logps(model, loss.temperature)
+            result = self.loss(logps, entropies, loss, totals, config.masked_modality, masked_logps)
+            return result, logps
         objective = TokenObjective.of_part(
             self.advantages, self.loss_mask, old_logps=self.old_logps, ref_logps=self.ref_logps,
             importance_weights=self.importance_weights, entropy_mask=self.entropy_mask,
@@ -168,15 +184,40 @@ class RolloutBatch:
         return replace(self.loss(logps, entropies, loss, totals), loss=computed), logps
 
     def loss(
-        self, logps: Tensor, entropies: Tensor | None, config: GRPOLossConfig, totals: StepTotals
+        self,
+        logps: Tensor,
+        entropies: Tensor | None,
+        config: GRPOLossConfig,
+        totals: StepTotals,
+        masked_modality: MaskedModality | None = None,
+        masked_logps: Tensor | None = None,
     ) -> GRPOLoss:
         """The same from log-probabilities [N, C]; arguments as for `part_loss`."""
         return part_loss(
             logps, self.advantages, self.loss_mask, old_logps=self.old_logps,
             ref_logps=self.ref_logps, entropies=entropies,
             importance_weights=self.importance_weights, entropy_mask=self.entropy_mask,
-            config=config, totals=totals,
+            evidence=self.evidence, masked_logps=masked_logps,
+            masked_modality=masked_modality, config=config, totals=totals,
         )  # fmt: skip
+
+    def masked_logps(self, model: OmniModel, temperature: float) -> Tensor | None:
+        """Log-probabilities [N, C, M] without each medium, with a gradient; None without evidence.
+
+        Each medium takes a pass of its own, which reads each prompt once for its completions.
+        """
+        if self.evidence is None:
+            return None
+        rollout = self.rollout
+        columns = [
+            model.completion_logps(
+                replace(rollout.prompts, media=clips), rollout.completion_ids, rollout.mask,
+                temperature=temperature,
+            )[0]
+            for clips in self.masked_media
+        ]  # fmt: skip
+        empty = rollout.logps.new_zeros(self.evidence.shape)
+        return torch.stack(columns, dim=-1) if columns else empty
 
     def steps(self, num_steps: int) -> Iterator[RolloutBatch]:
         """The parts that optimizer steps learn from, in order and as even as can be; none empty."""
@@ -213,8 +254,12 @@ def step_totals(
     carrying = step.loss_mask if step.entropy_mask is None else step.entropy_mask
     own = [mask.sum() for mask in (step.loss_mask, batch.loss_mask, carrying)]
     rows = own[0].new_tensor(len(step.loss_mask))
-    completions, tokens, batch_tokens, carriers = sum_over_ranks(torch.stack([rows, *own])).tolist()
-    return StepTotals(completions, tokens, batch_tokens / num_steps, carriers, world_size)
+    evidence = torch.zeros_like(rows) if step.evidence is None else step.evidence.sum()
+    counts = sum_over_ranks(torch.stack([rows, *own, evidence])).tolist()
+    completions, tokens, batch_tokens, carriers, evidence_tokens = counts
+    return StepTotals(
+        completions, tokens, batch_tokens / num_steps, carriers, world_size, evidence_tokens
+    )
 
 
 def with_entropy_mask(step: RolloutBatch, policy: Policy, layout: RankLayout) -> RolloutBatch:

@@ -25,6 +25,7 @@ from r1omni.streams import stream_seed
 from r1omni.training.advantages import in_force, kl_penalty, score_rollout, with_advantages
 from r1omni.training.batch import RolloutBatch, step_totals, with_entropy_mask
 from r1omni.training.data_checks import check_labels
+from r1omni.training.evidence import with_evidence
 from r1omni.training.grpo_checks import check_batch_size, check_trained, check_trainer
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.grpo_log import StepLog
@@ -149,6 +150,8 @@ class GRPOModule(EmotionModule):
         schedule: Any = self.lr_schedulers()
         optimizer.zero_grad()
         step = with_entropy_mask(step, self.policy, self.layout)
+        if self.grpo.masked_modality.weight:
+            step = with_evidence(step, self.policy, self.neutral(), self.layout)
         totals = step_totals(
             rollouts, step, self.grpo.steps_per_generation, self.trainer.world_size,
             self.sum_over_ranks,
@@ -174,7 +177,7 @@ class GRPOModule(EmotionModule):
         return result
 
     def _kept(self, part: RolloutBatch, totals: StepTotals) -> dict[str, Any]:
-        return grpo_batch(part, self.grpo.loss_in_force, totals, self.grpo.temperature)
+        return grpo_batch(part, self.grpo, totals)
 
     # Around the training ---------------------------------------------------------------------
 

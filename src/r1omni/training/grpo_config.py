@@ -9,7 +9,7 @@ from torch import Tensor
 
 from r1omni.kernels.advantages import Aggregation, Baseline, Scale
 from r1omni.kernels.dispatch import uses_triton
-from r1omni.ops import GRPOLossConfig, not_fused_for
+from r1omni.ops import GRPOLossConfig, MaskedModality, not_fused_for
 from r1omni.ops.importance import ImportanceCorrection
 from r1omni.ops.loss_config import CLIPPING_LOSSES
 from r1omni.options import (
@@ -55,6 +55,8 @@ class GRPOConfig:
         fused_loss: compute loss and gradients from hidden states, the logits of a chunk of tokens
             at a time: "auto" on a GPU where Triton computes and the loss is a term a token (its
             memory does not grow with the vocabulary then), "always" also elsewhere, or "never".
+        masked_modality: a term of the loss that has descriptions depend on the medium that they
+            describe.
         loss: the loss; its lengths and temperature are those of the sampling (`loss_in_force`).
         num_iterations: how often the completions of a rollout are learned from.
         steps_per_generation: optimizer steps that the prompts of a rollout batch are split into.
@@ -98,6 +100,7 @@ class GRPOConfig:
     log_kl: bool = False
     log_entropy: bool = True
     fused_loss: Literal["auto", "always", "never"] = "auto"
+    masked_modality: MaskedModality = field(default_factory=MaskedModality)
     loss: GRPOLossConfig = field(default_factory=GRPOLossConfig)
     num_iterations: int = 1
     steps_per_generation: int = 1
@@ -184,8 +187,17 @@ class GRPOConfig:
     def fuses_loss(self, head: Tensor) -> bool:
         """Whether the update never holds its logits as a whole, for a model with this head."""
         if self.fused_loss == "auto":
-            return not_fused_for(self.loss) is None and uses_triton(head)
+            return self._not_fused_for is None and uses_triton(head)
         return self.fused_loss == "always"
+
+    @property
+    def _not_fused_for(self) -> str | None:
+        """The option, with its value, that asks for log-probabilities with a gradient, or None."""
+        option = not_fused_for(self.loss)
+        if option is not None:
+            return f"loss.{option} {getattr(self.loss, option)}"
+        weight = self.masked_modality.weight
+        return f"masked_modality.weight {weight}" if weight else None
 
     @property
     def compares_the_batch(self) -> bool:
@@ -233,11 +245,11 @@ class GRPOConfig:
             raise UsageError(f"grpo.rewards: {error}") from error
 
     def _check_combinations(self) -> None:
-        option = not_fused_for(self.loss)
+        option = self._not_fused_for
         if self.fused_loss == "always" and option is not None:
             raise UsageError(
-                f"grpo.fused_loss always cannot compute grpo.loss.{option} "
-                f"{getattr(self.loss, option)}, which is more than a term a token; use auto"
+                f"grpo.fused_loss always cannot compute grpo.{option}, which is more than the one "
+                "term a token that it knows; use auto"
             )
         if self.kl_in_reward and self.loss.beta:
             raise UsageError(

@@ -104,6 +104,8 @@ class StepLog:
         by_row, by_token = totals.share_of_completions(mask), totals.share_of_tokens(mask)
         for name, value in result.metrics.items():
             share = by_row if name in result.row_metrics else by_token
+            if name in result.step_metrics:
+                share = 1.0
             self._current.setdefault(name, []).append((float(value), share))
 
     def end_update(self) -> None:

@@ -52,7 +52,7 @@ from r1omni.training.optimization import (
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.training.termination import Termination
 from r1omni.training.trainer_options import check_any_trainer
-from r1omni.types import PromptInputs, UsageError
+from r1omni.types import ClipFeatures, PromptInputs, UsageError
 
 T = TypeVar("T")
 _READ_LATER: ContextVar[bool] = ContextVar("read_later", default=False)
@@ -229,6 +229,10 @@ class EmotionModule(CheckpointedModule):
         prompts = self.prompts(batch)
         features = tuple(self._encode(prompts.media))
         return PromptInputs(prompts.token_ids, prompts.instruction_ids, features)
+
+    def neutral(self) -> ClipFeatures:
+        """What the towers make of black frames and of silence, without gradient."""
+        return next(iter(self._encode([self.datamodule.neutral])))
 
     # Optimizer -------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,10 @@ from torch import Tensor
 
 from r1omni.models.parallelize import full_tensor
 from r1omni.models.pipeline import R1Omni
-from r1omni.ops import GRPOLossConfig, StepTotals, part_loss
+from r1omni.ops import GRPOLossConfig, MaskedModality, StepTotals, part_loss
 from r1omni.training.batch import RolloutBatch
 from r1omni.training.checkpoints import adapters_of, read_plain, trained_state
+from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.optimization import choose_trained
 from r1omni.types import ClipFeatures, PromptInputs, R1OmniError
 
@@ -50,9 +52,7 @@ class Finding:
     largest_gradient: float
 
 
-def grpo_batch(
-    part: RolloutBatch, loss: GRPOLossConfig, totals: StepTotals, temperature: float
-) -> dict[str, Any]:
+def grpo_batch(part: RolloutBatch, config: GRPOConfig, totals: StepTotals) -> dict[str, Any]:
     """What the loss of GRPO is computed from."""
     rollout = part.rollout
     return {
@@ -60,9 +60,9 @@ def grpo_batch(
         "prompts": _plain_prompts(rollout.prompts),
         "completion_ids": rollout.completion_ids.cpu(),
         "mask": rollout.mask.cpu(),
-        "temperature": temperature,
+        "temperature": config.temperature,
         "grpo": {
-            "config": asdict(loss),
+            "config": asdict(config.loss_in_force),
             "totals": asdict(totals),
             "loss_mask": part.loss_mask.cpu(),
             "advantages": part.advantages.cpu(),
@@ -70,6 +70,9 @@ def grpo_batch(
             "ref_logps": _cpu(part.ref_logps),
             "importance_weights": _cpu(part.importance_weights),
             "entropy_mask": _cpu(part.entropy_mask),
+            "evidence": _cpu(part.evidence),
+            "masked_media": [_plain_media(clips) for clips in part.masked_media],
+            "masked_modality": asdict(config.masked_modality),
         },
         "texts": list(rollout.texts),
     }
@@ -166,16 +169,17 @@ def replay(path: Path, model: str | None = None) -> Finding:
     omni = R1Omni.from_pretrained(model or kept["init_from"])
     choose_trained(omni.model, kept["trainable"], adapters_of(kept))
     omni.model.load_state_dict(kept["weights"], strict=False)
-    prompts = _prompts(kept["prompts"])
-    mask = kept["mask"]
-    logps, entropies = omni.model.completion_logps(
-        prompts,
-        kept["completion_ids"],
-        mask,
+    score = partial(
+        omni.model.completion_logps, completion_ids=kept["completion_ids"], mask=kept["mask"],
         temperature=kept["temperature"],
-        with_entropy=True,
-    )
-    loss = _loss(kept, logps, entropies)
+    )  # fmt: skip
+    logps, entropies = score(_prompts(kept["prompts"]), with_entropy=True)
+    # Files of earlier versions have no masked media.
+    masked = [
+        score(_prompts({**kept["prompts"], **media}))[0]
+        for media in (kept["grpo"] or {}).get("masked_media", [])
+    ]
+    loss = _loss(kept, logps, entropies, torch.stack(masked, dim=-1) if masked else None)
     if loss.requires_grad:
         loss.backward()
     gradients = {name: p.grad for name, p in omni.model.named_parameters() if p.grad is not None}
@@ -196,7 +200,9 @@ def replay(path: Path, model: str | None = None) -> Finding:
     )
 
 
-def _loss(kept: Mapping[str, Any], logps: Tensor, entropies: Tensor | None) -> Tensor:
+def _loss(
+    kept: Mapping[str, Any], logps: Tensor, entropies: Tensor | None, masked_logps: Tensor | None
+) -> Tensor:
     mask, grpo = kept["mask"], kept["grpo"]
     if grpo is None:
         return -logps.sum() / mask.sum()
@@ -209,6 +215,9 @@ def _loss(kept: Mapping[str, Any], logps: Tensor, entropies: Tensor | None) -> T
         entropies=entropies,
         importance_weights=grpo["importance_weights"],
         entropy_mask=grpo["entropy_mask"],
+        evidence=grpo.get("evidence"),
+        masked_logps=masked_logps,
+        masked_modality=None if masked_logps is None else MaskedModality(**grpo["masked_modality"]),
         config=GRPOLossConfig(**grpo["config"]),
         totals=StepTotals(**grpo["totals"]),
     ).loss
@@ -220,6 +229,12 @@ def _plain_prompts(prompts: PromptInputs) -> dict[str, Any]:
     return {
         "token_ids": [ids.cpu() for ids in prompts.token_ids],
         "instruction_ids": [ids.cpu() for ids in prompts.instruction_ids],
+        **_plain_media(features),
+    }
+
+
+def _plain_media(features: Sequence[ClipFeatures]) -> dict[str, list[Tensor | None]]:
+    return {
         "video": [_cpu(item.video) for item in features],
         "audio": [_cpu(item.audio) for item in features],
     }
