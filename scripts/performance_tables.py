@@ -5,6 +5,7 @@ python scripts/performance_tables.py
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -137,6 +138,9 @@ def parity() -> str:
 PAGES = {"performance.md": (steps, sampling, kernels, parity), "kernels.md": (goals, tuning)}
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     for page, tables in PAGES.items():
         print(f"docs/{page}\n")
         print("\n".join(made() for made in tables))

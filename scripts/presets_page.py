@@ -7,6 +7,7 @@ Run by itself it writes docs/grpo.md again from the figures recorded beside it:
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 from collections.abc import Sequence
@@ -263,5 +264,8 @@ def _smooth(values: Sequence[float]) -> list[float]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     recorded = json.loads((ROOT / "docs" / "benchmarks" / "grpo_presets.json").read_text())
     write_page(recorded, ROOT / "docs" / "grpo.md")

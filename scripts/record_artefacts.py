@@ -8,6 +8,7 @@ a folder that is there is never recorded again. Paths inside the files are of a 
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import sys
@@ -87,4 +88,7 @@ def evaluate(new: Path) -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     main()

@@ -8,6 +8,7 @@ those of the docstrings, so the page cannot say anything else than `--help` does
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import inspect
 import re
@@ -364,5 +365,8 @@ def _renamed() -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     PAGE.write_text(page(), encoding="utf-8")
     print(PAGE)

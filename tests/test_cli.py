@@ -133,6 +133,23 @@ def test_numbers_out_of_range_are_refused_before_anything_is_loaded(
     assert not (tmp_path / "run").exists()
 
 
+def test_values_that_the_parser_does_not_get(
+    mini_world: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "more.yaml"
+    config.write_text('run: {name: "${nobody}"}\n')
+    line = refused(capfd, fit(mini_world, tmp_path / "run", "--config", config), 2)
+    assert "'nobody' not found" in line and "run.name" in line
+    rate = ("--model.init_args.optimizer.learning_rate", "null")
+    line = refused(capfd, fit(mini_world, tmp_path / "run", *rate), 2)
+    assert f"{rate[0][2:]}: null cannot be set on the command line" in line
+    config.write_text("model: {init_args: {optimizer: {learning_rate: null}}}\n")
+    words = fit(mini_world, tmp_path / "run", "--config", config, "--print_config")
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "learning_rate: null" in capfd.readouterr().out
+
+
 def test_no_command_and_unknown_command(capfd: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
     assert "train" in refused(capfd, ["train"], 2)

@@ -135,6 +135,14 @@ def sources() -> list[tuple[Path, ast.Module]]:
     return parsed
 
 
+def test_scripts_refuse_words_that_they_do_not_know() -> None:
+    """One that reads no words would also take `--help` for nothing, and work."""
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "scripts").glob("*.py")}
+    run = [path for path, text in texts.items() if "__main__" in text]
+    assert len(run) > 10
+    assert [path.name for path in run if ".parse_args(" not in texts[path]] == []
+
+
 def test_imports_point_one_way(sources: list[tuple[Path, ast.Module]]) -> None:
     assert [line for path, tree in sources for line in upward_imports(path, tree)] == []
 

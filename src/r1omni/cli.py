@@ -50,6 +50,8 @@ def main(args: list[str] | None = None) -> int:
         if isinstance(error, ArgumentError) or _is_of_parser(error):
             help_hint = f"(see `python -m r1omni {args[0]} --help`)"
             return _fail(f"{parser_line(_one_line(str(error)))} {help_hint}", 2, debug)
+        if type(error).__module__.startswith("omegaconf."):
+            return _fail(f"configuration: {_one_line(str(error))}", 2, debug)
         if _is_of_trainer(error):
             return _fail(f"trainer: {_one_line(str(error))}", 2, debug)
         text = f"{type(error).__name__}: {_one_line(str(error))}"

@@ -114,6 +114,8 @@ def _wrong_value(place: str, text: str) -> str | None:
         if "Expected a <class 'list'>" in text:
             return f"{place} is {shown}; it must be a list of any of {names}"
         return f"{place}: {shown!r} is unknown; use one of {names}"
+    if shown == "None" and "NoneType" in expected:
+        return f"{place}: null cannot be set on the command line; set it in a file, with --config"
     finite = "finite " if shown.strip("-") in ("nan", "inf") else ""
     return f"{place} is {shown}; it must be: {finite}{_in_words(expected)}" if expected else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -82,13 +83,32 @@ def test_predictions_of_an_earlier_version(tmp_path: Path) -> None:
         write_scores([file], label_set="mer")
 
 
+ANSWER = json.dumps(
+    {"sample_id": "a", "label": "fear", "text": "fear", "ended": True, "group": None}
+)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "complaint"),
     [
         ("own.full.jsonl", "{", "line 1: is no JSON"),
         ("own.full.jsonl", "{}", "line 1: is no prediction, it has no sample_id, label"),
         ("own.full.jsonl", "3", "line 1: is no prediction"),
-        ("own.full.jsonl", "\n", "which label set"),
+        ("own.full.jsonl", "\n", "own.full.jsonl: holds no answer"),
+        ("own.full.jsonl", f"{ANSWER}\n{ANSWER}", "line 2: a second answer to a; keep one"),
+        *(
+            ("own.full.jsonl", json.dumps(json.loads(ANSWER) | {key: value}), f"line 1: {key} is ")
+            for key, value in (
+                ("sample_id", 1),
+                ("label", []),
+                ("text", None),
+                ("ended", "yes"),
+                ("group", 3),
+                ("scores", {"fear": math.nan}),
+                ("direct_scores", {"fear": "1"}),
+                ("scores", 1),
+            )
+        ),
         ("own.jsonl", "", "is not named <set>.<condition>.jsonl"),
         ("own.full.json", "", "no predictions there"),
     ],

@@ -113,7 +113,7 @@ def _mode_cells(modes: AnswerModes) -> list[str]:
         at_once,
         signed(difference.war_difference) + small(between(difference.war_interval, sign=True)),
         f"{percent(think.ece)} / {percent(direct.ece)}"
-        + small(f"{between(think.ece_interval)} / {between(direct.ece_interval)}"),
+        + small(" / ".join(filter(None, map(between, (think.ece_interval, direct.ece_interval))))),
         f"{percent(think.top2)} / {percent(direct.top2)}",
     ]
 

@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from r1omni.metrics.explanation import cues_from_json, evaluate_explanations, explanation_fields
 from r1omni.metrics.paired import paired_answers
 from r1omni.metrics.recognition import evaluate_recognition, read_prediction
 from r1omni.metrics.resampling import groups_of
+from r1omni.options import shortened
 from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.types import NUM_EXAMPLES, UsageError
 
 RESULTS_FILE = "results.json"
 # Without one of these an answer cannot be judged. Files of a version hold more.
-_NEEDED = ("sample_id", "label", "text", "ended", "group")
+_NEEDED: dict[str, tuple[type, ...]] = {
+    "sample_id": (str,), "label": (str, NoneType), "text": (str,), "ended": (bool,),
+    "group": (str, NoneType),
+}  # fmt: skip
+_SCORES = ("scores", "direct_scores")
 
 
 def find_predictions(paths: Sequence[Path]) -> list[Path]:
@@ -70,9 +77,10 @@ def read_predictions(file: Path) -> list[dict[str, Any]]:
     """The records of a file.
 
     Raises:
-        UsageError: no JSON Lines, or a record that lacks what an answer is judged by.
+        UsageError: no JSON Lines, no record, one that lacks what an answer is judged by, or two of
+            one sample.
     """
-    records = []
+    records: dict[str, dict[str, Any]] = {}
     try:
         lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
@@ -90,8 +98,27 @@ def read_predictions(file: Path) -> list[dict[str, Any]]:
                 f"{file}, line {number}: is no prediction, it has no {', '.join(lacking)}; "
                 "name a file that `test` or `predict` wrote"
             )
-        records.append(record)
-    return records
+        wrong = [key for key, kinds in _NEEDED.items() if not isinstance(record[key], kinds)]
+        wrong += [key for key in _SCORES if key in record and not _are_scores(record[key])]
+        if wrong:
+            raise UsageError(
+                f"{file}, line {number}: {wrong[0]} is {shortened(repr(record[wrong[0]]))}, which "
+                "`test` and `predict` do not write; mend or remove the line"
+            )
+        if records.setdefault(record["sample_id"], record) is not record:
+            raise UsageError(
+                f"{file}, line {number}: a second answer to {record['sample_id']}; keep one"
+            )
+    if not records:
+        raise UsageError(f"{file}: holds no answer; leave it out")
+    return list(records.values())
+
+
+def _are_scores(values: Any) -> bool:
+    """Whether they are one finite number an emotion."""
+    return isinstance(values, dict) and all(
+        isinstance(value, int | float) and isfinite(value) for value in values.values()
+    )
 
 
 def label_set_of(file: Path, records: Sequence[Mapping[str, Any]], asked: str | None) -> LabelSet:
