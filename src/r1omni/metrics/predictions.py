@@ -17,7 +17,6 @@ from r1omni.metrics.explanation import cues_from_json, evaluate_explanations, ex
 from r1omni.metrics.paired import paired_answers
 from r1omni.metrics.recognition import evaluate_recognition, read_prediction
 from r1omni.metrics.resampling import groups_of
-from r1omni.options import shortened
 from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.types import NUM_EXAMPLES, UsageError
 
@@ -102,7 +101,7 @@ def read_predictions(file: Path) -> list[dict[str, Any]]:
         wrong += [key for key in _SCORES if key in record and not _are_scores(record[key])]
         if wrong:
             raise UsageError(
-                f"{file}, line {number}: {wrong[0]} is {shortened(repr(record[wrong[0]]))}, which "
+                f"{file}, line {number}: {wrong[0]} is {record[wrong[0]]!r:.60}, which "
                 "`test` and `predict` do not write; mend or remove the line"
             )
         if records.setdefault(record["sample_id"], record) is not record:
