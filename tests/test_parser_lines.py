@@ -78,10 +78,16 @@ def test_a_value_of_another_type_is_one_line(parser: Any) -> None:
         ("model.init_args.grpo", "3", "is 3; it must be a section of settings"),
         ("model.class_path", "foo.Bar", "is 'foo.Bar': No module named 'foo'"),
         ("model.class_path", "torch.nn.Linear", "is 'torch.nn.Linear'; it must be the import path"),
+        (
+            "model.class_path",
+            "r1omni.training.Nope",
+            "is 'r1omni.training.Nope'; it must be the imp",
+        ),
+        ("trainer.precision", "foo", ": 'foo' is unknown; use one of 64, 32, 16, transformer-en"),
         ("run.keep_best", "{mode: max}", ".metric is missing; give it"),
     ],
 )
 def test_the_line_says_what_will_do(parser: Any, option: str, value: str, told: str) -> None:
     assert (line_of(parser, f"--{option}", value) or "").startswith(
-        f"{option} {told}".replace(" .", ".")
+        f"{option} {told}".replace(" .", ".").replace(" :", ":")
     )

@@ -108,9 +108,11 @@ def _wrong_value(place: str, text: str) -> str | None:
     if "Unable to load config" in text or "Not a valid subclass" in text:
         return f"{place} is {shown}; it must be a section of settings"
     expected = kinds[1] if kinds else found[1] if found else ""
-    choices = re.search(r"Literal\[(.+?)\]", expected)
+    if place in _HOLD_CLASSES:
+        return f"{place}.class_path is {shown!r}; it must be the import path of a class of its kind"
+    choices = re.findall(r"Literal\[(.+?)\]", expected)
     if choices:
-        names = choices[1].replace("'", "")
+        names = ", ".join(dict.fromkeys(", ".join(choices).replace("'", "").split(", ")))
         if "Expected a <class 'list'>" in text:
             return f"{place} is {shown}; it must be a list of any of {names}"
         return f"{place}: {shown!r} is unknown; use one of {names}"
