@@ -51,7 +51,7 @@ ALLOWED: dict[str, set[str]] = {
 LIBRARY_HOMES: dict[str, set[str]] = {
     "triton": {"kernels"},
     "lightning": {"training", "data"},
-    "mlflow": {"training", "analysis"},
+    "mlflow": {"training"},
     "av": {"media", "world", "analysis", "doctor"},
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from r1omni.options import (
 )
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.types import ANSWER_MODES, DTYPES, MODALITIES, UsageError
+
+_logger = logging.getLogger(__name__)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -217,8 +220,11 @@ def report(args: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--world", type=Path, default=None, help="mini-world folder, for ceilings")
     parser.add_argument("--costs", type=Path, default=None, help="JSON of times and memory")
-    parser.add_argument("--tracking-uri", default="sqlite:///mlflow.db")
+    # Version 0.1 read the curves from there; accepted until the next one.
+    parser.add_argument("--tracking-uri", help=argparse.SUPPRESS)
     options = parser.parse_args(args)
+    if options.tracking_uri is not None:
+        _logger.warning("--tracking-uri does nothing; curves are read from the runs' folders")
     runs = {}
     for entry in options.runs:
         name, separator, folder = entry.partition("=")
@@ -230,9 +236,7 @@ def report(args: list[str]) -> None:
     _check_out(options.out)
     from r1omni.analysis.report import table_text, write_report
 
-    results = write_report(
-        runs, options.out, options.world, options.costs, tracking_uri=options.tracking_uri
-    )
+    results = write_report(runs, options.out, options.world, options.costs)
     print(table_text(results))
     print(f"\n{options.out / 'report.html'} is the page; `mlflow ui` shows the runs")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -10,14 +11,12 @@ from pathlib import Path
 
 import av
 import numpy as np
-from mlflow.entities import Metric
-from mlflow.tracking import MlflowClient
 
 from r1omni.data.datamodule import EvaluationSet
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.tags import render_completion
 from r1omni.training.evaluation import Evaluation
-from r1omni.training.logger import RUN_ID_FILE
+from r1omni.training.logger import METRICS_FILE
 from r1omni.types import AnswerMode, Clip, Sample
 
 CONDITIONS = ("full", "muted", "blanked")
@@ -137,14 +136,11 @@ def _text(form: str, word: str, chance: random.Random, concluded: str) -> str:
     return render_completion(f"{REASONING} Together they suggest {concluded}.", word)
 
 
-def write_tracking(uri: str, folders: Sequence[Path], num_steps: int = 60) -> None:
-    """One MLflow run a folder: losses, and for the last folder the metrics of GRPO."""
-    client = MlflowClient(uri)
-    experiment = client.create_experiment("invented")
+def write_figures(folders: Sequence[Path], num_steps: int = 60) -> None:
+    """The figures of training: losses, and for the last folder the metrics of GRPO."""
     chance = random.Random(0)
     for folder in folders:
-        run_id = client.create_run(experiment).info.run_id
-        metrics = []
+        lines = []
         for step in range(0, num_steps, 2):
             rise = 1 - math.exp(-step / 20)
             values = {"loss": 3 * (1 - rise) + 0.4}
@@ -157,10 +153,7 @@ def write_tracking(uri: str, folders: Sequence[Path], num_steps: int = 60) -> No
                     "kl": 0.1 * rise,
                     "completions/mean_length": 40 - 5 * rise,
                 }
-            metrics += [
-                Metric(name, value * chance.uniform(0.93, 1.07), 1000 + step, step)
-                for name, value in values.items()
-            ]
-        client.log_batch(run_id, metrics=metrics)
+            metrics = {name: value * chance.uniform(0.93, 1.07) for name, value in values.items()}
+            lines.append(json.dumps({"step": step, "time_ms": 1000 + step, "metrics": metrics}))
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / RUN_ID_FILE).write_text(f"{run_id}\n", encoding="utf-8")
+        (folder / METRICS_FILE).write_text("\n".join([*lines, ""]), encoding="utf-8")

@@ -27,7 +27,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("R1-Omni", CONDITIONS, "both"),
     ):
         runs[model] = write_run(root / model, PLAYERS[model], samples, conditions, mode)  # type: ignore[arg-type]
-    write_report(runs, root / "out", tracking_uri=f"sqlite:///{root}/mlflow.db")
+    write_report(runs, root / "out")
     return root
 
 

@@ -65,7 +65,7 @@ def page_of(root: Path, provenance: dict[str, Any] | None) -> str:
         content = json.loads(file.read_text())
         assert content["provenance"] is None
         file.write_text(json.dumps({**content, "provenance": provenance}))
-    results = write_report(runs, root / "out", tracking_uri=f"sqlite:///{root}/none.db")
+    results = write_report(runs, root / "out")
     assert results["runs"] == dict.fromkeys(runs, provenance)
     assert json.loads((root / "out" / "results.json").read_text())["runs"] == results["runs"]
     page = (root / "out" / "report.html").read_text()

@@ -10,11 +10,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from synthetic_runs import PLAYERS, Player, invented_samples, write_clip, write_run, write_tracking
+from synthetic_runs import PLAYERS, Player, invented_samples, write_clip, write_figures, write_run
 
 from r1omni.analysis.explanations import NUM_CONTRADICTIONS, worst_contradictions
 from r1omni.analysis.report import table_text, write_report
 from r1omni.analysis.runs import read_run
+from r1omni.training.logger import METRICS_FILE
 from r1omni.types import UsageError
 
 CEILING = {"dfew": {"video": 0.85, "audio": 0.84, "video_audio": 0.986}}
@@ -64,7 +65,6 @@ class Written:
 
     runs: dict[str, Path]
     out: Path
-    uri: str
     world: Path
     costs: Path
 
@@ -80,16 +80,15 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     clips.append(root / "gone.mp4")
     samples = invented_samples(clips)
     runs = {m: write_run(root / m, player, samples) for m, player in PLAYERS.items()}
-    uri = f"sqlite:///{root}/mlflow.db"
-    write_tracking(uri, list(runs.values()))
+    write_figures(list(runs.values()))
     world = root / "world"
     world.mkdir()
     facts = {"seed": 7, "counts": {"total": 123}, "ceiling": CEILING}
     (world / "world.json").write_text(json.dumps(facts))
     costs = root / "costs.json"
     costs.write_text(json.dumps(COSTS))
-    result = Written(runs, root / "out", uri, world, costs)
-    write_report(runs, result.out, world, costs, tracking_uri=uri)
+    result = Written(runs, root / "out", world, costs)
+    write_report(runs, result.out, world, costs)
     return result
 
 
@@ -158,7 +157,7 @@ def test_the_words_follow_the_figures(reader: Reader) -> None:
 
 def test_a_run_that_lost_is_called_worse(written: Written, tmp_path: Path) -> None:
     swapped = {"EMER-SFT": written.runs["R1-Omni"], "R1-Omni": written.runs["EMER-SFT"]}
-    write_report(swapped, tmp_path, tracking_uri=written.uri)
+    write_report(swapped, tmp_path)
     text = Reader((tmp_path / "report.html").read_text()).text
     assert "R1-Omni is clearly worse than EMER-SFT on all 3 sets." in text
     assert "rank otherwise than in the paper, from low to high R1-Omni, EMER-SFT" in text
@@ -167,7 +166,7 @@ def test_a_run_that_lost_is_called_worse(written: Written, tmp_path: Path) -> No
 
 def test_equal_runs_are_not_called_different(written: Written, tmp_path: Path) -> None:
     same = {"first": written.runs["R1-Omni"], "second": written.runs["R1-Omni"]}
-    write_report(same, tmp_path, tracking_uri=written.uri)
+    write_report(same, tmp_path)
     text = Reader((tmp_path / "report.html").read_text()).text
     assert "second is not clearly different from first on all 3 sets." in text
 
@@ -208,45 +207,40 @@ def test_explanations_of_an_earlier_version_are_a_dash(written: Written, tmp_pat
     del content["explanations"]
     (run / "test/results.json").write_text(json.dumps(content))
     runs = {"new": written.runs["R1-Omni"], "old": run}
-    results = write_report(runs, tmp_path / "both", tracking_uri=written.uri)
+    results = write_report(runs, tmp_path / "both")
     assert "supported" not in results["rows"][1]["dfew"]
     [old] = [line for line in table_text(results).split("\n\n")[0].splitlines() if "old" in line]
     assert old.endswith("-")
-    write_report({"old": run}, tmp_path / "old", tracking_uri=written.uri)
+    write_report({"old": run}, tmp_path / "old")
     assert "Explanations were not measured" in (tmp_path / "old/report.html").read_text()
 
 
-def test_curves_come_from_the_tracking_store(reader: Reader) -> None:
+def test_curves_come_from_the_run_folders(reader: Reader) -> None:
     labels = [a.get("aria-label") or "" for tag, a in reader.tags if tag == "svg"]
     for title in ("Reward", "Accuracy reward", "Format reward", "KL to the start", "Length"):
         assert any(label.startswith(f"{title}: ") for label in labels), title
     assert any(re.match(r"EMER-SFT: 3\.\d+ at step 0, 0\.\d+ at step 58", la) for la in labels)
-    assert "R1-Omni: MLflow holds no value of entropy." in reader.text
+    assert "R1-Omni: the run logged no value of entropy." in reader.text
 
 
-def test_a_page_without_store_predictions_or_conditions(written: Written, tmp_path: Path) -> None:
+def test_a_page_without_curves_predictions_or_conditions(written: Written, tmp_path: Path) -> None:
     samples = {"dfew": invented_samples([tmp_path / "gone.mp4"])["dfew"]}
     run = write_run(tmp_path / "run", Player((0.5, 0, 0), "tags"), samples, ["full"])
     shutil.rmtree(run / "test/predictions")
-    (run / "mlflow_run_id.txt").write_text("0123\n")
     named = tmp_path / "named"
     shutil.copytree(run, named)
-    (named / "mlflow_run_id.txt").unlink()
-    absent = f"sqlite:///{tmp_path}/none.db"
-    write_report({"mine": named, "own": run}, tmp_path / "out", tracking_uri=absent)
+    (run / METRICS_FILE).touch()
+    write_report({"mine": named, "own": run}, tmp_path / "out")
     text = Reader((tmp_path / "out/report.html").read_text()).text
-    assert "mlflow_run_id.txt is missing" in text
-    assert "there is no MLflow store at" in text
-    assert not (tmp_path / "none.db").exists()
+    assert "named/metrics.jsonl is missing" in text
+    assert "run/metrics.jsonl holds no figures" in text
     assert "The runs kept no predictions." in text
     assert "No run was tested under the conditions muted and blanked." in text
     assert "No times were recorded." in text
-    write_report({"own": run}, tmp_path / "out", tracking_uri=written.uri)
-    assert "run 0123 cannot be read from" in (tmp_path / "out/report.html").read_text()
 
 
 def test_the_same_runs_give_the_same_page(written: Written, tmp_path: Path) -> None:
-    write_report(written.runs, tmp_path, written.world, written.costs, tracking_uri=written.uri)
+    write_report(written.runs, tmp_path, written.world, written.costs)
     assert (tmp_path / "report.html").read_text() == written.page
 
 

@@ -1,19 +1,18 @@
-"""Curves of training, read from MLflow."""
+"""Curves of training, from the figures that a run keeps in its folder."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-
 from r1omni.analysis.charts import line_chart
 from r1omni.analysis.markup import paragraph, section
 from r1omni.analysis.runs import EvaluatedRun
-from r1omni.training.logger import RUN_ID_FILE
+from r1omni.training.logger import METRICS_FILE, read_figures
+from r1omni.training.tracking import Figures
 
 # What to draw of a GRPO run, and how to read it.
 GRPO_METRICS: dict[str, tuple[str, str]] = {
@@ -46,7 +45,7 @@ class RunCurves:
     Attributes:
         is_grpo: whether the run has a reward.
         curves: by metric.
-        missing: metrics without a value.
+        missing: metrics without a finite value.
         problem: why nothing can be drawn, or "".
     """
 
@@ -56,47 +55,37 @@ class RunCurves:
     problem: str = ""
 
 
-def read_curves(folder: Path, tracking_uri: str) -> RunCurves:
-    """The curves of a run folder; never fails because of the store."""
-    file = folder / RUN_ID_FILE
-    if not file.is_file():
-        return _nothing(f"{file} is missing, so its run in MLflow is unknown")
-    store = Path(tracking_uri.removeprefix("sqlite:///"))
-    if tracking_uri.startswith("sqlite:///") and not store.is_file():
-        return _nothing(f"there is no MLflow store at {tracking_uri}")
-    run_id = file.read_text(encoding="utf-8").strip()
-    try:
-        client = MlflowClient(tracking_uri)
-        logged = client.get_run(run_id).data.metrics
-        is_grpo = "reward" in logged
-        wanted = tuple(GRPO_METRICS) if is_grpo else ("loss",)
-        found = {name: _curve(client, run_id, name) for name in wanted if name in logged}
-    except MlflowException as error:
-        reason = str(error).splitlines()[0]
-        return _nothing(f"run {run_id} cannot be read from {tracking_uri} ({reason})")
-    curves = {name: curve for name, curve in found.items() if curve.steps}
+def read_curves(folder: Path) -> RunCurves:
+    """The curves of a run folder."""
+    file = folder / METRICS_FILE
+    logged = read_figures(file)
+    if not logged:
+        what = "holds no figures" if file.exists() else "is missing"
+        return RunCurves(False, {}, (), f"{file} {what}")
+    is_grpo = any("reward" in figures.metrics for figures in logged)
+    wanted = tuple(GRPO_METRICS) if is_grpo else ("loss",)
+    curves = {name: curve for name in wanted if (curve := _curve(logged, name)).steps}
     return RunCurves(is_grpo, curves, tuple(name for name in wanted if name not in curves))
 
 
-def _nothing(problem: str) -> RunCurves:
-    return RunCurves(False, {}, (), problem)
-
-
-def _curve(client: MlflowClient, run_id: str, name: str) -> Curve:
+def _curve(logged: Sequence[Figures], name: str) -> Curve:
     """One metric; of a step that a resumed run logged again, the later value counts."""
-    history = sorted(client.get_metric_history(run_id, name), key=lambda m: m.timestamp)
-    by_step = {m.step: m.value for m in history if math.isfinite(m.value)}
+    by_step = {
+        figures.step: figures.metrics[name]
+        for figures in sorted(logged, key=lambda figures: figures.time_ms)
+        if math.isfinite(figures.metrics.get(name, math.nan))
+    }
     steps = sorted(by_step)
     return Curve(steps, [by_step[step] for step in steps])
 
 
-def curves_section(runs: list[EvaluatedRun], tracking_uri: str) -> str:
+def curves_section(runs: list[EvaluatedRun]) -> str:
     """Curves of reinforcement learning, then the losses of supervised training."""
-    found = [(run.model, read_curves(run.folder, tracking_uri)) for run in runs]
+    found = [(run.model, read_curves(run.folder)) for run in runs]
     grpo = [(model, curves) for model, curves in found if curves.is_grpo]
     parts = [
         paragraph(
-            "Against optimizer steps, as logged to MLflow. Thin line: the logged values. "
+            "Against optimizer steps, as each run logged them. Thin line: the logged values. "
             "Thick line: a moving average over about an eighth of them.",
             "note",
         )
@@ -119,7 +108,7 @@ def _gaps(found: list[tuple[str, RunCurves]]) -> list[str]:
     """What could not be drawn, and why."""
     reasons = [f"{model}: no curves, {c.problem}." for model, c in found if c.problem]
     reasons += [
-        f"{model}: MLflow holds no value of {', '.join(c.missing)}."
+        f"{model}: the run logged no value of {', '.join(c.missing)}."
         for model, c in found
         if c.missing
     ]

@@ -38,8 +38,6 @@ def write_report(
     out: Path,
     world: Path | None = None,
     costs: Path | None = None,
-    *,
-    tracking_uri: str = "sqlite:///mlflow.db",
 ) -> dict[str, Any]:
     """Write OUT/results.json and OUT/report.html.
 
@@ -48,7 +46,6 @@ def write_report(
         out: folder to write.
         world: mini-world folder, for the ceilings.
         costs: JSON file of what the runs took, of the form of `Costs`.
-        tracking_uri: MLflow store of the runs' curves.
 
     Returns:
         what results.json holds.
@@ -71,7 +68,7 @@ def write_report(
         "ceiling": None if world_facts is None else world_facts.get("ceiling"),
         **paired_results(paired),
     }
-    text = _render(evaluated, paired, world_facts, spent, tracking_uri)
+    text = _render(evaluated, paired, world_facts, spent)
     out.mkdir(parents=True, exist_ok=True)
     (out / "results.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     (out / "report.html").write_text(text, encoding="utf-8")
@@ -112,7 +109,6 @@ def _render(
     paired: Paired,
     world: dict[str, Any] | None,
     costs: Costs,
-    tracking_uri: str,
 ) -> str:
     found: list[Difference] = differences(runs)
     ceiling = (world or {}).get("ceiling") or {}
@@ -127,7 +123,7 @@ def _render(
             answers_section(runs, paired),
             recall_section(runs),
             confusion_section(runs),
-            curves_section(runs, tracking_uri),
+            curves_section(runs),
             clips_section(runs, synthetic=world is not None),
             costs_section(costs),
             notes_section(runs, found, synthetic=world is not None),
