@@ -214,7 +214,7 @@ def export(args: list[str]) -> None:
 
 
 def report(args: list[str]) -> None:
-    """Write results.json and report.html from runs that were tested."""
+    """Write results.json and report.html from runs that were tested, or from what `score` wrote."""
     parser = _parser("report", report)
     parser.add_argument("--runs", nargs="+", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--out", type=Path, required=True, help="folder to write")

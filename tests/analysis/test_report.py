@@ -15,6 +15,7 @@ from synthetic_runs import PLAYERS, Player, invented_samples, write_clip, write_
 from r1omni.analysis.explanations import NUM_CONTRADICTIONS, worst_contradictions
 from r1omni.analysis.report import table_text, write_report
 from r1omni.analysis.runs import read_run
+from r1omni.analysis.scores import write_scores
 from r1omni.training.logger import METRICS_FILE
 from r1omni.types import UsageError
 
@@ -237,6 +238,22 @@ def test_a_page_without_curves_predictions_or_conditions(written: Written, tmp_p
     assert "The runs kept no predictions." in text
     assert "No run was tested under the conditions muted and blanked." in text
     assert "No times were recorded." in text
+
+
+def test_what_score_wrote_is_reported_beside_a_run_of_fewer_sets(
+    written: Written, tmp_path: Path
+) -> None:
+    write_scores([written.runs["R1-Omni"]], tmp_path / "scored")
+    run = shutil.copytree(written.runs["EMER-SFT"], tmp_path / "run")
+    content = json.loads((run / "test/results.json").read_text())
+    del content["sets"]["ravdess"]
+    (run / "test/results.json").write_text(json.dumps(content))
+    runs = {"few": run, "scored": tmp_path / "scored"}
+    rows = write_report(runs, tmp_path / "out")["rows"]
+    wanted = json.loads((written.out / "results.json").read_text())["rows"][-1]
+    assert rows[1] == wanted | {"model": "scored"}
+    text = Reader((tmp_path / "out/report.html").read_text()).text
+    assert "answers exactly in the answer format on DFEW and MAFW: few " in text
 
 
 def test_the_same_runs_give_the_same_page(written: Written, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from r1omni.metrics.predictions import RESULTS_FILE
 from r1omni.training.checkpoints import FIT_CONFIG
 from r1omni.types import UsageError
 
@@ -49,7 +50,7 @@ class TestSet:
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A run folder whose model was tested.
+    """A run folder whose model was tested, or a folder of `score`.
 
     Attributes:
         model: name in the table.
@@ -68,7 +69,7 @@ class EvaluatedRun:
 
     def predictions(self, name: str, condition: str = "full") -> dict[str, dict[str, Any]] | None:
         """Labelled records of a set by sample id, or None where the run kept none."""
-        file = self.folder / "test" / "predictions" / f"{name}.{condition}.jsonl"
+        file = _tested(self.folder) / "predictions" / f"{name}.{condition}.jsonl"
         if not file.is_file():
             return None
         lines = file.read_text(encoding="utf-8").splitlines()
@@ -76,13 +77,18 @@ class EvaluatedRun:
         return {r["sample_id"]: r for r in records if r["label"] is not None}
 
 
+def _tested(folder: Path) -> Path:
+    """Where the results of a folder are: `test` writes a folder of its own, `score` does not."""
+    return folder if (folder / RESULTS_FILE).is_file() else folder / "test"
+
+
 def read_run(model: str, folder: Path) -> EvaluatedRun:
-    """Read what `test` wrote into a run folder.
+    """Read what `test` wrote into a run folder, or what `score` wrote.
 
     Raises:
         UsageError: the run was not tested, or not under the condition "full".
     """
-    file = folder / "test" / "results.json"
+    file = _tested(folder) / RESULTS_FILE
     config = folder / FIT_CONFIG
     command = (
         f"python -m r1omni test --config {config if config.is_file() else 'CONFIG'} "

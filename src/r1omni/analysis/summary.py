@@ -160,13 +160,19 @@ def _points(difference: Difference, with_interval: bool) -> str:
 
 
 def _format(runs: list[EvaluatedRun]) -> str:
+    """On the sets that all runs were tested on, so that the same clips are compared."""
+    names = [name for name in set_names(runs) if all(name in run.sets for run in runs)]
     shares = []
     for run in runs:
-        n = sum(s.full["n"] for s in run.sets.values())
+        full = [run.sets[name].full for name in names]
+        n = sum(result["n"] for result in full)
         if n:
-            right = sum(s.full["format_ok"] * s.full["n"] for s in run.sets.values())
+            right = sum(result["format_ok"] * result["n"] for result in full)
             shares.append(f"{run.model} {percent(right / n)}%")
-    return f"Format accuracy, answers exactly in the answer format: {joined(shares)}."
+    if not shares:
+        return "Format accuracy is not compared: no set is shared by all models."
+    where = "" if names == set_names(runs) else f" on {joined(list(map(set_title, names)))}"
+    return f"Format accuracy, answers exactly in the answer format{where}: {joined(shares)}."
 
 
 def _order(runs: list[EvaluatedRun]) -> str:
