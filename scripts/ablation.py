@@ -3,6 +3,8 @@
     python scripts/ablation.py --dry-run                # what it would run, and what it costs
     python scripts/ablation.py --seeds 11 12 13 14      # on validation people; a table
     python scripts/ablation.py --final paper gated      # afterwards, these on the test sets
+    python scripts/ablation.py --out outputs/b --world-seed 1 --seeds 12 \\
+        --beside outputs/a/results.jsonl                # from a second cold start; one table
 
 Recipes are the overlays of configs/mini/recipes/ on configs/mini/r1omni.yaml; an overlay that is
 added there takes part. The cold start is made by the steps of scripts/run_table.py, unless --start
@@ -26,7 +28,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 import yaml
@@ -45,7 +47,7 @@ from ablation_runs import (
     overlay_of,
     write_whole,
 )
-from ablation_table import COLD_START, PAPER, choose, table
+from ablation_table import COLD_START, PAPER, choose, read_lines, table
 from side_by_side import ROOT, Job, SideBySide, Stopped, duration
 
 # Seconds on one core that no file records: assumed until runs tell.
@@ -112,19 +114,26 @@ def main(words: Sequence[str] | None = None, program: Sequence[str] | None = Non
         except Stopped as stopped:
             print("stopped; the same command goes on from here", flush=True)
             return stopped.status
-        report(settings)
+        report(settings, options.beside)
     for failure in failures:
         print(failure, file=sys.stderr)
     return int(bool(failures))
 
 
-def report(settings: Settings) -> None:
-    """Write `results.jsonl` and `table.md` of all that is complete, and print the tables."""
+def report(settings: Settings, beside: Sequence[Path]) -> None:
+    """Write `results.jsonl` and `table.md` of all that is complete, and print the tables.
+
+    Args:
+        settings: of these runs.
+        beside: `results.jsonl` of ablations from other cold starts, for the tables.
+    """
     made = made_runs(settings)
     lines = [run.line() for run in made if not run.left()]
     tested = [run.line() for r in made if not (run := replace(r, final=True)).left()]
     whole = "".join(json.dumps(line) + "\n" for line in [*lines, *tested])
     write_whole(settings.out / "results.jsonl", whole)
+    for line in chain.from_iterable(map(read_lines, beside)):
+        (tested if line["split"] == "final" else lines).append(line)
     order = [COLD_START, *known_arms()]
     choice = choose(lines, order, VALIDATION)
     text = [
@@ -179,6 +188,10 @@ def _parse(words: Sequence[str] | None) -> tuple[argparse.Namespace, argparse.Ar
     parser.add_argument(
         "--final", nargs="+", default=[], metavar="ARM", help="judge these on the test sets, too"
     )
+    parser.add_argument(
+        "--beside", type=Path, nargs="+", default=[], metavar="FILE",
+        help="results.jsonl of ablations from other cold starts, with other seeds",
+    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="only say what it would cost")
     parser.add_argument("--steps", type=int, default=steps, help=f"of a training ({steps})")
     parser.add_argument("--clips", type=int, default=2000, help="of the cold start's world")
@@ -197,6 +210,12 @@ def _parse(words: Sequence[str] | None) -> tuple[argparse.Namespace, argparse.Ar
         parser.error(f"--final {' '.join(untrained)}: not among --arms")
     if min(options.jobs, options.steps) < 1 or len(set(options.seeds)) < len(options.seeds):
         parser.error("--jobs and --steps begin at 1, and each of --seeds is given once")
+    for file in options.beside:
+        if not file.exists():
+            parser.error(f"--beside {file}: there is no such file")
+        shared = {line["seed"] for line in read_lines(file)} & {*options.seeds}
+        if shared:
+            parser.error(f"--beside {file}: has seed {min(shared)}, too; give others to --seeds")
     if options.start and not (options.start / "emer_sft" / "model" / "config.json").exists():
         parser.error(f"--start {options.start} holds no cold start; leave it out to make one")
     return options, parser

@@ -265,7 +265,7 @@ class Run:
             "split": split,
             "sets": read_figures(self.folder / split / "test"),
             "cpu_seconds": self.costs().get("fit", {}).get("cpu_s"),
-            "folder": str(self.folder),
+            "folder": self.folder.name,
         }
 
 

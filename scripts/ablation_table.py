@@ -41,6 +41,11 @@ FIGURES: dict[str, tuple[str, float, int]] = {
 }
 
 
+def read_lines(file: Path) -> list[Line]:
+    """The runs of a `results.jsonl`."""
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+
+
 def read_figures(folder: Path) -> dict[str, dict[str, float | None]]:
     """Set name -> figures, of a `test` with the conditions full, muted, blanked in both modes.
 

@@ -193,6 +193,23 @@ def test_every_recipe_and_seed_is_trained_once_and_judged_on_other_people(
     assert [line["split"] for line in lines] == ["validation"] * 5 + ["final"] * 3
 
 
+def test_ablations_from_several_cold_starts_make_one_table(
+    study: Ablation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_cold_start(study)
+    assert study.run() == 0
+    first = study.out / "results.jsonl"
+    whole = first.read_bytes()
+    words = ["--out", str(study.root / "b"), "--seeds", "3", "4", "--beside", str(first)]
+    assert study.run(*words) == 0
+    assert "By the rule: gated (right for the right reason 50.0%" in capsys.readouterr().out
+    table = (study.root / "b/table.md").read_text()
+    assert "| cold_start | 2 |" in table and "| gated | 4 |" in table
+    assert first.read_bytes() == whole
+    own = [json.loads(line)["seed"] for line in (study.root / "b/results.jsonl").open()]
+    assert own == [None, 3, 3, 4, 4]
+
+
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_stopped_ablation_goes_on_from_its_checkpoints(
     study: Ablation, signum: int, status: int
@@ -279,6 +296,8 @@ def test_other_settings_and_wrong_use_are_refused(
         (["--arms", "masked"], "recipe masked is unknown; configs/mini/recipes has paper, cons"),
         (["--start", "/nowhere"], "--start /nowhere holds no cold start"),
         (["--seeds", "1", "1"], "each of --seeds is given once"),
+        (["--beside", str(study.out / "none")], "none: there is no such file"),
+        (["--beside", str(study.out / "results.jsonl")], "has seed 1, too; give others to --seeds"),
     ):
         with pytest.raises(SystemExit) as stopped:
             study.run(*more)
