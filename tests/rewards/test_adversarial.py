@@ -31,6 +31,7 @@ REWARDS = {
     "modality_use": ({"modality": ["video_audio"]}, 0, 1),
     "overlong": ({"completion_lengths": [90], "max_length": 100}, -1, 0),
     "repetition": ({}, -1, 0),
+    "supported_accuracy": ({}, 0, 1),
     "wheel_f1": ({}, 0, 1),
 }
 
@@ -141,7 +142,8 @@ def test_naming_every_cue_costs_precision_and_naming_none_costs_recall():
 
 # Rewards of the reasoning, and what an honest one earns. The others do not read it.
 HONEST = tagged(LABEL, f"{SEEN} Together they suggest happiness.")
-OF_REASONING = ("consistency", "cue_precision", "cue_recall", "modality_use", "repetition")
+OF_REASONING = ("consistency", "cue_precision", "cue_recall", "modality_use", "repetition",
+                "supported_accuracy")  # fmt: skip
 BLIND = {"accuracy", "balanced_accuracy", "direct_calibration", "format", "overlong", "wheel_f1"}
 # Where one of them pays all the same, and so needs another beside it; consistency does wherever the
 # verdict is "supported". One word of face is half of what modality_use asks for.
@@ -163,7 +165,9 @@ def test_every_reward_is_of_the_reasoning_or_blind_for_it():
 @pytest.mark.parametrize("case", EXPLANATIONS)
 def test_a_reasoning_that_is_no_evidence_earns_less_than_an_honest_one(case):
     values = {name: earned(name, CASES[case].text) or 0 for name in OF_REASONING}
-    known = PAID.get(case, {}) | {"consistency": float(EXPLANATIONS[case][1] == "supported")}
+    supported = float(EXPLANATIONS[case][1] == "supported")
+    right = supported * earned("accuracy", CASES[case].text)
+    known = PAID.get(case, {}) | {"consistency": supported, "supported_accuracy": right}
     for name, value in values.items():
         assert value == known[name] if name in known else value < 0.4, name
     assert sum(values.values()) <= sum(earned(name, HONEST) for name in OF_REASONING) - 1.5

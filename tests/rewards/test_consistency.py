@@ -85,6 +85,23 @@ def test_merged_emotions_count_as_one():
         consistency("He seems calm.", "neutral", label_set=["nope"])
 
 
+def test_supported_accuracy_pays_for_what_is_right_and_supported():
+    texts = [
+        f"<think>{reasoning}</think><answer>{answer}</answer>"
+        for reasoning, answer in (
+            ("He smiles. It is joy.", "happy"), ("It is joy.", "sad"), ("It is joy.", "fear"),
+            ("The mouth smiles.", "happy"), ("It is sadness.", "sad"),
+        )
+    ]  # fmt: skip
+    reward = get_reward("supported_accuracy")
+    assert reward(texts, ["happy", "sad", "sad", "happy", None]) == [1, 0, 0, 0, None]
+    calm = "<think>He seems calm.</think><answer>neutral</answer>"
+    merged = {"label_set": ["ravdess_7way_calm_as_neutral"]}
+    assert (reward([calm], ["calm"]), reward([calm], ["calm"], **merged)) == ([0], [1])
+    many = "<think>Joy or fear.</think><answer>happy</answer>"
+    assert reward([many], ["happy"], max_concluded=1) == [0] != reward([many], ["happy"])
+
+
 def test_the_label_is_no_matter():
     text = "<think>It is joy.</think><answer>happy</answer>"
     assert get_reward("consistency")([text] * 2, ["sad", None]) == [1, 1]

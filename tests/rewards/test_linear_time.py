@@ -20,7 +20,7 @@ COLUMNS = {
     "cue_recall": {"references": ["He smiles."]},
 }
 NAMES = ["accuracy", "balanced_accuracy", "consistency", "cue_recall", "format", "modality_use",
-         "repetition"]  # fmt: skip
+         "repetition", "supported_accuracy"]  # fmt: skip
 
 
 def num_operations(function, *arguments, **keywords):

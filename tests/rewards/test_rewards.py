@@ -54,6 +54,7 @@ def test_registered_names():
         "modality_use",
         "overlong",
         "repetition",
+        "supported_accuracy",
         "wheel_f1",
     )
 
@@ -64,6 +65,7 @@ def test_rewards_that_are_silent_without_a_label():
         "accuracy",
         "balanced_accuracy",
         "direct_calibration",
+        "supported_accuracy",
         "wheel_f1",
     }
     assert not needs_labels("builtins:len")

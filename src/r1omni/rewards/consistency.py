@@ -1,4 +1,4 @@
-"""Whether the reasoning supports the answer."""
+"""Whether the reasoning supports the answer, and whether a right answer is supported."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from r1omni.options import at_least, check_number
-from r1omni.rewards.accuracy import merged_emotions
+from r1omni.rewards.accuracy import accuracy, merged_emotions
 from r1omni.rewards.registry import register
 from r1omni.text.answers import Answer, read_answers
 from r1omni.text.reasoning import MAX_CONCLUDED, MAX_NAMED, named_emotions, verdict
@@ -60,6 +60,48 @@ def consistency(
     return [
         _agreement(answer, name, max_concluded, max_named)
         for answer, name in zip(read_answers(completions, ended), names, strict=True)
+    ]
+
+
+@register("supported_accuracy", needs_labels=True, check=_check)
+def supported_accuracy(
+    completions: list[str],
+    labels: list[str | None],
+    *,
+    label_set: list[str | None] | None = None,
+    ended: list[bool] | None = None,
+    max_concluded: int = MAX_CONCLUDED,
+    max_named: int = MAX_NAMED,
+    **columns: list[Any],
+) -> list[float | None]:
+    """1 where the answer is the label and the reasoning concludes with it, else 0.
+
+    It is what evaluation calls right for the right reason: the product of `accuracy` and
+    `consistency`, where silence counts as 0. A right answer that the reasoning does not support
+    earns nothing, so that an answer can only get better by way of the reasoning; and a reasoning
+    earns nothing by agreeing with a mistake, as it does from `consistency`. Our own; use it in
+    place of `accuracy`.
+
+    Args:
+        completions: completions of the policy.
+        labels: class names; None for a clip without one, which earns None.
+        label_set: as for `accuracy`.
+        ended: as for `accuracy`.
+        max_concluded: option; as for `consistency`.
+        max_named: option; as for `consistency`.
+        columns: ignored.
+
+    Raises:
+        UsageError: an unknown label set, or a label outside the taxonomy.
+    """
+    right = accuracy(completions, labels, label_set=label_set, ended=ended)
+    supported = consistency(
+        completions, labels, label_set=label_set, ended=ended,
+        max_concluded=max_concluded, max_named=max_named,
+    )  # fmt: skip
+    return [
+        None if one is None else one * (other or 0.0)
+        for one, other in zip(right, supported, strict=True)
     ]
 
 
