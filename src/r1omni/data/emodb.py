@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from r1omni.data.folds import FOLD_SPLITS, check_folds, speaker_folds, speakers_of_split
 from r1omni.data.labels_io import confined
@@ -32,7 +32,6 @@ _FOLDERS = {
     "trauer": "sad",
 }  # fmt: skip
 Protocol = Literal["6way_no_boredom", "4way"]
-PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
 
 @register("emodb")
