@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 Modality = Literal["video_audio", "video", "audio"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
+# Of a speaker, as the publisher of a data set states it.
+Sex = Literal["female", "male"]
+SEXES: tuple[Sex, ...] = get_args(Sex)
 # Whether an answer follows reasoning that the model writes, is taken at once, or both side by side.
 AnswerMode = Literal["think", "direct", "both"]
 ANSWER_MODES: tuple[AnswerMode, ...] = get_args(AnswerMode)
@@ -94,6 +97,7 @@ class Sample:
         target: the assistant's whole text for supervised training, or None.
         dataset: name of the loader that made the sample.
         group: unit of resampling for intervals (actor, speaker), or None for the clip itself.
+        sex: of the speaker, as the publisher states it, or None where that is not known.
         label_set: name of the label set in force, or None.
         open_labels: free words for the emotion, in an open vocabulary, or None.
         cues: what the clip is known to show, (medium, attribute, value) as `text/cue_words.py`
@@ -109,6 +113,7 @@ class Sample:
     target: str | None = None
     dataset: str = ""
     group: str | None = None
+    sex: Sex | None = None
     label_set: str | None = None
     open_labels: tuple[str, ...] | None = None
     cues: tuple[tuple[str, str, str], ...] | None = None

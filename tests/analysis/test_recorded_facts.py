@@ -22,13 +22,14 @@ SET = {
     "options": {"fold": 2}, "num_samples": 9, "modalities": ["video"], "instructions": ["?"],
     "num_instructions": 1, "groups": None,
 }  # fmt: skip
+BY_SPEAKERS = {**SET, "options": {"fold": 4, "folds": 5}, "groups": ["actor_1", "actor_2"]}
 PROVENANCE: dict[str, Any] = {
     "run": "a run",
     "model": {"class": "GRPOModule", "num_parameters": 12_340_000, "architecture": {}},
     "start": {"init_from": "/runs/emer/model", "sha256": "0a1b"},
     "checkpoint": {"path": "/c/step_000311.ckpt", "sha256": "2c", "step": 311, "is_newest": False},
     "training": [STAGE],
-    "sets": {"dfew": SET, "ravdess": {**SET, "options": {}, "groups": ["actor_1", "actor_2"]}},
+    "sets": {"dfew": SET, "ravdess": BY_SPEAKERS},
     "answers": {
         "temperature": 0.0, "max_new_tokens": 77, "frame_fit": "pad", "precision": "32-true",
         "num_ranks": 1,
@@ -41,7 +42,7 @@ SAID = {
     "model": ["12.3 million"],
     "checkpoint": ["step 311 of 417, not the newest"],
     "training": ["Recorded training", "politeness", "fold 3", "of 417"],
-    "sets": ["fold 2", "first:9", "2 actors"],
+    "sets": ["fold 2", "first:9", "fold 4 of 5, by speakers", "2 actors"],
     "answers": ["77 tokens", "most probable token"],
     "versions": ["9.8.7", "6.5.4"],
     "date": ["2031-12-30"],

@@ -1,8 +1,11 @@
-"""Tiny folders in the publishers' layouts; the clips are empty files, loaders never open them."""
+"""Tiny folders in the publishers' layouts; clips are empty files where loaders never open them."""
 
 from __future__ import annotations
 
 import json
+import math
+import struct
+import wave
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +49,32 @@ def ravdess(root: Path) -> Path:
             for kind in ("01-01", "02-01", "01-02"):
                 name = f"Actor_{actor:02d}/{kind}-{emotion:02d}-01-01-01-{actor:02d}.mp4"
                 touch(root, name)
+    return root
+
+
+# Folders by class as copies of Emo-DB have them.
+EMODB_FOLDERS = {
+    "W": "Angry", "L": "Boredom", "E": "disgust", "A": "Anxiety", "F": "happiness", "T": "Sad",
+    "N": "neutral",
+}  # fmt: skip
+
+
+def emodb(
+    root: Path,
+    speakers: tuple[str, ...] = ("03", "08", "09", "10"),
+    folders: dict[str, str] | None = None,
+    suffix: str = ".wav",
+) -> Path:
+    """0.2 s of each emotion and speaker, and a second angry one; no two sound the same."""
+    names = [(speaker, f"a01{letter}a") for speaker in speakers for letter in "WLEAFTN"]
+    names += [(speaker, "b10Wc") for speaker in speakers]
+    for number, (speaker, name) in enumerate(names, start=5):
+        folder = root / (folders[name[3]] if folders else "wav")
+        folder.mkdir(parents=True, exist_ok=True)
+        tone = [int(8_000 * math.sin(0.01 * number * time)) for time in range(3_200)]
+        with wave.open(str(folder / f"{speaker}{name}{suffix}"), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes(struct.pack("<3200h", *tone))
     return root
 
 
@@ -103,6 +132,7 @@ EVERY: dict[str, Callable[[Path], DatasetSpec]] = {
     "dfew": lambda root: DatasetSpec("dfew", str(dfew(root))),
     "mafw": lambda root: DatasetSpec("mafw", str(mafw(root)), options={"fold": 2}),
     "ravdess": lambda root: DatasetSpec("ravdess", str(ravdess(root)), "all"),
+    "emodb": lambda root: DatasetSpec("emodb", str(emodb(root)), "all"),
     "emer": lambda root: DatasetSpec("emer", str(emer(root))),
     "humanomni": lambda root: DatasetSpec("humanomni", str(humanomni(root))),
     "own": lambda root: DatasetSpec("own", str(own(root))),

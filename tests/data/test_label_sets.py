@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import layouts
 import pytest
 
 from r1omni.data import DatasetSpec, EmotionDataModule, load_dataset
+from r1omni.data.emodb import Protocol
 from r1omni.data.ravdess import PROTOCOLS
 from r1omni.data.registry import dataset_names
 from r1omni.rewards import get_reward
@@ -37,6 +39,7 @@ def specifications(name: str, root: Path) -> list[DatasetSpec]:
     spec = layouts.EVERY[name](root)
     options = {
         "ravdess": [{"protocol": protocol} for protocol in PROTOCOLS],
+        "emodb": [{"protocol": protocol} for protocol in get_args(Protocol)],
         "own": [{}, {"label_set": "ravdess"}, {"label_set": "ravdess_7way_calm_as_neutral"}],
         "emer": [{}, {"label_set": "mer"}, {"label_set": "all"}],
     }

@@ -36,7 +36,7 @@ def refusal(name: str, root: Path, split: str | None = None, **options: object) 
 
 def test_unknown_names(tmp_path: Path) -> None:
     layouts.dfew(tmp_path)
-    assert "use one of dfew, emer, humanomni, mafw, own, ravdess" in refusal("dfw", tmp_path)
+    assert "use one of dfew, emer, emodb, humanomni, mafw, own, ravdess" in refusal("dfw", tmp_path)
     assert "known are clips_dir, fold, labels_csv" in refusal("dfew", tmp_path, folds=1)
     assert "no split 'val'" in refusal("dfew", tmp_path, "val")
     assert "fold 6 does not exist" in refusal("dfew", tmp_path, fold=6)
@@ -105,6 +105,7 @@ def test_missing_folder_and_files(tmp_path: Path) -> None:
     for name in ("mafw", "emer", "humanomni", "own"):
         assert str(tmp_path / "e") in refusal(name, tmp_path / "e")
     assert "no RAVDESS recordings" in refusal("ravdess", tmp_path / "e", "test")
+    assert "no Emo-DB recordings" in refusal("emodb", tmp_path / "e", "test")
     layouts.ravdess(tmp_path / "r")
     assert "no published train split" in refusal("ravdess", tmp_path / "r")
     assert "holds no samples" in refusal("ravdess", tmp_path / "r", "test", actors=[24])

@@ -15,6 +15,8 @@ from r1omni.doctor.checks import Finding
 from r1omni.doctor.data import check_data
 from r1omni.doctor.decoders import write_clip
 
+# Utterances of each letter of a small Emo-DB: two of each speaker.
+EMODB = {"W": 5, "L": 3, "E": 1, "A": 3, "F": 3, "T": 2, "N": 3}
 LABELS = ("1", "2", "3", "4", "5", "6", "7")
 
 
@@ -33,6 +35,9 @@ def small_publishers(monkeypatch: pytest.MonkeyPatch) -> None:
     classes = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")
     monkeypatch.setattr(published, "DFEW_TEST_CLASSES", dict.fromkeys(classes, 1))
     monkeypatch.setattr(published, "EMER_ROWS", {"v2": 2, "v1": 1})
+    names = dict(zip("WLEAFTN", published.EMODB_CLASSES, strict=True))
+    monkeypatch.setattr(published, "EMODB_CLASSES", {names[x]: n for x, n in EMODB.items()})
+    monkeypatch.setattr(published, "EMODB_SPEAKERS", dict.fromkeys(published.EMODB_SPEAKERS, 2))
 
 
 def write(path: Path, text: str) -> None:
@@ -82,6 +87,26 @@ def write_ravdess(root: Path, clip: Path, kind: str = "01-01", suffix: str = ".m
     return root
 
 
+def write_song(root: Path, clip: Path, kind: str) -> Path:
+    """44 recordings of each of 23 actors: six emotions, and nobody sings as actor 18."""
+    for actor in range(1, 25):
+        for emotion in range(1, 7) if actor != 18 else ():
+            for intensity in ("01",) if emotion == 1 else ("01", "02"):
+                for take in ("01-01", "01-02", "02-01", "02-02"):
+                    name = f"{kind}-{emotion:02d}-{intensity}-{take}-{actor:02d}.wav"
+                    link(clip, root / f"Actor_{actor:02d}" / name)
+    return root
+
+
+def write_emodb(root: Path, per_class: dict[str, int], sound: Path) -> Path:
+    """So many utterances of each letter, dealt to the speakers in turn."""
+    speakers = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
+    letters = "".join(letter * number for letter, number in per_class.items())
+    for turn, letter in enumerate(letters):
+        link(sound, root / f"{speakers[turn % 10]}a{turn:02d}{letter}a.wav")
+    return root
+
+
 def write_emer(root: Path, clip: Path) -> Path:
     link(clip, root.parent / "MER2023" / "train" / "sample_1.mp4")
     link(clip, root.parent / "MER2023" / "train" / "sample_2.mp4")
@@ -112,6 +137,8 @@ def test_everything_as_published(clip: Path, tmp_path: Path) -> None:
     write_mafw(tmp_path / "MAFW", clip)
     write_ravdess(tmp_path / "Ravdess", clip)
     write_emer(tmp_path / "EMER", clip)
+    write_sound(tmp_path / "sound.wav")
+    write_emodb(tmp_path / "Emo-DB" / "wav", EMODB, tmp_path / "sound.wav")
     write(tmp_path / "HumanOmni" / "a.json", json.dumps([entry("MAFW/data/clips/00001.mp4")]))
     found = examined(tmp_path)
     assert set(statuses(found).values()) == {"ok"}
@@ -119,6 +146,10 @@ def test_everything_as_published(clip: Path, tmp_path: Path) -> None:
     assert found["MAFW fold 5"].found == "train 2, test 1, every clip there"
     assert found["RAVDESS"].found == "1,440 of speech by 24 of 24 actors, every clip there"
     assert found["EMER v2"].found == "2 explained clips, every clip there"
+    assert found["EmoDB"].found == (
+        "20 utterances by 10 of 10 speakers, 3 of them of boredom, which no protocol has, every "
+        "clip there"
+    )
     assert f"1 entries, paths from {tmp_path}," in found["HumanOmni a.json"].found
     assert found["DFEW clip"].found == "8.mp4: 1.2 s, 64 x 64 px; most were not opened"
 
@@ -131,7 +162,7 @@ def test_counts_that_differ_are_notes(clip: Path, tmp_path: Path) -> None:
     assert set(statuses(found).values()) == {"ok", "note"}
     assert "disgust 2 instead of 1, fear 0 instead of 1" in found["DFEW fold 1"].found
     assert "folds 2, 3, 4, 5" in found["DFEW folds"].found
-    assert "MAFW, RAVDESS, EMER, HumanOmni" in found["other sets"].found
+    assert "MAFW, RAVDESS, EMER, HumanOmni, EmoDB" in found["other sets"].found
     test.write_text(test.read_text().replace("7,6\n", ""))
     found = examined(tmp_path)
     assert found["DFEW fold 1"].status == "note"
@@ -250,7 +281,7 @@ def test_the_root_may_be_one_set_itself(clip: Path, tmp_path: Path) -> None:
     [
         ("03-01", ".wav", "1,440 of speech by 24 of 24 actors, sound alone, every clip there"),
         ("02-01", ".MP4", "1,440 of speech by 24 of 24 actors, the picture alone, every clip"),
-        ("03-02", ".wav", "1,440 of song by 24 of 24 actors, sound alone, every clip there"),
+        ("03-02", ".wav", "1,012 of song by 23 of 24 actors, sound alone, every clip there"),
     ],
 )
 def test_archives_of_ravdess(
@@ -258,7 +289,9 @@ def test_archives_of_ravdess(
 ) -> None:
     write_sound(tmp_path / "sound.wav")
     file = tmp_path / "sound.wav" if suffix == ".wav" else clip
-    root = write_ravdess(tmp_path / "any name", file, kind, suffix)
+    folder = tmp_path / "any name"
+    song = kind.endswith("02")
+    root = write_song(folder, file, kind) if song else write_ravdess(folder, file, kind, suffix)
     findings = examined(root)
     assert found in findings["RAVDESS"].found
     assert set(statuses(findings).values()) == {"ok"}
@@ -268,12 +301,38 @@ def test_archives_of_ravdess(
     assert finding.status == "fails" and "'Actor_24' leads outside" in finding.found
 
 
+def test_song_beside_speech(clip: Path, tmp_path: Path) -> None:
+    write_sound(tmp_path / "sound.wav")
+    root = write_ravdess(tmp_path / "RAVDESS", tmp_path / "sound.wav", "03-01", ".wav")
+    write_song(root, tmp_path / "sound.wav", "03-02")
+    (root / "Actor_24" / "03-02-01-01-01-01-24.wav").unlink()
+    link(tmp_path / "sound.wav", root / "Actor_18" / "03-02-07-01-01-01-18.wav")
+    finding = examined(root)["RAVDESS"]
+    assert finding.status == "note" and finding.found == (
+        "1,440 of speech and 1,012 of song by 24 of 24 actors, sound alone, every clip there; "
+        "published: 1,012 of song; neutral 91 instead of 92, disgust 1 instead of 0; "
+        "actor_24 43 instead of 44, actor_18 1 instead of 0"
+    )
+
+
+def test_emodb_differs_from_what_is_published(clip: Path, tmp_path: Path) -> None:
+    write_sound(tmp_path / "sound.wav")
+    root = write_emodb(tmp_path / "any name", EMODB | {"W": 4, "L": 0}, tmp_path / "sound.wav")
+    finding = examined(root)["EmoDB"]
+    assert finding.status == "note"
+    assert finding.found.startswith("16 utterances by 10 of 10 speakers, every clip there; ")
+    assert "published: 20; angry 4 instead of 5, boredom 0 instead of 3; speaker" in finding.found
+    (root / "17a01Wa.wav").touch()
+    finding = examined(root)["EmoDB"]
+    assert finding.status == "fails" and "speaker 17 is none of 03, 08" in finding.found
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     write(tmp_path / "config.json", "{}")
     found = examined(tmp_path)
     assert list(found) == ["data"]
     assert found["data"].status == "fails" and str(tmp_path) in found["data"].found
-    for name in ("DFEW/", "MAFW/", "RAVDESS/", "EMER/", "HumanOmni/", "synthesize"):
+    for name in ("DFEW/", "MAFW/", "RAVDESS/", "EMER/", "HumanOmni/", "EmoDB/", "synthesize"):
         assert name in found["data"].remedy
 
 

@@ -75,6 +75,8 @@ def test_label_sets():
         "ravdess": 8,
         "ravdess_7way_no_calm": 7,
         "ravdess_7way_calm_as_neutral": 7,
+        "emodb_6way_no_boredom": 6,
+        "emodb_4way": 4,
         "mer": 6,
         "all": 12,
     }
@@ -95,6 +97,12 @@ def test_calm_depends_on_the_protocol():
     assert LABEL_SETS["ravdess_7way_calm_as_neutral"].parse("Calmly") == "neutral"
     assert LABEL_SETS["dfew"].parse("worried") is None
     assert LABEL_SETS["mer"].parse("worried") == "anxiety"
+
+
+def test_boredom_counts_as_nothing():
+    assert canonical("boredom") is None
+    assert set(LABEL_SETS["emodb_4way"].labels) == {"angry", "happy", "neutral", "sad"}
+    assert LABEL_SETS["emodb_6way_no_boredom"].parse("bored") is None
 
 
 @pytest.mark.parametrize(

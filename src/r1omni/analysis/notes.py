@@ -121,9 +121,12 @@ def _tested_sets(runs: list[EvaluatedRun]) -> Iterable[str]:
 
 def _part(record: dict[str, Any]) -> str:
     """Which part of a data set was tested."""
-    fold, groups = record["options"].get("fold"), record["groups"]
+    options, groups = record["options"], record["groups"]
+    fold, folds = options.get("fold"), options.get("folds")
     words = [f"split {record['split']}"]
-    words += [] if fold is None else [f"fold {fold}"]
+    words += (
+        [] if fold is None else [f"fold {fold}" + (f" of {folds}, by speakers" if folds else "")]
+    )
     words += [] if record["sampling"] == "all" else [f"sampling {record['sampling']}"]
     words += [f"{len(groups)} actors"] if groups else []
     return ", ".join(words)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from r1omni.data.folds import check_fold
 from r1omni.data.labels_io import ClipFolder, Row, first_existing, read_csv
-from r1omni.data.registry import check_fold, check_split, labelled_sample, register
+from r1omni.data.registry import check_split, labelled_sample, register
 from r1omni.types import Clip, Modality, Sample, UsageError
 
 _CLASSES = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")

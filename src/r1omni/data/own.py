@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path, PurePosixPath
 
+from r1omni.data.folds import FOLD_SPLITS, check_folds, speaker_folds, speakers_of_split
 from r1omni.data.labels_io import (
     Row,
     class_of,
@@ -14,17 +15,18 @@ from r1omni.data.labels_io import (
     read_csv,
     read_json_rows,
 )
-from r1omni.data.registry import register
+from r1omni.data.registry import check_split, register
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS, LabelSetName
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.text.tags import render_completion
-from r1omni.types import Clip, Modality, Sample, UsageError
+from r1omni.types import Clip, Modality, Sample, Sex, UsageError
 
 _logger = logging.getLogger(__name__)
 
 _NAMES = ("labels", "data", "dataset")
 _TABLES = (".csv", ".tsv")
 _SUFFIXES = (*_TABLES, ".jsonl", ".json")
+_SEXES: dict[str, Sex] = {"female": "female", "f": "female", "male": "male", "m": "male"}
 
 
 @register("own")
@@ -36,13 +38,18 @@ def load_own(
     modality: Modality | None = None,
     file: str | None = None,
     label_set: LabelSetName | None = None,
+    folds: int | None = None,
+    fold: int | None = None,
+    hold_out_val: bool = False,
 ) -> list[Sample]:
     """Rows with `path`, `label`, and optionally `reasoning`, `start`, `end` (seconds), `split`,
-    `audio` (a separate sound file) and `group` (speaker, for intervals).
+    `audio` (a separate sound file), `group` (speaker, for intervals and folds) and `sex` (of the
+    speaker: female or male).
 
     With `reasoning` the target is a tagged text, without it the bare answer word. An empty label
     gives a sample without label and target. A split has the rows whose column `split` names it;
-    where no row names one, a file that is called like the split is the split.
+    where no row names one, a file that is called like the split is the split. With `folds` it has
+    the rows of its speakers, and the file has no splits of its own.
 
     Args:
         root: folder that the paths count from, or the label file itself, or one recording, which
@@ -52,20 +59,33 @@ def load_own(
         modality: which media the prompts carry; None for what the files' names tell.
         file: label file below the root; None for `<split>.csv`, `labels.csv` and the like.
         label_set: name of the label set in force; None for any known emotion.
+        folds: make so many folds of the speakers in the column `group`, balanced by sex, where a
+            column says it, and by rows.
+        fold: 1 to `folds`: whose speakers are the test split; the others train.
+        hold_out_val: the next fold's speakers are the split val, and train leaves them out.
 
     Raises:
         UsageError: a missing file, a malformed row, an unknown label, a path outside the root, a
-            split that the file does not name, or the picture of a sound file asked for.
+            split that the file does not name, the picture of a sound file asked for, fewer
+            speakers than folds, or options of folds that contradict.
     """
     label_set = label_set or "all"
+    if folds is not None or fold is not None or hold_out_val:
+        check_folds("own", split, folds, fold, hold_out_val)
+        check_split("own", split, FOLD_SPLITS)
     if root.is_file() and is_recording(root):
         return [_recording(root, instruction, modality, label_set)]
     if root.is_file():
         root, file = root.parent, root.name
-    path = confined(root, file, str(root)) if file else _find_file(root, split)
+    names = _NAMES if folds is not None else (split, *_NAMES)
+    path = confined(root, file, str(root)) if file else _find_file(root, names)
     if not path.is_file():
         raise UsageError(f"{path}: the label file is not there; correct the option file")
-    rows = _of_split(path, _rows(path), split)
+    rows = _rows(path)
+    if folds is not None and fold is not None:
+        rows = _of_speakers(path, rows, split, folds, fold, hold_out_val)
+    else:
+        rows = _of_split(path, rows, split)
     return [_sample(row, root, label_set, instruction, modality) for row in rows]
 
 
@@ -82,8 +102,8 @@ def _recording(
     )
 
 
-def _find_file(root: Path, split: str) -> Path:
-    names = [f"{name}{suffix}" for name in (split, *_NAMES) for suffix in _SUFFIXES]
+def _find_file(root: Path, stems: tuple[str, ...]) -> Path:
+    names = [f"{stem}{suffix}" for stem in stems for suffix in _SUFFIXES]
     present = {path.name.lower(): path.name for path in sorted(root.iterdir())}
     for name in names:
         if name.lower() in present:
@@ -135,6 +155,35 @@ def _of_split(path: Path, rows: list[Row], split: str) -> list[Row]:
     return chosen
 
 
+def _of_speakers(
+    path: Path, rows: list[Row], split: str, folds: int, fold: int, hold_out_val: bool
+) -> list[Row]:
+    """The rows of the speakers that folds put into a split.
+
+    Raises:
+        UsageError: a row without a speaker, or with a split of its own; fewer speakers than folds.
+    """
+    for row in rows:
+        if row.optional("split") is not None:
+            raise UsageError(
+                f"{row.place}: is of the split {row.optional('split')!r}, and the option folds "
+                "divides every row by its speaker; take the column split out, or leave folds out"
+            )
+    groups = [row.text("group") for row in rows]
+    told = zip(groups, map(_sex, rows), strict=True)
+    chosen = speakers_of_split(speaker_folds(told, folds, str(path)), split, fold, hold_out_val)
+    return [row for row, group in zip(rows, groups, strict=True) if group in chosen]
+
+
+def _sex(row: Row) -> Sex | None:
+    word = row.optional("sex")
+    if word is not None and word.lower() not in _SEXES:
+        raise UsageError(
+            f"{row.place}: the column 'sex' holds {word!r}, expected female or male, or nothing"
+        )
+    return None if word is None else _SEXES[word.lower()]
+
+
 def _sample(
     row: Row, root: Path, label_set: str, instruction: str | None, modality: Modality | None
 ) -> Sample:
@@ -160,6 +209,7 @@ def _sample(
         target=_target(row, label),
         dataset="own",
         group=row.optional("group"),
+        sex=_sex(row),
         label_set=label_set,
         place=row.place,
     )

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from r1omni.data.labels_io import SOUND_SUFFIXES, MissingDataError, confined, is_recording
-from r1omni.data.registry import check_fold, check_split, labelled_sample, register
-from r1omni.types import Clip, Modality, Sample, UsageError
-
-_logger = logging.getLogger(__name__)
+from r1omni.data.folds import FOLD_SPLITS, check_folds, speaker_folds, speakers_of_split
+from r1omni.data.labels_io import SOUND_SUFFIXES, confined
+from r1omni.data.named_files import NamedFile, each_once, named_files
+from r1omni.data.registry import check_split, labelled_sample, register
+from r1omni.types import Clip, Modality, Sample, Sex, UsageError
 
 _CLASSES = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
 _NUM_ACTORS = 24
@@ -35,21 +32,10 @@ _SERVE: dict[Modality, tuple[str, ...]] = {
 }
 Protocol = Literal["8way", "7way_no_calm", "7way_calm_as_neutral"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
-
-
-@dataclass(frozen=True)
-class _Recording:
-    """A file, the seven numbers of its name, and which of `_HOLDS` it is.
-
-    Sound that someone took out of a film keeps the film's name, and is sound alone.
-    """
-
-    path: Path
-    numbers: tuple[str, ...]
-
-    @property
-    def kind(self) -> str:
-        return "03" if self.path.suffix.lower() in SOUND_SUFFIXES else self.numbers[0]
+_CONSECUTIVE = tuple(
+    frozenset(f"actor_{actor:02d}" for actor in range(first, first + _NUM_ACTORS // _NUM_FOLDS))
+    for first in range(1, _NUM_ACTORS + 1, _NUM_ACTORS // _NUM_FOLDS)
+)
 
 
 @register("ravdess")
@@ -62,6 +48,8 @@ def load_ravdess(
     protocol: Protocol = "8way",
     actors: Sequence[int] | None = None,
     fold: int | None = None,
+    folds: int | None = None,
+    hold_out_val: bool = False,
     vocal: Vocal = "speech",
 ) -> list[Sample]:
     """One sample a take, sorted by name; the group is the actor.
@@ -72,28 +60,38 @@ def load_ravdess(
     Args:
         root: folder with `Actor_XX/*.mp4` or `*.wav`, at any depth.
         split: "test" or "all"; RAVDESS has no published split, so "train" needs `fold` or
-            `actors`.
+            `actors`, and "val" needs `hold_out_val`.
         instruction: None for R1-Omni's.
         modality: which media the prompts carry; None for picture and sound where files hold both,
             otherwise for what they hold: sound alone, or the picture alone.
         protocol: "8way"; "7way_no_calm" leaves calm out; "7way_calm_as_neutral" counts it as
             neutral.
         actors: take these actors only, 1 to 24.
-        fold: 1 to 6: four consecutive actors are the test split, the others train.
+        fold: 1 to 6: four consecutive actors are the test split, the others train; with `folds`
+            1 to that number.
+        folds: make so many folds of the actors that are there, balanced by sex and by recordings
+            of either vocal channel and any modality.
+        hold_out_val: the next fold's actors are the split val, and train leaves them out.
         vocal: "speech", "song" or "both".
 
     Raises:
         UsageError: an unknown option value, no recordings, none that hold what `modality` and
-            `vocal` ask for, an unknown emotion code, or a linked folder outside the root.
+            `vocal` ask for, an unknown emotion code, a linked folder outside the root, fewer
+            actors than folds, or options of folds that contradict.
     """
-    check_split("ravdess", split, ("train", "test", "all"))
+    check_split("ravdess", split, (*FOLD_SPLITS, "all"))
+    check_folds("ravdess", split, folds, fold, hold_out_val, _NUM_FOLDS)
     chosen = _actors(split, actors, fold)
+    files = _recordings(root)
+    if fold is not None and split != "all":
+        made = _CONSECUTIVE if folds is None else speaker_folds(_speakers(files), folds, str(root))
+        chosen &= speakers_of_split(made, split, fold, hold_out_val)
     samples = []
-    for found in _takes(root, _recordings(root), modality, vocal):
-        path, actor = found.path, found.numbers[6]
-        if int(actor) not in chosen:
+    for found in _takes(root, files, modality, vocal):
+        path, actor = found.path, _actor(found)
+        if actor not in chosen:
             continue
-        label = _label(found.numbers[2], path, protocol)
+        label = _label(found.parts[2], path, protocol)
         if label is None:
             continue
         samples.append(
@@ -104,89 +102,78 @@ def load_ravdess(
                 label,
                 label_set="ravdess" if protocol == "8way" else f"ravdess_{protocol}",
                 instruction=instruction,
-                modality=modality or _MODALITIES[found.kind],
+                modality=modality or _MODALITIES[_kind(found)],
                 place=str(path),
-                group=f"actor_{actor}",
+                group=actor,
+                sex=_sex(found),
             )
         )
     return samples
 
 
-def _recordings(root: Path) -> list[_Recording]:
+def _recordings(root: Path) -> list[NamedFile]:
     """Every recording once, sorted by name.
 
     Raises:
         MissingDataError: there is none.
         UsageError: actors lie behind a link that leads outside.
     """
-    files, outward = _files(root)
-    first: dict[tuple[str, str], _Recording] = {}
-    for file in sorted(files, key=lambda file: (file.path.stem, len(file.path.parts), file.path)):
-        first.setdefault((file.kind, file.path.stem), file)
-    if outward and (first or any(_ACTOR.fullmatch(path.name.lower()) for path in outward)):
-        confined(root, str(outward[0].relative_to(root)), str(root))  # says where it leads
-    if not first:
-        raise MissingDataError(
-            f"{root}: no RAVDESS recordings; looked for Actor_XX/01-01-*.mp4, 02-*.mp4, 03-*.wav"
-        )
-    if len(first) < len(files):
-        _logger.warning(
-            "%s: %d of %d files are further copies by their names; each recording is read once",
-            root, len(files) - len(first), len(files),
-        )  # fmt: skip
-    return list(first.values())
+    files = named_files(
+        root,
+        _NAME,
+        lambda folder: _ACTOR.fullmatch(folder) is not None,
+        "no RAVDESS recordings; looked for Actor_XX/01-01-*.mp4, 02-*.mp4, 03-*.wav",
+    )
+    return each_once(root, files, lambda file: (_kind(file), file.path.stem))
 
 
-def _files(root: Path) -> tuple[list[_Recording], list[Path]]:
-    """Recordings below a folder, and linked folders that lead outside it.
+def _kind(file: NamedFile) -> str:
+    """Which of `_HOLDS` a file is.
 
-    Linked folders inside it are read where they lie.
+    Sound that someone took out of a film keeps the film's name, and is sound alone.
     """
-    real_root = os.path.realpath(root)
-    files: list[_Recording] = []
-    outward: list[Path] = []
-    for folder, subfolders, names in os.walk(root):
-        at = Path(folder)
-        for path in (at / name for name in names):
-            match = _NAME.fullmatch(path.stem)
-            if match is not None and is_recording(path):
-                files.append(_Recording(path, match.groups()))
-        outward += [
-            at / name for name in subfolders
-            if (at / name).is_symlink() and not _inside(os.path.realpath(at / name), real_root)
-        ]  # fmt: skip
-    return files, sorted(outward)
+    return "03" if file.path.suffix.lower() in SOUND_SUFFIXES else file.parts[0]
 
 
-def _inside(path: str, real_root: str) -> bool:
-    return os.path.commonpath([path, real_root]) == real_root
+def _actor(file: NamedFile) -> str:
+    return f"actor_{file.parts[6]}"
+
+
+def _sex(file: NamedFile) -> Sex:
+    """Odd numbers are men, says the publisher."""
+    return "male" if int(file.parts[6]) % 2 else "female"
+
+
+def _speakers(files: list[NamedFile]) -> list[tuple[str, Sex | None]]:
+    """Actor and sex of each recording, of whatever option: folds are the same for all of them."""
+    return [(_actor(f), _sex(f)) for f in files if 1 <= int(f.parts[6]) <= _NUM_ACTORS]
 
 
 def _takes(
-    root: Path, found: list[_Recording], modality: Modality | None, vocal: Vocal
-) -> list[_Recording]:
+    root: Path, found: list[NamedFile], modality: Modality | None, vocal: Vocal
+) -> list[NamedFile]:
     """Of each take the file that serves the modality, sorted by name.
 
     Raises:
         UsageError: no file does, or none is of the vocal channel.
     """
-    heard = [file for file in found if file.numbers[1] in _VOCAL[vocal]]
+    heard = [file for file in found if file.parts[1] in _VOCAL[vocal]]
     if not heard:
         raise UsageError(
             f"{root}: holds {len(found)} recordings of RAVDESS and no {vocal}; set the option "
             f"vocal, one of {', '.join(_VOCAL)}"
         )
-    kinds = {file.kind for file in heard}
+    kinds = {_kind(file) for file in heard}
     serving: tuple[str, ...] = tuple(_MODALITIES)
     if modality is not None:
         serving = _SERVE[modality]
     elif kinds & _MODALITIES.keys():
         serving = (next(kind for kind in ("01", "03", "02") if kind in kinds),)
-    takes: dict[tuple[str, ...], _Recording] = {}
+    takes: dict[tuple[str, ...], NamedFile] = {}
     for kind in serving:
         for file in heard:
-            if file.kind == kind:
-                takes.setdefault(file.numbers[1:], file)
+            if _kind(file) == kind:
+                takes.setdefault(file.parts[1:], file)
     if not takes:
         held = " and ".join(_HOLDS.get(kind, f"{kind}-*, no known form") for kind in sorted(kinds))
         needed = " or ".join(_HOLDS[kind] for kind in serving)
@@ -197,25 +184,17 @@ def _takes(
     return sorted(takes.values(), key=lambda file: file.path.stem)
 
 
-def _actors(split: str, actors: Sequence[int] | None, fold: int | None) -> frozenset[int]:
-    everyone = frozenset(range(1, _NUM_ACTORS + 1))
-    chosen = everyone
-    if actors is not None:
-        chosen = frozenset(actors)
-        if not chosen or not chosen <= everyone:
-            raise UsageError(f"ravdess: actors {list(actors)} are not all in 1 to {_NUM_ACTORS}")
-    if fold is not None:
-        check_fold("ravdess", fold, _NUM_FOLDS)
-        size = _NUM_ACTORS // _NUM_FOLDS
-        held_out = frozenset(range(size * (fold - 1) + 1, size * fold + 1))
-        if split != "all":
-            chosen &= held_out if split == "test" else everyone - held_out
-    elif split == "train" and actors is None:
+def _actors(split: str, actors: Sequence[int] | None, fold: int | None) -> frozenset[str]:
+    """The actors that options name, before any fold."""
+    everyone = range(1, _NUM_ACTORS + 1)
+    if actors is not None and not (actors and set(actors) <= set(everyone)):
+        raise UsageError(f"ravdess: actors {list(actors)} are not all in 1 to {_NUM_ACTORS}")
+    if split == "train" and actors is None and fold is None:
         raise UsageError(
             "ravdess has no published train split; give the option fold (1 to 6) or actors, or "
             "use split test"
         )
-    return chosen
+    return frozenset(f"actor_{actor:02d}" for actor in (actors or everyone))
 
 
 def _label(code: str, path: Path, protocol: str) -> str | None:

@@ -28,7 +28,7 @@ from r1omni.options import (
 )
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
-from r1omni.types import MODALITIES, Clip, Modality, Sample, UsageError
+from r1omni.types import MODALITIES, Clip, Modality, Sample, Sex, UsageError
 
 Loader = Callable[..., list[Sample]]
 AnyLoader = TypeVar("AnyLoader", bound=Loader)
@@ -38,7 +38,7 @@ _LOADERS: dict[str, Loader] = {}
 _SHARED = {"root", "split", "instruction", "modality"}
 # Loaders whose rows are conversations: one clip may be asked about many times.
 _CONVERSATIONS: set[Loader] = set()
-_MODULES = ("dfew", "emer", "humanomni", "mafw", "own", "ravdess")
+_MODULES = ("dfew", "emer", "emodb", "humanomni", "mafw", "own", "ravdess")
 
 
 @dataclass(frozen=True)
@@ -46,10 +46,11 @@ class DatasetSpec:
     """Which samples of which dataset.
 
     Attributes:
-        name: registry name: dfew, mafw, ravdess, emer, humanomni or own; or the import path of a
-            loader of one's own, `package.module:function`, which results call by its function.
+        name: registry name: dfew, mafw, ravdess, emodb, emer, humanomni or own; or the import path
+            of a loader of one's own, `package.module:function`, which results call by its function.
         root: folder of the dataset (for humanomni and own also the label file itself).
-        split: split of the publisher: train or test; "all" where a dataset has none.
+        split: split of the publisher: train or test; "all" where a dataset has none; train, val or
+            test of folds of speakers.
         instruction: what is asked; None means R1-Omni's instruction, and for humanomni the file's.
         modality: which media the prompts carry; None is what the files hold by their names, sound
             alone or picture and sound. humanomni follows the tags of its file.
@@ -316,6 +317,7 @@ def labelled_sample(
     modality: Modality | None,
     place: str,
     group: str | None = None,
+    sex: Sex | None = None,
 ) -> Sample:
     """A sample of a labelled set; its target is the bare answer word.
 
@@ -331,6 +333,7 @@ def labelled_sample(
         target=ANSWER_WORDS[label],
         dataset=dataset,
         group=group,
+        sex=sex,
         label_set=label_set,
         place=place,
     )
@@ -340,9 +343,3 @@ def check_split(dataset: str, split: str, known: tuple[str, ...]) -> None:
     """Raise UsageError unless the dataset has this split."""
     if split not in known:
         raise UsageError(f"{dataset} has no split {split!r}; use one of {', '.join(known)}")
-
-
-def check_fold(dataset: str, fold: int, number: int) -> None:
-    """Raise UsageError unless 1 <= fold <= number."""
-    if not isinstance(fold, int) or not 1 <= fold <= number:
-        raise UsageError(f"{dataset}: fold {fold!r} does not exist; use 1 to {number}")

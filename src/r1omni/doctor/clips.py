@@ -75,16 +75,32 @@ def completeness(
     )  # fmt: skip
 
 
+def differences(counted: Counter[str], published: Mapping[str, int], what: str) -> str:
+    """What is there in another number than published, in words, or "".
+
+    Args:
+        counted: clips there, by class or by speaker.
+        published: the same of the publisher's files.
+        what: the word for what is counted, such as "classes".
+    """
+    wrong = [
+        f"{name} {counted[name]} instead of {published.get(name, 0)}"
+        for name in dict.fromkeys((*published, *sorted(counted)))
+        if counted[name] != published.get(name, 0)
+    ]
+    named = len(wrong) if len(wrong) == _NUM_NAMES + 1 else _NUM_NAMES
+    more = f" and {len(wrong) - named} {what} more" if len(wrong) > named else ""
+    return f"{', '.join(wrong[:named])}{more}"
+
+
 def class_differences(samples: Sequence[Sample], published: Mapping[str, int]) -> str:
     """Classes whose clips are not as many as published, in words, or ""."""
-    counted = Counter(sample.label for sample in samples)
-    wrong = [
-        f"{label} {counted[label]} instead of {number}"
-        for label, number in published.items()
-        if counted[label] != number
-    ]
-    more = f" and {len(wrong) - _NUM_NAMES} classes more" if len(wrong) > _NUM_NAMES else ""
-    return f"{', '.join(wrong[:_NUM_NAMES])}{more}" if wrong else ""
+    return differences(Counter(str(sample.label) for sample in samples), published, "classes")
+
+
+def group_differences(samples: Sequence[Sample], published: Mapping[str, int]) -> str:
+    """Speakers whose clips are not as many as published, in words, or ""."""
+    return differences(Counter(str(sample.group) for sample in samples), published, "speakers")
 
 
 def check_first_clip(title: str, samples: Sequence[Sample], shelf: Shelf) -> Iterator[Finding]:

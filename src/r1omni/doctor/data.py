@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from r1omni.data.emodb import class_of_file, group_of_file, utterances
 from r1omni.data.labels_io import MissingDataError
 from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.doctor import published
 from r1omni.doctor.checks import Finding, failure, guarded
-from r1omni.doctor.clips import Shelf, check_first_clip, class_differences, completeness
+from r1omni.doctor.clips import (
+    Shelf,
+    check_first_clip,
+    class_differences,
+    completeness,
+    differences,
+    group_differences,
+)
 from r1omni.types import Sample, UsageError
 
 _LAYOUT = (
     "lay the sets out as their publishers do: DFEW/EmoLabel_DataSplit and DFEW/Clip/original; "
     "MAFW/Train & Test Set and MAFW/data/clips; RAVDESS/Actor_01; EMER/dataset-v2 with MER2023 "
-    "beside it; HumanOmni/*.json (docs/reproduce.md); or make a mini-world with "
-    "`python -m r1omni synthesize --out FOLDER`"
+    "beside it; HumanOmni/*.json; EmoDB/wav (docs/reproduce.md, docs/data.md); or make a "
+    "mini-world with `python -m r1omni synthesize --out FOLDER`"
 )
 
 
@@ -24,7 +34,7 @@ def check_data(root: Path) -> Iterator[Finding]:
     """Every known data set below a folder, or the one that the folder itself is.
 
     Args:
-        root: holds DFEW, MAFW, RAVDESS, EMER or HumanOmni, in any case of letters.
+        root: holds DFEW, MAFW, RAVDESS, EMER, HumanOmni or EmoDB, in any case of letters.
     """
     shelf = Shelf()
     found = _locate(root)
@@ -39,7 +49,8 @@ def check_data(root: Path) -> Iterator[Finding]:
 
 def _locate(root: Path) -> dict[str, Path]:
     """Title of each data set that is there -> its folder."""
-    children = {path.name.lower(): path for path in sorted(root.iterdir()) if path.is_dir()}
+    folders = (path for path in sorted(root.iterdir()) if path.is_dir())
+    children = {re.sub(r"[-_ ]", "", path.name.lower()): path for path in folders}
     found = {title: children[title.lower()] for title in _CHECKS if title.lower() in children}
     return found or {title: root for title in _CHECKS if _is_one(title, root)}
 
@@ -55,7 +66,7 @@ def _is_one(title: str, root: Path) -> bool:
         options = [{"version": version} for version in published.EMER_ROWS]
     elif title == "RAVDESS":
         options = [{"vocal": "both"}]
-    split = "test" if title == "RAVDESS" else "train"
+    split = "test" if title in ("RAVDESS", "EmoDB") else "train"
     for option in options:
         try:
             load_dataset(DatasetSpec(title.lower(), str(root), split=split, options=option))
@@ -134,18 +145,48 @@ def _check_ravdess(folder: Path, shelf: Shelf) -> Iterator[Finding]:
     samples = load_dataset(spec)
     # The second number of a name is the vocal channel.
     speech = [sample for sample in samples if sample.sample_id.split("-")[1] == "01"]
-    spoken = f"{len(speech):,} of speech" if speech else ""
-    sung = f"{len(samples) - len(speech):,} of song" if len(speech) < len(samples) else ""
+    song = [sample for sample in samples if sample.sample_id.split("-")[1] == "02"]
+    channels = (
+        ("speech", speech, published.RAVDESS_CLASSES, published.RAVDESS_ACTORS),
+        ("song", song, published.RAVDESS_SONG_CLASSES, published.RAVDESS_SONG_ACTORS),
+    )
+    there = [f"{len(found):,} of {name}" for name, found, *_ in channels if found]
     actors = {sample.group for sample in samples}
-    counts = f"{' and '.join(filter(None, (spoken, sung)))} by {len(actors)} of 24 actors"
+    counts = f"{' and '.join(there)} by {len(actors)} of 24 actors"
     counts += {"audio": ", sound alone", "video": ", the picture alone"}.get(
         samples[0].modality, ""
     )
-    wrong = class_differences(speech, published.RAVDESS_CLASSES) if speech else ""
-    total = sum(published.RAVDESS_CLASSES.values())
-    notes = f"published: {total:,} of speech; {wrong}" if wrong else ""
-    yield completeness("RAVDESS", counts, {"all": samples}, shelf, notes)
+    notes = [_differing(*channel) for channel in channels if channel[1]]
+    yield completeness("RAVDESS", counts, {"all": samples}, shelf, "; ".join(filter(None, notes)))
     yield from guarded("RAVDESS clip", check_first_clip, "RAVDESS", samples, shelf)
+
+
+def _differing(
+    channel: str, samples: list[Sample], classes: Mapping[str, int], actors: Mapping[str, int]
+) -> str:
+    """How a vocal channel of RAVDESS differs from what is published, or ""."""
+    wrong = [class_differences(samples, classes), group_differences(samples, actors)]
+    if not any(wrong):
+        return ""
+    return f"published: {sum(classes.values()):,} of {channel}; {'; '.join(filter(None, wrong))}"
+
+
+def _check_emodb(folder: Path, shelf: Shelf) -> Iterator[Finding]:
+    files = utterances(folder)
+    classes = Counter(map(class_of_file, files))
+    speakers = Counter(map(group_of_file, files))
+    counts = f"{len(files)} utterances by {len(speakers)} of 10 speakers"
+    if classes["boredom"]:
+        counts += f", {classes['boredom']} of them of boredom, which no protocol has"
+    wrong = [
+        differences(classes, published.EMODB_CLASSES, "classes"),
+        differences(speakers, published.EMODB_SPEAKERS, "speakers"),
+    ]
+    total = sum(published.EMODB_CLASSES.values())
+    notes = f"published: {total}; {'; '.join(filter(None, wrong))}" if any(wrong) else ""
+    samples = load_dataset(DatasetSpec("emodb", str(folder), split="all"))
+    yield completeness("EmoDB", counts, {"all": samples}, shelf, notes)
+    yield from guarded("EmoDB clip", check_first_clip, "EmoDB", samples, shelf)
 
 
 def _check_emer(folder: Path, shelf: Shelf) -> Iterator[Finding]:
@@ -216,4 +257,5 @@ _CHECKS: dict[str, Callable[[Path, Shelf], Iterator[Finding]]] = {
     "RAVDESS": _check_ravdess,
     "EMER": _check_emer,
     "HumanOmni": _check_humanomni,
+    "EmoDB": _check_emodb,
 }

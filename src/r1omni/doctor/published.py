@@ -1,7 +1,7 @@
 """How many clips the publishers' own files hold.
 
-Counted by public loaders of the sets (MAE-DFER, DFER-CLIP, HiCMAE, AffectGPT) and stated on the
-pages of their owners.
+Where nothing else is said: counted by public loaders of the sets (MAE-DFER, DFER-CLIP, HiCMAE,
+AffectGPT) and stated on the pages of their owners.
 """
 
 from __future__ import annotations
@@ -18,10 +18,31 @@ DFEW_TEST_CLASSES: Mapping[str, int] = {
     "happy": 489, "sad": 379, "neutral": 534, "angry": 435, "surprise": 294, "disgust": 29,
     "fear": 181,
 }  # fmt: skip
-# Speech with picture and sound: 60 recordings of each of 24 actors, neutral in one intensity only.
+# Speech, in each of the three modalities: 60 recordings of each of 24 actors, neutral in one
+# intensity only (Livingstone and Russo 2018, PLoS ONE 13(5): e0196391; Zenodo, record 1188976:
+# "1440 files: 60 trials per actor x 24 actors").
 RAVDESS_CLASSES: Mapping[str, int] = {
     "neutral": 96, "calm": 192, "happy": 192, "sad": 192, "angry": 192, "fear": 192,
     "disgust": 192, "surprise": 192,
+}  # fmt: skip
+RAVDESS_ACTORS: Mapping[str, int] = {f"actor_{actor:02d}": 60 for actor in range(1, 25)}
+# Song: 44 recordings of each of 23 actors, 1,012 files; none of actor 18, and neither disgust nor
+# surprise (the same page and paper).
+RAVDESS_SONG_CLASSES: Mapping[str, int] = {
+    "neutral": 92, "calm": 184, "happy": 184, "sad": 184, "angry": 184, "fear": 184,
+}  # fmt: skip
+RAVDESS_SONG_ACTORS: Mapping[str, int] = {
+    actor: 44 for actor in RAVDESS_ACTORS if actor != "actor_18"
+}
+# 535 utterances (Burkhardt et al. 2005, Interspeech, "A database of German emotional speech"):
+# counted by their letters and speakers in a listing of `wav/` of the publisher's download.zip
+# (emodb.bilderbar.info). The classes are also those that papers on the set state.
+EMODB_CLASSES: Mapping[str, int] = {
+    "angry": 127, "boredom": 81, "disgust": 46, "fear": 69, "happy": 71, "sad": 62, "neutral": 79,
+}  # fmt: skip
+EMODB_SPEAKERS: Mapping[str, int] = {
+    "speaker_03": 49, "speaker_08": 58, "speaker_09": 43, "speaker_10": 38, "speaker_11": 55,
+    "speaker_12": 35, "speaker_13": 61, "speaker_14": 69, "speaker_15": 56, "speaker_16": 71,
 }  # fmt: skip
 # Version -> rows of its file.
 EMER_ROWS: Mapping[str, int] = {"v2": 332, "v1": 100}

@@ -188,8 +188,9 @@ class LabelSet:
 _SEVEN = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 
 LabelSetName = Literal[
-    "dfew", "mafw", "ravdess", "ravdess_7way_no_calm", "ravdess_7way_calm_as_neutral", "mer", "all"
-]
+    "dfew", "mafw", "ravdess", "ravdess_7way_no_calm", "ravdess_7way_calm_as_neutral",
+    "emodb_6way_no_boredom", "emodb_4way", "mer", "all",
+]  # fmt: skip
 LABEL_SETS: dict[str, LabelSet] = {
     labels.name: labels
     for labels in (
@@ -202,6 +203,9 @@ LABEL_SETS: dict[str, LabelSet] = {
         LabelSet("ravdess", ("neutral", "calm", *_SEVEN[1:])),
         LabelSet("ravdess_7way_no_calm", _SEVEN),
         LabelSet("ravdess_7way_calm_as_neutral", _SEVEN, {"calm": "neutral"}),
+        # Boredom is no emotion of the taxonomy: it is left out, and never counted as a relative.
+        LabelSet("emodb_6way_no_boredom", _SEVEN[:-1]),
+        LabelSet("emodb_4way", _SEVEN[:4]),
         LabelSet("mer", ("neutral", "angry", "happy", "sad", "anxiety", "surprise")),
         LabelSet("all", EMOTIONS),
     )

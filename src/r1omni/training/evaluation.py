@@ -192,6 +192,7 @@ class Evaluation:
                 "text": answer.text,
                 "ended": answer.ended,
                 "group": answer.sample.group,
+                "sex": answer.sample.sex,
                 "warnings": list(answer.warnings),
                 "label_set": entry.label_set,
                 **_explanation(answer, entry),
