@@ -53,7 +53,7 @@ def model_folder(size: str, out: Path, device: str) -> Path:
     sizes = read_sizes(SIZES[size])
     ends = {key: read_json(small / "config.json")[key] for key in ("bos_token_id", "eos_token_id")}
     scratch = out.with_name("settings")
-    towers = write_settings(sizes, scratch, sizes["language"]["vocab_size"], **ends)
+    towers = write_settings(sizes, scratch, sizes["language"]["vocab_size"], released=ends)
     for file in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(small / file, scratch / file)
     texts = find_model_folder(small).text_tower

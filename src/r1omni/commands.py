@@ -85,20 +85,44 @@ def synthesize(args: list[str]) -> None:
 
 
 def create(args: list[str]) -> None:
-    """Create a model folder with random weights from a file of sizes and some texts."""
+    """Create a model folder from sizes and texts, around pretrained parts where they are given."""
     parser = _parser("create", create)
-    parser.add_argument("--sizes", type=Path, required=True, help="YAML of model sizes")
     parser.add_argument(
-        "--texts", type=Path, nargs="+", required=True, help="JSON or CSV files for the tokenizer"
-    )
+        "--sizes", type=Path,
+        help="YAML of model sizes: omni, and a section for each part that is not given; not needed "
+        "where all four are",
+    )  # fmt: skip
+    parser.add_argument(
+        "--texts", type=Path, nargs="+",
+        help="JSON or CSV files for the tokenizers; not needed with --language-model",
+    )  # fmt: skip
+    for option, family in (
+        ("--language-model", "a Qwen2 model, its tokenizer too"),
+        ("--vision-tower", "SigLIP"),
+        ("--audio-tower", "Whisper of any size, of which the encoder is used"),
+        ("--text-encoder", "BERT, its tokenizer too"),
+    ):
+        parser.add_argument(option, help=f"folder or hub id of {family}; random weights")
     parser.add_argument("--out", type=Path, required=True, help="model folder to write")
-    parser.add_argument("--seed", type=Number(SEED), default=0)
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="of all weights; float32"
+    )
+    parser.add_argument("--seed", type=Number(SEED), default=0, help="of random weights; 0")
     options = parser.parse_args(args)
     _check_out(options.out, is_new=True)
     from r1omni.models.fresh import create_model
 
-    texts = [text for file in options.texts for text in _texts(file)]
-    count = create_model(options.sizes, texts, options.out, options.seed)
+    texts = options.texts and [text for file in options.texts for text in _texts(file)]
+    parts = {
+        "language": options.language_model,
+        "vision": options.vision_tower,
+        "audio": options.audio_tower,
+        "text": options.text_encoder,
+    }
+    given = {name: source for name, source in parts.items() if source is not None}
+    count = create_model(
+        options.sizes, texts, options.out, options.seed, parts=given, dtype=options.dtype
+    )
     print(f"{options.out}: {count / 1e6:.1f} million parameters")
 
 

@@ -13,16 +13,19 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from r1omni import R1Omni
 from r1omni.models.folders import find_model_folder
+from r1omni.models.fresh import create_model
 from r1omni.models.hub import is_hub_id
 from r1omni.training import SFTModule
-from r1omni.types import R1OmniError
+from r1omni.types import R1OmniError, UsageError
 
+SIZES = Path(__file__).parents[1] / "golden" / "sizes.yaml"
 RELEASE = "StarJiaxing/R1-Omni-0.5B"
 PUBLIC = {
     "siglip-tiny-patch16-64": "google/siglip-base-patch16-224",
@@ -285,3 +288,22 @@ def test_the_command_line_takes_an_id(released: Path, cache: Path, tiny_dir: Pat
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["path"].endswith("clip.mp4")
+
+
+def test_a_new_model_takes_a_tower_of_the_hub(cache: Path, tiny_dir: Path, tmp_path: Path) -> None:
+    hub_id = "openai/whisper-tiny"
+    snapshot = store(cache, hub_id, tiny_dir / "whisper-tiny")
+    sizes = yaml.safe_load(SIZES.read_text(encoding="utf-8"))
+    del sizes["audio"], sizes["omni"]["audio_tower"]
+    (tmp_path / "sizes.yaml").write_text(yaml.safe_dump(sizes), encoding="utf-8")
+    parts = {"audio": hub_id}
+    create_model(tmp_path / "sizes.yaml", ["happy"], tmp_path / "out", 0, parts=parts)
+    omni = R1Omni.from_pretrained(tmp_path / "out")
+    pinned = f"{hub_id}@{commit_of(hub_id)}"
+    assert omni.origin == {"audio_tower": pinned}
+    digest = hashlib.sha256((snapshot / "model.safetensors").read_bytes()).hexdigest()
+    recorded = omni.model.config.released["parts"]
+    assert recorded == {"audio_tower": {"from": pinned, "sha256": digest}}
+    assert omni.folder.audio_tower == tmp_path / "out" / "whisper-tiny"
+    with pytest.raises(UsageError, match=r"--audio-tower openai/none: .* cannot be had from"):
+        create_model(None, None, tmp_path / "no", 0, parts={"audio": "openai/none"})

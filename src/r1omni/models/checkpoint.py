@@ -104,17 +104,35 @@ def load_tokenizers(
     Raises:
         R1OmniError: a folder holds no tokenizer, or one that cannot be read.
     """
-    tokenizer = _load_tokenizer(Qwen2Tokenizer, folder.main, ("vocab.json", "merges.txt"))
+    return load_language_tokenizer(folder.main), load_text_tokenizer(folder.text_tower)
+
+
+def load_language_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """Qwen2's tokenizer of a folder.
+
+    Raises:
+        R1OmniError: the folder holds none, one that cannot be read, or one without an end token.
+    """
+    tokenizer = _load_tokenizer(Qwen2Tokenizer, folder, ("vocab.json", "merges.txt"))
     if tokenizer.eos_token_id is None:
         raise R1OmniError(
-            f"{folder.main}: its tokenizer has no end token; add eos_token to tokenizer_config.json"
+            f"{folder}: its tokenizer has no end token; add eos_token to tokenizer_config.json"
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked, so any token will do
-    return tokenizer, _load_tokenizer(BertTokenizer, folder.text_tower, ("vocab.txt",))
+    return tokenizer
 
 
-def end_tokens(folder: ModelFolder, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+def load_text_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """BERT's tokenizer of a folder.
+
+    Raises:
+        R1OmniError: the folder holds none, or one that cannot be read.
+    """
+    return _load_tokenizer(BertTokenizer, folder, ("vocab.txt",))
+
+
+def end_tokens(folder: Path, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """Ids of the tokens that end a completion: the tokenizer's, then others that are named.
 
     Qwen2's chat models may end with `<|endoftext|>` as well as `<|im_end|>`; `eos_token_id` of
@@ -123,7 +141,7 @@ def end_tokens(folder: ModelFolder, tokenizer: PreTrainedTokenizerBase) -> tuple
     Raises:
         R1OmniError: generation_config.json names something else than tokens.
     """
-    path = folder.main / "generation_config.json"
+    path = folder / "generation_config.json"
     named = read_json(path).get("eos_token_id") if path.is_file() else None
     ids = [] if named is None else named if isinstance(named, list) else [named]
     for token in ids:

@@ -135,8 +135,8 @@ def read_config(main: Path, vision: Path, audio: Path, text: Path) -> OmniConfig
             f"{main / 'config.json'} asks for the projector {released['mm_projector_type']!r}; "
             f"only {PROJECTOR_TYPE!r} (the 0.5B releases) is built"
         )
-    vision_config = _build(SiglipVisionConfig, vision, section="vision_config")
-    audio_config = _build(WhisperConfig, audio)
+    vision_config = build_config(SiglipVisionConfig, vision, section="vision_config")
+    audio_config = build_config(WhisperConfig, audio)
     try:
         media = _media_config(released, main, vision_config, audio_config, vision, audio)
     except (UsageError, TypeError, ArithmeticError) as error:  # numbers of none of the parts
@@ -148,7 +148,7 @@ def read_config(main: Path, vision: Path, audio: Path, text: Path) -> OmniConfig
         language=_language_config(released, main),
         vision=vision_config,
         audio=audio_config,
-        text=_build(BertConfig, text),
+        text=build_config(BertConfig, text),
         media=media,
         vision_select_layer=_integer(released, "mm_vision_select_layer", -2, main),
         gate_hidden_size=_integer(released, "mm_gate_hidden_size", 3584, main),
@@ -159,10 +159,14 @@ def read_config(main: Path, vision: Path, audio: Path, text: Path) -> OmniConfig
 Config = TypeVar("Config", bound=PreTrainedConfig)
 
 
-def _build(
+def build_config(
     kind: type[Config], folder: Path, values: dict[str, Any] | None = None, section: str = ""
 ) -> Config:
-    """The configuration class of a folder's config.json, or of one section of it if it is there."""
+    """The configuration class of a folder's config.json, or of one section of it if it is there.
+
+    Raises:
+        R1OmniError: the file is missing, or its values are not those of the class.
+    """
     if values is None:
         values = read_json(folder / "config.json")
         values = values.get(section, values)
@@ -172,7 +176,7 @@ def _build(
         reason = " ".join(str(error).split())
         raise R1OmniError(
             f"{folder / 'config.json'} is no valid {kind.__name__} ({reason}); copy the file again"
-        ) from None
+        ) from error
 
 
 def _integer(released: dict[str, Any], key: str, default: int, folder: Path) -> int:
@@ -189,7 +193,9 @@ def _language_config(released: dict[str, Any], folder: Path) -> Qwen2Config:
         "num_key_value_heads rms_norm_eps rope_theta tie_word_embeddings vocab_size"
     ).split()
     # `sliding_window` is left out: the releases set use_sliding_window to false.
-    return _build(Qwen2Config, folder, {key: released[key] for key in keys if key in released})
+    return build_config(
+        Qwen2Config, folder, {key: released[key] for key in keys if key in released}
+    )
 
 
 def _media_config(
@@ -200,8 +206,8 @@ def _media_config(
     vision_folder: Path,
     audio_folder: Path,
 ) -> MediaConfig:
-    images = _optional_json(vision_folder / "preprocessor_config.json")
-    sounds = _optional_json(audio_folder / "preprocessor_config.json")
+    images = preprocessor(vision_folder, "image_processor")
+    sounds = preprocessor(audio_folder, "feature_extractor")
     hop_length = sounds.get("hop_length", 160)
     sampling_rate_hz = sounds.get("sampling_rate", 16_000)
     # The encoder halves the frame rate, so this is the one length it accepts.
@@ -220,5 +226,22 @@ def _media_config(
     )
 
 
-def _optional_json(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.exists() else {}
+def preprocessor(folder: Path, kind: str) -> dict[str, Any]:
+    """How a tower's inputs are made, as its folder says it; empty where it says nothing.
+
+    Args:
+        folder: of the tower.
+        kind: "image_processor" or "feature_extractor", what processor_config.json calls it.
+
+    Raises:
+        R1OmniError: the file cannot be read.
+    """
+    if (folder / "preprocessor_config.json").exists():
+        return read_json(folder / "preprocessor_config.json")
+    if not (folder / "processor_config.json").exists():
+        return {}
+    file = folder / "processor_config.json"
+    found = read_json(file).get(kind, {})
+    if not isinstance(found, dict):
+        raise R1OmniError(f"{file}: {kind} must be an object, not {found!r}; copy the file again")
+    return found

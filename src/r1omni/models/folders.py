@@ -93,7 +93,7 @@ def find_model_folder(
         UsageError: an argument is no folder and no repository.
         R1OmniError: a tower cannot be found; the message lists the places tried.
     """
-    main, hub_ids = _locate(path)
+    main, hub_ids = locate(path)
     if (main / WRITING).exists() and not (main / "config.json").exists():
         raise R1OmniError(
             f"{main}: the process that wrote this model was stopped before it was whole; write the "
@@ -113,8 +113,17 @@ def find_model_folder(
     return ModelFolder(**found, hub_ids=ids, commits=commits)
 
 
-def _locate(path: str | Path) -> tuple[Path, str | None]:
-    """A folder, and the repository it came from if it did."""
+def locate(path: str | Path, what: str = "a model") -> tuple[Path, str | None]:
+    """A folder, and the repository it came from if it did.
+
+    Args:
+        path: a folder, or `owner/name[@revision]`.
+        what: should lie there, for the message.
+
+    Raises:
+        UsageError: it is neither.
+        R1OmniError: the repository cannot be had.
+    """
     folder = Path(path)
     if folder.is_dir():
         return folder, None
@@ -124,13 +133,13 @@ def _locate(path: str | Path) -> tuple[Path, str | None]:
         except R1OmniError as error:
             raise R1OmniError(f"{path} is not a folder, and {error}") from None
     raise UsageError(
-        f"{path} is not a folder; give the folder of a model (with config.json) or its id on the "
+        f"{path} is not a folder; give the folder of {what} (with config.json) or its id on the "
         "hub (owner/name or owner/name@revision)"
     )
 
 
 def _given_tower(argument: str | Path, part: str) -> tuple[Path, str | None]:
-    folder, hub_id = _locate(argument)
+    folder, hub_id = locate(argument)
     if not (folder / "config.json").is_file():
         raise R1OmniError(f"{argument} was given as {_words(part)} but holds no config.json")
     return folder, hub_id

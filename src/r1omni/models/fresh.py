@@ -1,4 +1,4 @@
-"""A new model folder with random weights: sizes from a YAML file, tokenizers from texts.
+"""A new model folder: sizes from a YAML file, tokenizers from texts, parts from pretrained models.
 
 The mini models start here. The folder has the released layout, so everything else reads it as it
 reads a download.
@@ -7,18 +7,31 @@ reads a download.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from r1omni.models.config import read_config
-from r1omni.models.folders import find_model_folder
+from r1omni.models.checkpoint import cast_weights
+from r1omni.models.config import AUDIO_POOL, TORCH_DTYPES, OmniConfig, read_config
+from r1omni.models.folders import ORIGIN, find_model_folder
 from r1omni.models.omni import OmniModel
-from r1omni.models.saving import save_model
+from r1omni.models.parts import (
+    PARTS,
+    Part,
+    check_language_tokenizer,
+    check_text_tokenizer,
+    find_part,
+)
+from r1omni.models.released import fill_part
+from r1omni.models.saving import copy_settings, save_model
 from r1omni.models.sizes import read_sizes, write_json, write_settings
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, prompt_text
+from r1omni.types import Dtype, R1OmniError, UsageError
 
 _SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 # Qwen2's split: words with their leading space, single digits, runs of punctuation.
@@ -28,45 +41,151 @@ _SPLIT = (
 )
 
 
-def create_model(sizes_file: Path, texts: Iterable[str], out: Path, seed: int) -> int:
-    """Write a fresh model folder.
+def create_model(
+    sizes_file: Path | None,
+    texts: Iterable[str] | None,
+    out: Path,
+    seed: int,
+    *,
+    parts: Mapping[str, str | Path] | None = None,
+    dtype: Dtype = "float32",
+) -> int:
+    """Write a new model folder: pretrained parts where they are given, random weights elsewhere.
 
     Args:
         sizes_file: YAML with the sections language, vision, audio, text and omni, each holding
-            the configuration keys of Qwen2, SigLIP, Whisper, BERT and the release.
-        texts: what the tokenizers are trained on.
+            the configuration keys of Qwen2, SigLIP, Whisper, BERT and the release; without those
+            of the parts that are given. None where all four are.
+        texts: what the tokenizers of parts that are not given are trained on. None only with a
+            language model given; the text encoder, if it is not, then knows R1-Omni's instruction
+            alone.
         out: the folder to write.
-        seed: of the weights.
+        seed: of the random weights.
+        parts: folder or hub id of pretrained parts, under "language", "vision", "audio" and "text".
+        dtype: of all weights.
 
     Returns:
         the number of parameters.
 
     Raises:
-        UsageError: the file is missing or a section is missing or unknown.
+        UsageError: the file is missing, a section is missing, unknown or that of a given part,
+            sizes contradict each other, texts are missing or of no use, or a part cannot be used.
     """
-    sizes = read_sizes(sizes_file)
+    given = {section: find_part(section, source) for section, source in (parts or {}).items()}
+    sizes = read_sizes(sizes_file, given)
+    _check_texts(texts, given)
     # Every training prompt repeats the template and the instruction, so they weigh as much.
-    texts = list(texts)
+    texts = list(texts or ())
     corpus = [prompt_text(R1OMNI_INSTRUCTION, "video_audio")] * max(1, len(texts)) + texts
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        vocab_size, ids = _train_tokenizer(corpus, sizes["language"]["vocab_size"], scratch)
-        vocabulary = _text_vocabulary(corpus)
-        towers = write_settings(
-            sizes,
-            scratch,
-            vocab_size,
-            len(vocabulary),
-            bos_token_id=ids["<|endoftext|>"],
-            eos_token_id=ids["<|im_end|>"],
-        )
-        words = "\n".join(vocabulary) + "\n"
-        (towers["text"] / "vocab.txt").write_text(words, encoding="utf-8")
-        write_json(towers["text"] / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
-        torch.manual_seed(seed)
-        model = OmniModel(read_config(scratch, towers["vision"], towers["audio"], towers["text"]))
+        with _sizes_blamed(sizes_file, given):
+            config = _write_folder(sizes, corpus, scratch, given)
+            torch.manual_seed(seed)
+            model = cast_weights(OmniModel(config), TORCH_DTYPES[dtype])
+        for part in given.values():
+            with part.blamed():
+                fill_part(model, part.kind.name, part.weights())
         save_model(model, find_model_folder(scratch), out)
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _write_folder(
+    sizes: dict[str, Any], corpus: list[str], out: Path, given: Mapping[str, Part]
+) -> OmniConfig:
+    """Write settings and tokenizers of the model and its towers; returns what they ask for."""
+    released = _origins(given)
+    if "language" in given:
+        check_language_tokenizer(given["language"])
+        copy_settings(given["language"].folder, out)
+        vocab_size = given["language"].config.vocab_size
+    else:
+        vocab_size, ids = _train_tokenizer(corpus, sizes["language"]["vocab_size"], out)
+        released |= {"bos_token_id": ids["<|endoftext|>"], "eos_token_id": ids["<|im_end|>"]}
+    words = None
+    if "text" in given:
+        check_text_tokenizer(given["text"])
+    else:
+        words = _text_vocabulary(corpus)
+    text_vocab_size = None if words is None else len(words)
+    towers = write_settings(sizes, out, vocab_size, text_vocab_size, given, released)
+    if words is not None:
+        (towers["text"] / "vocab.txt").write_text("\n".join(words) + "\n", encoding="utf-8")
+        write_json(towers["text"] / "tokenizer_config.json", {"tokenizer_class": "BertTokenizer"})
+    config = read_config(out, towers["vision"], towers["audio"], towers["text"])
+    _check_config(config)
+    return config
+
+
+def _check_texts(texts: Iterable[str] | None, given: Mapping[str, Part]) -> None:
+    if texts is None and "language" not in given:
+        raise UsageError(
+            "--texts is missing: the tokenizer of a new language model is trained on them; give "
+            "them, or a pretrained one by --language-model"
+        )
+    if texts is not None and {"language", "text"} <= given.keys():
+        raise UsageError(
+            "--texts would train no tokenizer: --language-model and --text-encoder bring theirs; "
+            "leave it out"
+        )
+
+
+def _origins(given: Mapping[str, Part]) -> dict[str, Any]:
+    """What config.json says of where parts came from."""
+    if not given:
+        return {}
+    found = {}
+    for part in given.values():
+        with part.blamed():
+            found[part.kind.name] = part.origin()
+    hub = {part.kind.name: part.pinned for part in given.values() if part.hub_id is not None}
+    return {PARTS: found, **({ORIGIN: hub} if hub else {})}
+
+
+@contextmanager
+def _sizes_blamed(file: Path | None, given: Mapping[str, Part]) -> Iterator[None]:
+    """Say of sizes of which no model can be built where they are from, as wrong use."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except (
+        R1OmniError,
+        StrictDataclassError,
+        ValueError,
+        TypeError,
+        ArithmeticError,
+        LookupError,
+        RuntimeError,
+    ) as error:  # what the libraries raise of wrong sizes
+        sources = [f"{part.kind.option} {part.source}" for part in given.values()]
+        named = " with ".join([*([str(file)] if file else []), *sources])
+        reason = " ".join(str(error.__cause__ or error).split())
+        if isinstance(error, KeyError):  # says the name alone, of an activation for one
+            reason = f"{reason} is unknown"
+        raise UsageError(
+            f"{named}: no model can be built of these sizes ({reason}); correct them"
+        ) from error
+
+
+def _check_config(config: OmniConfig) -> None:
+    """Raise ValueError where a tower would give the language model nothing."""
+    layers = config.vision.num_hidden_layers
+    if not -layers - 1 <= config.vision_select_layer <= layers:
+        raise ValueError(
+            f"mm_vision_select_layer is {config.vision_select_layer}, but the vision tower has "
+            f"{layers} layers"
+        )
+    if config.grid < 2:
+        raise ValueError(
+            f"image_size {config.media.image_size} and patch_size {config.vision.patch_size} make "
+            "fewer than 2 patches along a side, and 2 x 2 of them make a token"
+        )
+    if config.num_audio_tokens < 1:
+        raise ValueError(
+            f"max_source_positions is {config.audio.max_source_positions}, and {AUDIO_POOL} of "
+            "them make a token"
+        )
 
 
 def _train_tokenizer(corpus: list[str], vocab_size: int, out: Path) -> tuple[int, dict[str, int]]:

@@ -54,7 +54,7 @@ class R1Omni:
         self.model = model
         self.folder = folder
         self.tokenizer, self.text_tokenizer = load_tokenizers(folder)
-        self.end_ids = end_tokens(folder, self.tokenizer)
+        self.end_ids = end_tokens(folder.main, self.tokenizer)
         self.processor = MediaProcessor(model.config.media)
 
     @classmethod

@@ -6,8 +6,9 @@ and transformers no longer has the `vision_model.` level inside SigLIP.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -44,7 +45,8 @@ class _TowerNames:
         level: what the public names begin with inside the tower, as the release has it.
         renames: beginnings or endings of public names, and what they become.
         ignored: beginnings of public names the model has no use for.
-        optional: beginnings of released names that never run, and so may be missing.
+        optional: beginnings of what never runs, and so may be missing: names as the release has
+            them inside the tower.
     """
 
     prefix: str
@@ -62,7 +64,8 @@ class _TowerNames:
                 name = name.removesuffix(old) + new
         if name.startswith(self.ignored):
             return None
-        return self.prefix + (name if name.startswith(self.level) else self.level + name)
+        known = name.startswith((self.level, *self.optional))
+        return self.prefix + (name if known else self.level + name)
 
 
 _TOWERS = {
@@ -74,9 +77,10 @@ _TOWERS = {
     ),
     "audio_tower": _TowerNames(
         "model.audio_tower.audio_tower.",
+        level="encoder.",
         renames=(("model.encoder.", "encoder."),),
-        ignored=("model.decoder.", "proj_out."),
-        optional=("projector.", "classifier."),
+        ignored=("model.decoder.", "decoder.", "proj_out."),
+        optional=("projector.", "classifier.", "layer_weights"),
     ),
     "text_tower": _TowerNames(
         "model.bert_model.",
@@ -113,7 +117,6 @@ def released_state(model: OmniModel) -> dict[str, Tensor]:
     }
 
 
-@torch.no_grad()
 def fill(model: OmniModel, folder: ModelFolder) -> None:
     """Copy every tensor of a checkpoint into the model, one at a time.
 
@@ -124,6 +127,38 @@ def fill(model: OmniModel, folder: ModelFolder) -> None:
         R1OmniError: tensors are missing, unexpected, or of another shape; the message lists them.
     """
     own = {released_name(name): tensor for name, tensor in base_state(model).items()}
+    _fill(model, own, _all_tensors(folder), folder.main)
+
+
+def fill_part(model: OmniModel, part: str, folder: Path) -> None:
+    """Copy the weights of one pretrained part from its own folder into the model.
+
+    They may have any dtype, and names as transformers writes them for the part alone or for the
+    whole model that it is taken from; what the model has no use for (a decoder, a text model) is
+    left out.
+
+    Args:
+        model: gets the weights, in its own dtype.
+        part: "language_model", "vision_tower", "audio_tower" or "text_tower".
+        folder: holds the weights.
+
+    Raises:
+        R1OmniError: as `fill`.
+    """
+    beginnings = ("language_model.", "lm_head.") if part == "language_model" else f"{part}."
+    own = {
+        released_name(name): tensor
+        for name, tensor in base_state(model).items()
+        if name.startswith(beginnings)
+    }
+    _fill(model, own, _own_tensors(part, folder), folder)
+
+
+@torch.no_grad()
+def _fill(
+    model: OmniModel, own: Mapping[str, Tensor], tensors: Iterable[tuple[str, Tensor]], source: Path
+) -> None:
+    """Copy tensors by their released names; all of `own` have to be there, and no others."""
     tied = model.config.language.tie_word_embeddings
     # As the files have them: mapped, so they take no memory.
     head: Tensor | None = None
@@ -131,7 +166,7 @@ def fill(model: OmniModel, folder: ModelFolder) -> None:
     filled: set[str] = set()
     unexpected: list[str] = []
     wrong_shape: list[str] = []
-    for name, tensor in _all_tensors(folder):
+    for name, tensor in tensors:
         target = own.get(name)
         if target is None:
             if not name.endswith(_IGNORED_SUFFIXES):
@@ -158,10 +193,10 @@ def fill(model: OmniModel, folder: ModelFolder) -> None:
         and not torch.equal(embedding.to(dtype), head.to(dtype))
     ):
         raise R1OmniError(
-            f"{folder.main}: lm_head.weight is not the embedding, though config.json says "
+            f"{source}: lm_head.weight is not the embedding, though config.json says "
             "tie_word_embeddings; set it to false there"
         )
-    _report(folder, {"missing": missing, "unexpected": unexpected, "of another shape": wrong_shape})
+    _report(source, {"missing": missing, "unexpected": unexpected, "of another shape": wrong_shape})
 
 
 def _all_tensors(folder: ModelFolder) -> Iterator[tuple[str, Tensor]]:
@@ -169,13 +204,25 @@ def _all_tensors(folder: ModelFolder) -> Iterator[tuple[str, Tensor]]:
     yield from main
     for part, names in _TOWERS.items():
         if not any(name.startswith(names.prefix) for name in main.names):
-            for name, tensor in Weights(folder.with_weights(part)):
-                released = names.released(name)
-                if released is not None:
-                    yield released, tensor
+            yield from _own_tensors(part, folder.with_weights(part))
 
 
-def _report(folder: ModelFolder, problems: dict[str, Iterable[str]]) -> None:
+def _own_tensors(part: str, folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a part's own folder, under their released names."""
+    for name, tensor in Weights(folder):
+        released = (
+            _language_name(name) if part == "language_model" else _TOWERS[part].released(name)
+        )
+        if released is not None:
+            yield released, tensor
+
+
+def _language_name(name: str) -> str:
+    """Of a tensor of `Qwen2ForCausalLM`, whose names the release has, or of `Qwen2Model`."""
+    return name if name.startswith(("model.", "lm_head.")) else f"model.{name}"
+
+
+def _report(source: Path, problems: dict[str, Iterable[str]]) -> None:
     listed = [
         f"{kind}: {', '.join(names[:5])}{' ...' if len(names) > 5 else ''} ({len(names)})"
         for kind, names in ((kind, sorted(names)) for kind, names in problems.items())
@@ -183,6 +230,6 @@ def _report(folder: ModelFolder, problems: dict[str, Iterable[str]]) -> None:
     ]
     if listed:
         raise R1OmniError(
-            f"{folder.main}: its weights do not fit its config.json; {'; '.join(listed)}; "
+            f"{source}: its weights do not fit its config.json; {'; '.join(listed)}; "
             "give a checkpoint of the same architecture"
         )

@@ -65,12 +65,12 @@ def save_model(model: OmniModel, source: ModelFolder, out: Path) -> ModelFolder:
 def _write(model: OmniModel, source: ModelFolder, out: Path) -> None:
     """Write every file of a model to a new folder."""
     out.mkdir(parents=True)
-    _copy_settings(source.main, out)
+    copy_settings(source.main, out)
     config = dict(model.config.released)
     for part, key in TOWER_KEYS.items():
         name = tower_name(source, part)
         (out / name).mkdir()
-        _copy_settings(getattr(source, part), out / name)
+        copy_settings(getattr(source, part), out / name)
         config[key] = name
     origin = source.origin(config)
     if origin:
@@ -135,7 +135,8 @@ def tower_name(folder: ModelFolder, part: str) -> str:
     return hub_id.split("/")[1] if hub_id else tower.name
 
 
-def _copy_settings(source: Path, target: Path) -> None:
+def copy_settings(source: Path, target: Path) -> None:
+    """Copy what a folder holds beside its weights: settings and tokenizer."""
     for name in _SETTINGS:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)

@@ -5,10 +5,11 @@ Nothing here runs code of a checkpoint: pickles are opened with torch's `weights
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,17 @@ def _shards(index: Path) -> list[Path]:
             f"{', '.join(missing[:5])}; copy them there"
         )
     return files
+
+
+def sha256(files: Iterable[Path]) -> str | None:
+    """SHA-256 of a file; of several, of their names and digests; None of none."""
+    digests = []
+    for file in files:
+        with file.open("rb") as stream:
+            digests.append((file.name, hashlib.file_digest(stream, "sha256").hexdigest()))
+    if len(digests) < 2:
+        return digests[0][1] if digests else None
+    return hashlib.sha256(repr(digests).encode()).hexdigest()
 
 
 class Weights:

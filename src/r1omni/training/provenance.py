@@ -5,9 +5,8 @@ Reports state of a run what is recorded here, and nothing else.
 
 from __future__ import annotations
 
-import hashlib
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +16,8 @@ import yaml
 
 import r1omni
 from r1omni.data.registry import DatasetSpec, options_in_force
+from r1omni.models.parts import PARTS
+from r1omni.models.weights import sha256
 from r1omni.training.checkpoints import CHECKPOINTS, FIT_CONFIG, MODEL, newest_checkpoint
 from r1omni.types import R1OmniError, Sample
 
@@ -40,7 +41,8 @@ def provenance(module: EvaluatedModule, split: str) -> dict[str, Any]:
         run: name of the run, or None.
         model: its class, number of parameters and sizes.
         start: where its weights came from before a checkpoint's were put over them, the commits
-            of what came from the hub, and the SHA-256 of their files.
+            of what came from the hub, the pretrained parts that `create` was given, and the
+            SHA-256 of their files.
         checkpoint: path, SHA-256, optimizer steps, and whether it is the newest of its run; None
             where the start itself was evaluated.
         training: the recorded stages of training, the last one first; see `stages`.
@@ -68,7 +70,8 @@ def provenance(module: EvaluatedModule, split: str) -> dict[str, Any]:
         "start": {
             "init_from": module.init_from,
             "hub": module.omni.origin,
-            "sha256": _digest(_weight_files(module.omni.folder.main)),
+            "parts": module.model.config.released.get(PARTS, {}),
+            "sha256": sha256(_weight_files(module.omni.folder.main)),
         },
         "checkpoint": None if checkpoint is None else _checkpoint(checkpoint, module.loaded_step),
         "training": stages(_run_of(checkpoint, module.init_from)),
@@ -149,7 +152,7 @@ def _checkpoint(path: Path, step: int | None) -> dict[str, Any]:
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
     return {
         "path": str(path),
-        "sha256": _digest(files),
+        "sha256": sha256(files),
         "step": step,
         "is_newest": newest is not None and newest.resolve() == path,
     }
@@ -157,17 +160,6 @@ def _checkpoint(path: Path, step: int | None) -> dict[str, Any]:
 
 def _weight_files(folder: Path) -> list[Path]:
     return sorted(file for pattern in _WEIGHTS for file in folder.glob(pattern))
-
-
-def _digest(files: Iterable[Path]) -> str | None:
-    """SHA-256 of a file; of several, of their names and digests; None of none."""
-    digests = []
-    for file in files:
-        with file.open("rb") as stream:
-            digests.append((file.name, hashlib.file_digest(stream, "sha256").hexdigest()))
-    if len(digests) < 2:
-        return digests[0][1] if digests else None
-    return hashlib.sha256(repr(digests).encode()).hexdigest()
 
 
 def _set(spec: DatasetSpec, samples: Sequence[Sample]) -> dict[str, Any]:
