@@ -62,6 +62,13 @@ OPEN_TEXTS = {
     "balanced_accuracy.class_counts": "labels of the user's data",
     "analyze --model": "a path, or a repository of the hub",
     "analyze --device": "a device of torch",
+    **dict.fromkeys(
+        [
+            f"create --{part}"
+            for part in ("language-model", "vision-tower", "audio-tower", "text-encoder")
+        ],
+        "a path, or a repository of the hub",
+    ),
     "export --model": "a path, or a repository of the hub",
     "report --runs": "names of the user's own, with their paths",
     "report --tracking-uri": "an address of MLflow",
