@@ -8,7 +8,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from r1omni.options import (
     CLIPS,
@@ -17,10 +17,11 @@ from r1omni.options import (
     TOKENS,
     WORKERS,
     Range,
+    above,
     at_least,
 )
 from r1omni.text.emotions import LABEL_SETS
-from r1omni.types import ANSWER_MODES, DTYPES, MODALITIES, UsageError
+from r1omni.types import ANSWER_MODES, DTYPES, MODALITIES, R1OmniError, UsageError
 
 
 class _Parser(argparse.ArgumentParser):
@@ -284,6 +285,56 @@ def doctor(args: list[str]) -> None:
     examine(model, options.data)
 
 
+def describe_voices(args: list[str]) -> None:
+    """Measure the voices of a data set and write explanations of them, by machine."""
+    parser = _parser("describe-voices", describe_voices)
+    parser.add_argument("--dataset", required=True, help="dfew, mafw, ravdess, emer, own, ...")
+    parser.add_argument("--root", required=True, help="its folder, or the table of own clips")
+    parser.add_argument("--split", default="all", help="train, test or all")
+    parser.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE",
+        help="option of the loader, such as fold=1; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="new folder to write")
+    parser.add_argument(
+        "--count", type=Number(CLIPS), help="describe so many clips; all that there are"
+    )
+    share = Number(above(0, 1), float)
+    parser.add_argument("--share", type=share, help="describe this share of the clips, 0 to 1")
+    parser.add_argument("--without-labels", action="store_true", help="do not read any label")
+    parser.add_argument("--seed", type=Number(SEED), default=0, help="of the wording, the choice")
+    workers = Number(at_least(1, WORKERS.high))
+    parser.add_argument("--num-workers", type=workers, default=2, help="processes")
+    options = parser.parse_args(args)
+    _check_out(options.out, is_new=True)
+    from r1omni.data.registry import DatasetSpec
+    from r1omni.voices.describe import Request
+    from r1omni.voices.describe import describe_voices as describe
+
+    loading = dict(_setting(entry) for entry in options.option)
+    spec = DatasetSpec(options.dataset, options.root, split=options.split, options=loading)
+    chosen = {name: getattr(options, name) for name in ("out", "count", "share", "seed")}
+    with_labels, workers = not options.without_labels, options.num_workers
+    done = describe(Request(spec, with_labels=with_labels, num_workers=workers, **chosen))
+    print(json.dumps(done))
+    if done["unreadable"]:
+        failed = f"{done['unreadable']} clips could not be read, see above"
+        raise R1OmniError(f"{failed}; the others are described in {options.out}")
+
+
+def _setting(entry: str) -> tuple[str, Any]:
+    """NAME=VALUE, the value as YAML reads it."""
+    import yaml
+
+    name, separator, value = entry.partition("=")
+    if not (separator and name):
+        raise UsageError(f"--option {entry}: write NAME=VALUE")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--option {entry}: its value cannot be read as YAML") from error
+
+
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "synthesize": synthesize,
     "create": create,
@@ -293,4 +344,5 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "report": report,
     "score": score,
     "doctor": doctor,
+    "describe-voices": describe_voices,
 }

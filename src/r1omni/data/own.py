@@ -36,6 +36,7 @@ def load_own(
     modality: Modality | None = None,
     file: str | None = None,
     label_set: LabelSetName | None = None,
+    video_root: str | None = None,
 ) -> list[Sample]:
     """Rows with `path`, `label`, and optionally `reasoning`, `start`, `end` (seconds), `split`,
     `audio` (a separate sound file) and `group` (speaker, for intervals).
@@ -52,6 +53,8 @@ def load_own(
         modality: which media the prompts carry; None for what the files' names tell.
         file: label file below the root; None for `<split>.csv`, `labels.csv` and the like.
         label_set: name of the label set in force; None for any known emotion.
+        video_root: folder that the rows' paths count from; None for the root. Relative to the
+            working directory, as `root` is.
 
     Raises:
         UsageError: a missing file, a malformed row, an unknown label, a path outside the root, a
@@ -65,8 +68,11 @@ def load_own(
     path = confined(root, file, str(root)) if file else _find_file(root, split)
     if not path.is_file():
         raise UsageError(f"{path}: the label file is not there; correct the option file")
+    videos = root if video_root is None else Path(video_root).expanduser()
+    if not videos.is_dir():
+        raise UsageError(f"{videos}: the option video_root of own names no folder")
     rows = _of_split(path, _rows(path), split)
-    return [_sample(row, root, label_set, instruction, modality) for row in rows]
+    return [_sample(row, videos, label_set, instruction, modality) for row in rows]
 
 
 def _recording(

@@ -29,7 +29,7 @@ VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
             "loudness": ("moderate", "soft", "loud"),
             "loudness range": ("medium", "narrow", "wide"),
             "rate": ("medium", "slow", "fast"),
-            "pauses": ("medium", "few", "many"),
+            "pauses": ("usual", "few", "many"),
             "voice quality": ("ordinary", "breathy", "rough", "clear"),
             "steadiness": ("steady", "trembling"),
             "tone": ("dark", "bright"),
@@ -211,7 +211,7 @@ _STATES: dict[str, dict[tuple[str, str], str]] = {
     "pauses": {
         ("pauses", "few"): "few fewer short rare",
         ("pauses", "many"): "many long longer frequent often frequently",
-        ("pauses", "medium"): "medium moderate",
+        ("pauses", "usual"): "usual moderate",
     },
     "quality": {
         ("voice quality", "breathy"): _BREATHY,
