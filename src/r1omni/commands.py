@@ -296,26 +296,27 @@ def describe_voices(args: list[str]) -> None:
         help="option of the loader, such as fold=1; may be repeated",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="new folder to write")
-    parser.add_argument(
-        "--count", type=Number(CLIPS), help="describe so many clips; all that there are"
-    )
-    share = Number(above(0, 1), float)
-    parser.add_argument("--share", type=share, help="describe this share of the clips, 0 to 1")
+    parser.add_argument("--count", type=Number(CLIPS), help="describe so many clips; all")
+    parser.add_argument("--share", type=Number(above(0, 1), float), help="describe this share")
     parser.add_argument("--without-labels", action="store_true", help="do not read any label")
+    parser.add_argument(
+        "--leave-out", nargs="+", default=(), metavar="MEASURE", help="loudness, ..."
+    )
     parser.add_argument("--seed", type=Number(SEED), default=0, help="of the wording, the choice")
     workers = Number(at_least(1, WORKERS.high))
     parser.add_argument("--num-workers", type=workers, default=2, help="processes")
     options = parser.parse_args(args)
     _check_out(options.out, is_new=True)
     from r1omni.data.registry import DatasetSpec
-    from r1omni.voices.describe import Request
-    from r1omni.voices.describe import describe_voices as describe
+    from r1omni.voices import describe
 
     loading = dict(_setting(entry) for entry in options.option)
     spec = DatasetSpec(options.dataset, options.root, split=options.split, options=loading)
-    chosen = {name: getattr(options, name) for name in ("out", "count", "share", "seed")}
-    with_labels, workers = not options.without_labels, options.num_workers
-    done = describe(Request(spec, with_labels=with_labels, num_workers=workers, **chosen))
+    request = describe.Request(
+        spec, options.out, options.count, options.share, not options.without_labels,
+        tuple(options.leave_out), options.seed, options.num_workers,
+    )  # fmt: skip
+    done = describe.describe_voices(request)
     print(json.dumps(done))
     if done["unreadable"]:
         failed = f"{done['unreadable']} clips could not be read, see above"

@@ -141,14 +141,16 @@ def test_a_choice_changes_neither_measures_nor_wording(
     assert done["described"] == 4 and done["data_set"]["options"] == {"video_root": str(clips)}
 
 
-def test_without_labels_none_is_read(clips, tmp_path, in_process):
+def test_what_is_not_to_be_used_is_not_used(clips, tmp_path, in_process):
     out = tmp_path / "unlabelled"
-    assert run(clips, out, "--without-labels") == 0
+    assert run(clips, out, "--without-labels", "--leave-out", "loudness", "tilt") == 0
     for row in rows_of(out / "all.jsonl"):
         fields = explanation_fields(
             f"<think>{row['reasoning']}</think><answer>sad</answer>", LABEL_SETS["all"]
         )
         assert row["label"] is None and fields["verdict"] == "silent"
+        assert {"loudness", "tilt"} <= set(row["absent"]) and "pitch" in row["voice"]
+        assert not {"loudness", "tone"} & {*row["cues"], *(name for name, _ in row["named"])}
         assert {c["reference"] for c in row["voice"].values()} <= {"speaker_mean", "population"}
 
 
@@ -162,6 +164,8 @@ def test_without_labels_none_is_read(clips, tmp_path, in_process):
         (["--option", "file=[1"], "cannot be read as YAML"),
         (["--option", "fold=1"], "fold"),
         (["--split", "cues"], "named by it"),
+        (["--leave-out", "volume"], "leave out some of pitch, "),
+        (["--leave-out", *MEASURES], "leave out some of pitch, "),
         (["--split", "../all"], "named by it"),
     ],
 )

@@ -40,6 +40,7 @@ class Request:
         out: new folder.
         count, share: so many clips, or this share of them; None for all.
         with_labels: whether labels are read: for conclusions, the neutral reference and the choice.
+        leave_out: measures that are not used, as if they could not be had.
         seed: of the wording and of the choice.
         num_workers: processes.
     """
@@ -49,6 +50,7 @@ class Request:
     count: int | None = None
     share: float | None = None
     with_labels: bool = True
+    leave_out: tuple[str, ...] = ()
     seed: int = 0
     num_workers: int = 2
 
@@ -70,6 +72,11 @@ def describe_voices(request: Request) -> dict[str, Any]:
     file = request.out / f"{request.spec.split}.jsonl"
     if file.parent != request.out or file.name in (CUES_FILE, LEFT_OUT_FILE):
         raise UsageError(f"--split {request.spec.split}: the result is named by it; rename it")
+    unknown = sorted(set(request.leave_out) - set(MEASURES))
+    if unknown or len(set(request.leave_out)) == len(MEASURES):
+        raise UsageError(
+            f"--leave-out {' '.join(request.leave_out)}: leave out some of {', '.join(MEASURES)}"
+        )
     samples = _once_a_clip(load_dataset(request.spec))
     count = count_of(len(samples), request.count, request.share)
     chosen = choose(samples, count, request.seed, request.with_labels)
@@ -77,6 +84,7 @@ def describe_voices(request: Request) -> dict[str, Any]:
     needed = {s.clip: None for s in (*chosen, *(s for s in samples if s.group in speakers))}
     begin = time.monotonic()
     measured, failed = measure_clips(list(needed), request.num_workers)
+    measured = {clip: found.without(request.leave_out) for clip, found in measured.items()}
     seconds = time.monotonic() - begin
     for reason in failed.values():
         tqdm.write(reason, file=sys.stderr)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +38,10 @@ class Measured:
     def has_voice(self) -> bool:
         """Whether anything of a voice could be measured."""
         return any(value is not None for value in asdict(self.measures).values())
+
+    def without(self, names: Collection[str]) -> Measured:
+        """The same, as if these measures could not be had."""
+        return replace(self, measures=replace(self.measures, **dict.fromkeys(names)))
 
 
 def measure_clips(
