@@ -19,6 +19,7 @@ import pytest
 
 from r1omni import commands
 from r1omni.cli import main
+from r1omni.commands import arguments
 from r1omni.data import DatasetSpec, EmotionDataModule, registry
 from r1omni.data.registry import dataset_names, load_dataset
 from r1omni.media.config import MediaConfig
@@ -237,7 +238,7 @@ def actions_of(command: Callable[[list[str]], None]) -> list[argparse.Action]:
         raise Parsed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands._Parser, "parse_args", kept)
+        patch.setattr(arguments.Parser, "parse_args", kept)
         with pytest.raises(Parsed):
             command([])
     return parsers[0]._actions
@@ -246,7 +247,7 @@ def actions_of(command: Callable[[list[str]], None]) -> list[argparse.Action]:
 def _takes_numbers(action: argparse.Action) -> bool:
     if isinstance(action.default, int | float) and not isinstance(action.default, bool):
         return True
-    return isinstance(action.type, commands.Number) or action.type in (int, float)
+    return isinstance(action.type, arguments.Number) or action.type in (int, float)
 
 
 ARGUMENTS = [
@@ -262,7 +263,7 @@ def test_an_argument_is_refused_by_name_or_works(
     command: str, action: argparse.Action, capfd: pytest.CaptureFixture[str]
 ) -> None:
     flag = action.option_strings[0]
-    assert isinstance(action.type, commands.Number), f"give {flag} a range: type=Number(...)"
+    assert isinstance(action.type, arguments.Number), f"give {flag} a range: type=Number(...)"
     for bad in (*BAD, "", "x"):
         text = str(bad)
         # Nothing else is given, so what passes is stopped for what is missing.

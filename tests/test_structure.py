@@ -33,6 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "text": {"types"},
     "media": {"types", "options", "text"},
     "data": _BASE,
+    "voices": {*_BASE, "data"},
     "world": {"types", "options", "text"},
     "rewards": {"types", "options", "text"},
     "metrics": {"types", "text"},
@@ -41,18 +42,21 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": {*_ALL, "training"},
     "doctor": {*_ALL, "training", "analysis"},
     "parser_lines": {"options"},
-    "commands": {*_ALL, "training", "analysis", "doctor"},
-    "cli": {*_ALL, "training", "analysis", "doctor", "commands", "parser_lines"},
+    "commands": {*_ALL, "voices", "training", "analysis", "doctor"},
+    "cli": {*_ALL, "voices", "training", "analysis", "doctor", "commands", "parser_lines"},
     "__main__": {"cli"},
     "__init__": _ALL,
 }
 
+# What only an extra of pyproject.toml installs -> the extra; `LIBRARY_HOMES` says who imports it.
+EXTRAS = {"parselmouth": "voices"}
 # Heavy or special libraries -> the parts that may import them.
 LIBRARY_HOMES: dict[str, set[str]] = {
     "triton": {"kernels"},
     "lightning": {"training", "data"},
     "mlflow": {"training"},
     "av": {"media", "world", "analysis", "doctor"},
+    "parselmouth": {"voices"},
 }
 
 
@@ -177,7 +181,11 @@ def test_imported_libraries_are_declared(sources: list[tuple[Path, ast.Module]])
     declared = {_canonical(found[0]) for found in requirements if found}
     # triton comes with torch's CUDA builds, and the kernels do without it elsewhere.
     declared.add("triton")
-    distributions = packages_distributions()
+    for module, extra in EXTRAS.items():
+        assert module in LIBRARY_HOMES
+        assert any(module in entry for entry in project["optional-dependencies"][extra])
+        declared.add(module)
+    distributions = {**packages_distributions(), **{module: [module] for module in EXTRAS}}
     undeclared = [
         f"{name_of(path)}:{line}: {module} is not among the dependencies in pyproject.toml"
         for path, tree in sources

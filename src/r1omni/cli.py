@@ -106,7 +106,8 @@ def _own_line(error: R1OmniError) -> str:
 def _dispatch(args: list[str]) -> int:
     plain: dict[str, Callable[[list[str]], None]] = commands.COMMANDS
     if not args or args[0] in ("-h", "--help"):
-        listing = "\n".join(f"  {name:12s} {_summary(run)}" for name, run in plain.items())
+        width = max(map(len, plain))
+        listing = "\n".join(f"  {name:{width}s} {_summary(run)}" for name, run in plain.items())
         print(f"{_USAGE}\n{listing}")
         return 0 if args else 2
     if args[0] in plain:

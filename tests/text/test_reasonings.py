@@ -23,7 +23,7 @@ from r1omni.text.reasoning import named_emotions, verdict
 TEXTS = [json.loads(line) for line in Path(__file__).with_name("reasonings.jsonl").open()]
 # part -> texts, conclusions read right, cues read right, named falsely, and missed
 MEASURED = {
-    "development": (207, 197, 153, 0, 1),
+    "development": (207, 197, 155, 0, 1),
     "held out": (103, 93, 55, 0, 5),
 }
 

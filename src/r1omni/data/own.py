@@ -38,6 +38,7 @@ def load_own(
     modality: Modality | None = None,
     file: str | None = None,
     label_set: LabelSetName | None = None,
+    video_root: str | None = None,
     folds: int | None = None,
     fold: int | None = None,
     hold_out_val: bool = False,
@@ -59,6 +60,8 @@ def load_own(
         modality: which media the prompts carry; None for what the files' names tell.
         file: label file below the root; None for `<split>.csv`, `labels.csv` and the like.
         label_set: name of the label set in force; None for any known emotion.
+        video_root: folder that the rows' paths count from; None for the root. Relative to the
+            working directory, as `root` is.
         folds: make so many folds of the speakers in the column `group`, balanced by sex, where a
             column says it, and by rows.
         fold: 1 to `folds`: whose speakers are the test split; the others train.
@@ -86,7 +89,10 @@ def load_own(
         rows = _of_speakers(path, rows, split, folds, fold, hold_out_val)
     else:
         rows = _of_split(path, rows, split)
-    return [_sample(row, root, label_set, instruction, modality) for row in rows]
+    videos = root if video_root is None else Path(video_root).expanduser()
+    if not videos.is_dir():
+        raise UsageError(f"{videos}: the option video_root of own names no folder")
+    return [_sample(row, videos, label_set, instruction, modality) for row in rows]
 
 
 def _recording(

@@ -37,6 +37,7 @@ def in_workers(
     num_workers: int,
     limit_s: float = CLIP_LIMIT_S,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
+    preload: str = "r1omni.media.prepare",
 ) -> Iterator[tuple[Clip, str | None]]:
     """Each clip with what `work` says of it, in the order in which they are done.
 
@@ -46,6 +47,7 @@ def in_workers(
         num_workers: processes, at least 1.
         limit_s: seconds that one clip may take; then its worker is killed, and the clip is broken.
         memory_limit_bytes: memory that a worker may allocate, where the system can limit it.
+        preload: module of `work`, which the fork server imports once, if it is not yet running.
 
     Raises:
         R1OmniError: a worker cannot be started.
@@ -53,7 +55,7 @@ def in_workers(
     """
     # Not fork: the parent may hold threads and a CUDA context. A fork server imports torch once.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["r1omni.media.prepare"])
+    context.set_forkserver_preload([preload])
     waiting = deque(clips)
     workers: list[_Worker] = []
     try:

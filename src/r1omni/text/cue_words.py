@@ -25,8 +25,12 @@ VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
         },
         "audio": {
             "pitch": ("medium", "low", "high"),
+            "pitch range": ("medium", "narrow", "wide"),
             "loudness": ("moderate", "soft", "loud"),
+            "loudness range": ("medium", "narrow", "wide"),
             "rate": ("medium", "slow", "fast"),
+            "pauses": ("usual", "few", "many"),
+            "voice quality": ("ordinary", "breathy", "rough", "clear"),
             "steadiness": ("steady", "trembling"),
             "tone": ("dark", "bright"),
         },
@@ -34,7 +38,10 @@ VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = MappingProxyType(
 )
 # Attributes whose first value is the state of rest. A voice is always steady or trembling, dark or
 # bright.
-RESTING = frozenset({"brows", "eyes", "nose", "mouth", "jaw", "pitch", "loudness", "rate"})
+RESTING = frozenset(
+    {"brows", "eyes", "nose", "mouth", "jaw", "pitch", "pitch range", "loudness"}
+    | {"loudness range", "rate", "pauses", "voice quality"}
+)
 # A value that stands for either of others: brows that are furrowed are lowered or drawn together.
 EITHER: Mapping[tuple[str, str], frozenset[str]] = MappingProxyType(
     {("brows", "furrowed"): frozenset({"lowered", "drawn together"})}
@@ -59,7 +66,12 @@ _PARTS = {
     "voice": "voice voices speech speaking speaks speak spoke talks talking utterance delivery "
     "words",
     "pitch": "pitch intonation",
+    # "a wide range of emotions" is none of these.
+    "pitch_range": "pitch_range range_of_pitch melody",
     "loudness": "loudness volume",
+    "loudness_range": "loudness_range range_of_loudness",
+    "pauses": "pause pauses pausing",
+    "quality": "voice_quality quality_of_the_voice phonation",
     "rate": "rate pace tempo speed pacing",
     "tone": "tone tones timbre",
 }
@@ -91,7 +103,13 @@ _FAST = "fast faster rapid rapidly quick quickly hurried rushed hasty hastily"
 _LOW = "low deep lower low_pitched deep_pitched"
 _SHRILL = "high higher high_pitched shrill"
 _DARK = "dark dull muffled darker"
-_BRIGHT = "bright clear brighter light"
+_BRIGHT = "bright brighter light"
+_BREATHY = "breathy airy breathier"
+_ROUGH = "rough hoarse raspy harsh gravelly rougher"
+_CLEAR = "clear clearer"
+_MONOTONOUS = "monotone monotonous flat"
+_WIDE = "wide large wider larger"
+_NARROW = "narrow small narrower smaller"
 
 # part -> (attribute, value) -> words that say so of this part.
 _STATES: dict[str, dict[tuple[str, str], str]] = {
@@ -155,21 +173,51 @@ _STATES: dict[str, dict[tuple[str, str], str]] = {
         ("steadiness", "trembling"): _TREMBLING,
         ("tone", "dark"): _DARK,
         ("tone", "bright"): _BRIGHT,
+        ("pitch range", "narrow"): _MONOTONOUS,
+        ("voice quality", "breathy"): _BREATHY,
+        ("voice quality", "rough"): _ROUGH,
+        ("voice quality", "clear"): _CLEAR,
+        ("pauses", "many"): "halting haltingly",
     },
     "pitch": {
         ("pitch", "low"): f"{_LOW} lowered drops falls",
         ("pitch", "high"): f"{_SHRILL} raised elevated rises rising up",
         ("pitch", "medium"): "medium",
+        ("pitch range", "narrow"): _MONOTONOUS,
+        ("pitch range", "wide"): "varied lively",
+    },
+    "pitch_range": {
+        ("pitch range", "narrow"): f"{_NARROW} {_MONOTONOUS}",
+        ("pitch range", "wide"): f"{_WIDE} varied lively",
+        ("pitch range", "medium"): "medium moderate",
     },
     "loudness": {
         ("loudness", "soft"): f"{_SOFT} low lower down",
         ("loudness", "loud"): f"{_LOUD} high higher up increased rises",
         ("loudness", "moderate"): "moderate medium",
+        ("loudness range", "narrow"): "even constant",
+        ("loudness range", "wide"): "varied uneven",
+    },
+    "loudness_range": {
+        ("loudness range", "narrow"): _NARROW,
+        ("loudness range", "wide"): _WIDE,
+        ("loudness range", "medium"): "medium moderate",
     },
     "rate": {
         ("rate", "slow"): _SLOW,
         ("rate", "fast"): f"{_FAST} high increased",
         ("rate", "medium"): "medium moderate",
+    },
+    "pauses": {
+        ("pauses", "few"): "few fewer short rare",
+        ("pauses", "many"): "many long longer frequent often frequently",
+        ("pauses", "usual"): "usual moderate",
+    },
+    "quality": {
+        ("voice quality", "breathy"): _BREATHY,
+        ("voice quality", "rough"): _ROUGH,
+        ("voice quality", "clear"): _CLEAR,
+        ("voice quality", "ordinary"): "ordinary",
     },
 }
 _STATES["tone"] = _STATES["voice"]

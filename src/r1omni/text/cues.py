@@ -46,6 +46,7 @@ _DEGREES = frozenset(
     "also look looks looking sound sounds sounding stay stays remain held kept become becomes "
     "get gets grow grows turned it".split()
 )
+_ADVERBS = frozenset("very quite somewhat rather more less so too".split())
 _DETERMINERS = frozenset("the his her their its a an".split())
 _BETWEEN = frozenset("in of to between on around at across through".split())
 # Nouns for a state: "a tremor in his voice".
@@ -296,7 +297,7 @@ def _after(tokens: Sequence[str], index: int) -> str | None:
             return PARTS[token]
         if token == "and" or token in COMMAS:
             joined = True
-            if at + 1 >= len(tokens) or tokens[at + 1] not in _STATE_WORDS:
+            if not _state_follows(tokens, at + 1):
                 return None
         elif token in _DETERMINERS:
             # "raises her brows", but not "down her forehead"
@@ -307,6 +308,17 @@ def _after(tokens: Sequence[str], index: int) -> str | None:
         ):
             return None
     return None
+
+
+def _state_follows(tokens: Sequence[str], at: int) -> bool:
+    """Whether a list goes on there: "loud", or "very loud"."""
+    if at < len(tokens) and (tokens[at] in _ADVERBS or _is_adverb(tokens[at])):
+        at += 1
+    return at < len(tokens) and tokens[at] in _STATE_WORDS
+
+
+def _is_adverb(token: str) -> bool:
+    return token.endswith("ly") and len(token) > 4 and token not in _STATE_WORDS
 
 
 def _is_degree(token: str) -> bool:

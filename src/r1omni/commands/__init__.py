@@ -1,0 +1,19 @@
+"""The plain commands of the command line, by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from r1omni.commands import making, using
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "synthesize": making.synthesize,
+    "create": making.create,
+    "pretrain-towers": making.pretrain_towers,
+    "describe-voices": making.describe_voices,
+    "analyze": using.analyze,
+    "export": making.export,
+    "report": using.report,
+    "score": using.score,
+    "doctor": using.doctor,
+}

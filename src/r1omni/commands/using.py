@@ -1,0 +1,136 @@
+"""Commands that use, judge and check models; each imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from r1omni.commands.arguments import Number, check_out, parser_of
+from r1omni.options import SECONDS, TOKENS
+from r1omni.text.emotions import LABEL_SETS
+from r1omni.types import ANSWER_MODES, DTYPES, MODALITIES, UsageError
+
+_logger = logging.getLogger(__name__)
+
+
+def analyze(args: list[str]) -> None:
+    """Say which emotion recordings show, and why, as JSON lines."""
+    parser = parser_of("analyze", analyze)
+    parser.add_argument("paths", type=Path, nargs="+", help="recordings, or folders of them")
+    parser.add_argument(
+        "--model", required=True, help="model folder, or owner/name[@revision] on the hub"
+    )
+    parser.add_argument("--modality", choices=MODALITIES, default="video_audio")
+    seconds = Number(SECONDS, float)
+    parser.add_argument("--window-s", type=seconds, help="seconds of a window; the whole recording")
+    parser.add_argument("--hop-s", type=seconds, help="seconds between windows; one window")
+    parser.add_argument("--device", default="cpu", help="torch device")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights")
+    parser.add_argument("--max-new-tokens", type=Number(TOKENS), default=512)
+    parser.add_argument(
+        "--answer-mode", choices=ANSWER_MODES, default="think",
+        help="after reasoning that the model writes, direct (without), or both",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, default=None, help="file to write; standard output")
+    options = parser.parse_args(args)
+    from r1omni.analysis.recordings import find_recordings, open_output, write_analyses
+    from r1omni.media.windows import windows
+
+    windows(0.0, options.window_s, options.hop_s)  # lengths that are none
+    recordings, missing, notes = find_recordings(options.paths)
+    for note in notes:
+        print(note, file=sys.stderr)
+    with open_output(options.out, recordings) as out:
+        from r1omni.models.pipeline import R1Omni
+
+        omni = R1Omni.from_pretrained(options.model, device=options.device, dtype=options.dtype)
+        if options.out is not None and options.out.is_file():
+            out.truncate(0)  # not before the model is there
+        write_analyses(
+            omni,
+            recordings,
+            missing,
+            out,
+            modality=options.modality,
+            window_s=options.window_s,
+            hop_s=options.hop_s,
+            max_new_tokens=options.max_new_tokens,
+            answer_mode=options.answer_mode,
+        )
+
+
+def report(args: list[str]) -> None:
+    """Write results.json and report.html from tested runs, or from what `score` wrote."""
+    parser = parser_of("report", report)
+    parser.add_argument("--runs", nargs="+", required=True, metavar="NAME=FOLDER")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--world", type=Path, default=None, help="mini-world folder, for ceilings")
+    parser.add_argument("--costs", type=Path, default=None, help="JSON of times and memory")
+    # Version 0.1 read the curves from there; accepted until the next one.
+    parser.add_argument("--tracking-uri", help=argparse.SUPPRESS)
+    options = parser.parse_args(args)
+    if options.tracking_uri is not None:
+        _logger.warning("--tracking-uri does nothing; curves are read from the runs' folders")
+    runs = {}
+    for entry in options.runs:
+        name, separator, folder = entry.partition("=")
+        if not separator:
+            raise UsageError(f"--runs {entry}: write NAME=FOLDER")
+        if name in runs:
+            raise UsageError(f"--runs {entry}: there is a run named {name} already; name it apart")
+        runs[name] = Path(folder)
+    check_out(options.out)
+    from r1omni.analysis.report import table_text, write_report
+
+    results = write_report(runs, options.out, options.world, options.costs)
+    print(table_text(results))
+    print(f"\n{options.out / 'report.html'} is the page; `mlflow ui` shows the runs")
+
+
+def score(args: list[str]) -> None:
+    """Compute every figure of `test` again from its predictions, without a model."""
+    parser = parser_of("score", score)
+    parser.add_argument(
+        "predictions", type=Path, nargs="+", help="<set>.<condition>.jsonl files, or run folders"
+    )
+    parser.add_argument(
+        "--label-set", choices=[*LABEL_SETS], help="the classes; as the predictions say"
+    )
+    parser.add_argument("--out", type=Path, help="new folder for results.json; none is written")
+    options = parser.parse_args(args)
+    from r1omni.analysis.scores import scores_text, write_scores
+
+    print(scores_text(write_scores(options.predictions, options.out, options.label_set)))
+
+
+def doctor(args: list[str]) -> None:
+    """Check this machine, a model and data, and say what to do about each problem."""
+    parser = parser_of("doctor", doctor)
+    parser.add_argument("--data", type=Path, help="folder that holds DFEW, MAFW, RAVDESS, ...")
+    parser.add_argument("--model", help="model folder, or owner/name[@revision] on the hub")
+    for tower, kind in (
+        ("--vision-tower", "SigLIP tower"),
+        ("--audio-tower", "Whisper tower"),
+        ("--text-encoder", "BERT encoder"),
+    ):
+        parser.add_argument(tower, help=f"folder or hub id of the {kind}; found by itself")
+    parser.add_argument("--device", default="cpu", help="torch device the model is tried on")
+    parser.add_argument(
+        "--dtype", default="float32", choices=DTYPES,
+        help="type of the weights while the model is tried",
+    )  # fmt: skip
+    options = parser.parse_args(args)
+    if options.data is not None and not options.data.is_dir():
+        raise UsageError(f"--data {options.data}: there is no such folder")
+    towers = (options.vision_tower, options.audio_tower, options.text_encoder)
+    if options.model is None and any(tower is not None for tower in towers):
+        raise UsageError("a tower belongs to a model; give --model as well")
+    from r1omni.doctor.examine import examine
+    from r1omni.doctor.model import ModelRequest
+
+    model = None
+    if options.model is not None:
+        model = ModelRequest(options.model, *towers, options.device, options.dtype)
+    examine(model, options.data)
