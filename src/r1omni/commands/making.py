@@ -116,6 +116,8 @@ def pretrain_towers(args: list[str]) -> None:
 
 def describe_voices(args: list[str]) -> None:
     """Measure the voices of a data set and write explanations of them, by machine."""
+    from r1omni.voices.measures import MEASURES
+
     parser = parser_of("describe-voices", describe_voices)
     parser.add_argument("--dataset", required=True, help="dfew, mafw, ravdess, emer, own, ...")
     parser.add_argument("--root", required=True, help="its folder, or the table of own clips")
@@ -129,7 +131,7 @@ def describe_voices(args: list[str]) -> None:
     parser.add_argument("--share", type=Number(above(0, 1), float), help="describe this share")
     parser.add_argument("--without-labels", action="store_true", help="do not read any label")
     parser.add_argument(
-        "--leave-out", nargs="+", default=(), metavar="MEASURE", help="loudness, ..."
+        "--leave-out", nargs="+", default=(), choices=MEASURES, help="do not use these measures"
     )
     parser.add_argument("--seed", type=Number(SEED), default=0, help="of the wording, the choice")
     workers = Number(at_least(1, WORKERS.high))
