@@ -285,6 +285,7 @@ def test_evaluations_run(
     assert record["start"] == {
         "init_from": str(mini_world / "init"),
         "hub": {},
+        "parts": {},
         "sha256": hashlib.sha256(weights).hexdigest(),
     }
     assert (record["checkpoint"], record["training"]) == (None, [])
