@@ -295,7 +295,8 @@ def test_evaluations_run(
     assert asked["instructions"] == [R1OMNI_INSTRUCTION]
     if name == "ravdess":
         assert asked["options"] == {
-            "protocol": "8way", "actors": None, "fold": None, "vocal": "speech",
+            "protocol": "8way", "actors": None, "fold": None, "folds": None,
+            "hold_out_val": False, "vocal": "speech",
         }  # fmt: skip
         assert all(re.fullmatch(r"actor_\d\d", group) for group in asked["groups"])
     else:
