@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from r1omni import R1Omni
-from r1omni.commands import Number
+from r1omni.commands.arguments import Number
 from r1omni.data import DatasetSpec, load_dataset
 from r1omni.data.sampler import LengthGroupedSampler
 from r1omni.models.sampler import generate
