@@ -107,6 +107,11 @@ ANSWER = json.dumps(
                 ("scores", {"fear": math.nan}),
                 ("direct_scores", {"fear": "1"}),
                 ("scores", 1),
+                ("known_cues", [1]),
+                ("known_cues", {"audio": {"pitch": "high"}}),
+                ("known_cues", {"audio": 5}),
+                ("known_cues", {"smell": []}),
+                ("known_cues", {"audio": [["pitch"]]}),
             )
         ),
         ("own.jsonl", "", "is not named <set>.<condition>.jsonl"),

@@ -138,7 +138,8 @@ def test_a_choice_changes_neither_measures_nor_wording(
     # A silent and a short clip have joined speaker a in the other run, and change no neutral one.
     assert all(row == whole[row["path"]] for row in rows)
     done = json.loads(capfd.readouterr().out.splitlines()[-1])
-    assert done["described"] == 4 and done["data_set"]["options"] == {"video_root": str(clips)}
+    assert done["described"] == 4
+    assert done["data_set"]["options"] == {"video_root": str(clips), "label_set": "all"}
 
 
 def test_what_is_not_to_be_used_is_not_used(clips, tmp_path, in_process):

@@ -74,11 +74,11 @@ def _texts(file: Path) -> Iterator[str]:
     """Every string in a file of annotations."""
     if not file.is_file():
         raise UsageError(f"--texts {file}: there is no such file")
-    content = file.read_text(encoding="utf-8")
-    if file.suffix != ".json":
-        yield from content.splitlines()
-        return
-    waiting = [json.loads(content)]
+    try:
+        content = file.read_text(encoding="utf-8")
+        waiting = [json.loads(content)] if file.suffix == ".json" else [content.splitlines()]
+    except ValueError as error:  # of either
+        raise UsageError(f"--texts {file}: cannot be read ({error}); mend the file") from error
     while waiting:
         value = waiting.pop()
         if isinstance(value, str):

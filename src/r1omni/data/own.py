@@ -79,8 +79,13 @@ def load_own(
     if root.is_file() and is_recording(root):
         return [_recording(root, instruction, modality, label_set)]
     if root.is_file():
+        if file is not None:
+            raise UsageError(
+                f"{root}: is a label file itself, so the option file ({file}) has no effect; leave "
+                "it out, or give the folder as root"
+            )
         root, file = root.parent, root.name
-    names = _NAMES if folds is not None else (split, *_NAMES)
+    names = (*_NAMES, "all") if folds is not None else (split, *_NAMES)
     path = confined(root, file, str(root)) if file else _find_file(root, names)
     if not path.is_file():
         raise UsageError(f"{path}: the label file is not there; correct the option file")

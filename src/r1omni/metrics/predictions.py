@@ -17,6 +17,7 @@ from r1omni.metrics.explanation import cues_from_json, evaluate_explanations, ex
 from r1omni.metrics.paired import paired_answers
 from r1omni.metrics.recognition import evaluate_recognition, read_prediction
 from r1omni.metrics.resampling import groups_of
+from r1omni.text.cues import MEDIA
 from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.types import NUM_EXAMPLES, UsageError
 
@@ -99,6 +100,7 @@ def read_predictions(file: Path) -> list[dict[str, Any]]:
             )
         wrong = [key for key, kinds in _NEEDED.items() if not isinstance(record[key], kinds)]
         wrong += [key for key in _SCORES if key in record and not _are_scores(record[key])]
+        wrong += [] if _are_cues(record.get("known_cues")) else ["known_cues"]
         if wrong:
             raise UsageError(
                 f"{file}, line {number}: {wrong[0]} is {record[wrong[0]]!r:.60}, which "
@@ -117,6 +119,18 @@ def _are_scores(values: Any) -> bool:
     """Whether they are one finite number an emotion."""
     return isinstance(values, dict) and all(
         isinstance(value, int | float) and isfinite(value) for value in values.values()
+    )
+
+
+def _are_cues(known: Any) -> bool:
+    """Whether they are None, or medium -> pairs of an attribute and its value."""
+    if known is None:
+        return True
+    return isinstance(known, dict) and all(
+        medium in MEDIA
+        and isinstance(pairs, list)
+        and all(isinstance(p, list) and list(map(type, p)) == [str, str] for p in pairs)
+        for medium, pairs in known.items()
     )
 
 

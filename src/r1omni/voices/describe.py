@@ -96,13 +96,16 @@ def describe_voices(request: Request) -> dict[str, Any]:
             "sample_id": sample.sample_id,
             "label": sample.label if request.with_labels else None,
             "group": sample.group,
+            "sex": sample.sex,
             "written_by": WRITTEN_BY,
         }
         if sample.clip in failed:
             left_out.append(record | {"reason": failed[sample.clip]})
         elif not measured[sample.clip].has_voice:
             reason = "no voice: too short, silent or hardly voiced"
-            left_out.append(record | {"reason": reason, "absent": list(MEASURES)})
+            warned = list(measured[sample.clip].warnings)
+            told = {"reason": reason, "absent": list(MEASURES), "warnings": warned}
+            left_out.append(record | told)
         else:
             records.append(record | _description(sample, measured[sample.clip], usual, request))
     request.out.mkdir(parents=True)
@@ -118,8 +121,14 @@ def describe_voices(request: Request) -> dict[str, Any]:
         "without_cues": unclear,
         "seconds_per_clip": round(seconds / len(needed), 3),
         "data_set": {"name": "own", "root": str(request.out), "split": request.spec.split,
-                     "options": {"video_root": str(base)}},
+                     "options": {"video_root": str(base), **_label_set(chosen, request)}},
     }  # fmt: skip
+
+
+def _label_set(chosen: Sequence[Sample], request: Request) -> dict[str, str]:
+    """The option by which `own` judges answers among the same classes as the data set's loader."""
+    names = {sample.label_set for sample in chosen if sample.label_set is not None}
+    return {"label_set": names.pop()} if request.with_labels and len(names) == 1 else {}
 
 
 def _once_a_clip(samples: Iterable[Sample]) -> list[Sample]:
