@@ -32,7 +32,7 @@ def count_of(num_samples: int, count: int | None, share: float | None) -> int:
     return num_samples if count is None else min(count, num_samples)
 
 
-def choose(samples: Sequence[Sample], count: int, seed: int, by_label: bool = True) -> list[Sample]:
+def choose(samples: Sequence[Sample], count: int, seed: int) -> list[Sample]:
     """`count` of the samples, spread evenly over classes, and within these over speakers.
 
     Always the next one is of the pair of speaker and class of which fewest are taken, then of the
@@ -43,7 +43,6 @@ def choose(samples: Sequence[Sample], count: int, seed: int, by_label: bool = Tr
         samples: any; those without a group have one unknown speaker.
         count: at most their number.
         seed: of the order among equals.
-        by_label: whether classes count.
 
     Returns:
         the chosen in the order of `samples`.
@@ -52,8 +51,7 @@ def choose(samples: Sequence[Sample], count: int, seed: int, by_label: bool = Tr
     members: dict[tuple[str | None, str | None], list[int]] = {}
     for index in order:
         sample = samples[index]
-        label = sample.label if by_label else None
-        members.setdefault((sample.group, label), []).append(index)
+        members.setdefault((sample.group, sample.label), []).append(index)
     taken: Counter[object] = Counter()
 
     def key(pair: tuple[str | None, str | None], place: int) -> _Key:

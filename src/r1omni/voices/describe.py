@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,10 @@ def describe_voices(request: Request) -> dict[str, Any]:
             f"--leave-out {' '.join(request.leave_out)}: leave out some of {', '.join(MEASURES)}"
         )
     samples = _once_a_clip(load_dataset(request.spec))
+    if not request.with_labels:
+        samples = [replace(sample, label=None, label_set=None) for sample in samples]
     count = count_of(len(samples), request.count, request.share)
-    chosen = choose(samples, count, request.seed, request.with_labels)
+    chosen = choose(samples, count, request.seed)
     speakers = {sample.group for sample in chosen} - {None}
     needed = {s.clip: None for s in (*chosen, *(s for s in samples if s.group in speakers))}
     begin = time.monotonic()
@@ -88,13 +90,13 @@ def describe_voices(request: Request) -> dict[str, Any]:
     seconds = time.monotonic() - begin
     for reason in failed.values():
         tqdm.write(reason, file=sys.stderr)
-    usual = _UsualVoices(samples, measured, request.with_labels)
+    usual = _UsualVoices(samples, measured)
     base = _base(request.spec, chosen)
     records, left_out = [], []
     for sample in chosen:
         record = _place(sample, base) | {
             "sample_id": sample.sample_id,
-            "label": sample.label if request.with_labels else None,
+            "label": sample.label,
             "group": sample.group,
             "sex": sample.sex,
             "written_by": WRITTEN_BY,
@@ -107,7 +109,9 @@ def describe_voices(request: Request) -> dict[str, Any]:
             told = {"reason": reason, "absent": list(MEASURES), "warnings": warned}
             left_out.append(record | told)
         else:
-            records.append(record | _description(sample, measured[sample.clip], usual, request))
+            records.append(
+                record | _description(sample, measured[sample.clip], usual, request.seed)
+            )
     request.out.mkdir(parents=True)
     _write(file, records)
     _write(request.out / LEFT_OUT_FILE, left_out)
@@ -121,14 +125,14 @@ def describe_voices(request: Request) -> dict[str, Any]:
         "without_cues": unclear,
         "seconds_per_clip": round(seconds / len(needed), 3),
         "data_set": {"name": "own", "root": str(request.out), "split": request.spec.split,
-                     "options": {"video_root": str(base), **_label_set(chosen, request)}},
+                     "options": {"video_root": str(base), **_label_set(chosen)}},
     }  # fmt: skip
 
 
-def _label_set(chosen: Sequence[Sample], request: Request) -> dict[str, str]:
+def _label_set(chosen: Sequence[Sample]) -> dict[str, str]:
     """The option by which `own` judges answers among the same classes as the data set's loader."""
     names = {sample.label_set for sample in chosen if sample.label_set is not None}
-    return {"label_set": names.pop()} if request.with_labels and len(names) == 1 else {}
+    return {"label_set": names.pop()} if len(names) == 1 else {}
 
 
 def _once_a_clip(samples: Iterable[Sample]) -> list[Sample]:
@@ -143,9 +147,7 @@ def _once_a_clip(samples: Iterable[Sample]) -> list[Sample]:
 class _UsualVoices:
     """Speaker -> the measures of all clips, and of the neutral ones."""
 
-    def __init__(
-        self, samples: Iterable[Sample], measured: Mapping[Clip, Measured], with_labels: bool
-    ) -> None:
+    def __init__(self, samples: Iterable[Sample], measured: Mapping[Clip, Measured]) -> None:
         self._all: dict[str, list[VoiceMeasures]] = {}
         self._neutral: dict[str, list[VoiceMeasures]] = {}
         for sample in samples:
@@ -153,7 +155,7 @@ class _UsualVoices:
             if sample.group is None or found is None:
                 continue
             self._all.setdefault(sample.group, []).append(found.measures)
-            if with_labels and sample.label == NEUTRAL:
+            if sample.label == NEUTRAL:
                 self._neutral.setdefault(sample.group, []).append(found.measures)
 
     def compare(self, sample: Sample, measures: VoiceMeasures) -> dict[str, Compared]:
@@ -162,14 +164,12 @@ class _UsualVoices:
         return compare(measures, self._all.get(group, ()), self._neutral.get(group, ()))
 
 
-def _description(
-    sample: Sample, found: Measured, usual: _UsualVoices, request: Request
-) -> dict[str, Any]:
+def _description(sample: Sample, found: Measured, usual: _UsualVoices, seed: int) -> dict[str, Any]:
     compared = usual.compare(sample, found.measures)
     heard = heard_cues(compared)
-    rng = random.Random(stream_seed("voices", "wording", request.seed, sample.sample_id))
-    label = sample.label if request.with_labels else None
-    text = describe_voice(heard, [c.reference for c in compared.values()], label, rng)
+    rng = random.Random(stream_seed("voices", "wording", seed, sample.sample_id))
+    references = [value.reference for value in compared.values()]
+    text = describe_voice(heard, references, sample.label, rng)
     return {
         "reasoning": text.text,
         "named": sorted([cue.attribute, cue.value] for cue in text.cues),

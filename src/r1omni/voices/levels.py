@@ -120,6 +120,11 @@ class Compared:
     difference: float
     level: Level
 
+    @property
+    def steps(self) -> int:
+        """How far the level is from the usual one: -2 to 2."""
+        return LEVELS.index(self.level) - 2
+
 
 @dataclass(frozen=True)
 class HeardCue:
@@ -179,8 +184,7 @@ def heard_cues(compared: Mapping[str, Compared]) -> list[HeardCue]:
     found = []
     for name, (attribute, low, usual, high) in _CUES.items():
         if name in compared:
-            level = compared[name].level
-            at = LEVELS.index(level) - 2
+            at = compared[name].steps
             value = usual if at == 0 else low if at < 0 else high
             if value is not None:
                 found.append(HeardCue(Cue("audio", attribute, value), abs(at) == 2))
@@ -192,11 +196,8 @@ def _quality(compared: Mapping[str, Compared]) -> HeardCue | None:
     """Of the voice: noise in it is roughness where its periods or peaks are irregular too."""
     if "harmonicity" not in compared:
         return None
-    at = LEVELS.index(compared["harmonicity"].level) - 2
-    irregular = [
-        name in compared and LEVELS.index(compared[name].level) > 2
-        for name in ("jitter", "shimmer")
-    ]
+    at = compared["harmonicity"].steps
+    irregular = [name in compared and compared[name].steps > 0 for name in ("jitter", "shimmer")]
     value = "ordinary" if at == 0 else "clear" if at > 0 else "breathy"
     if at < 0 and any(irregular):
         value = "rough"
