@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,12 @@ class EvaluatedRun:
     sets: dict[str, TestSet]
     broken_clips: dict[str, str]
     provenance: dict[str, Any]
+
+    def format_ok(self, names: Iterable[str]) -> float | None:
+        """Format accuracy over the answers to some of its sets; None where there are none."""
+        full = [self.sets[name].full for name in names]
+        total = sum(result["n"] for result in full)
+        return sum(result["format_ok"] * result["n"] for result in full) / total if total else None
 
     def predictions(self, name: str, condition: str = "full") -> dict[str, dict[str, Any]] | None:
         """Labelled records of a set by sample id, or None where the run kept none."""

@@ -164,11 +164,9 @@ def _format(runs: list[EvaluatedRun]) -> str:
     names = [name for name in set_names(runs) if all(name in run.sets for run in runs)]
     shares = []
     for run in runs:
-        full = [run.sets[name].full for name in names]
-        n = sum(result["n"] for result in full)
-        if n:
-            right = sum(result["format_ok"] * result["n"] for result in full)
-            shares.append(f"{run.model} {percent(right / n)}%")
+        share = run.format_ok(names)
+        if share is not None:
+            shares.append(f"{run.model} {percent(share)}%")
     if not shares:
         return "Format accuracy is not compared: no set is shared by all models."
     where = "" if names == set_names(runs) else f" on {joined(list(map(set_title, names)))}"

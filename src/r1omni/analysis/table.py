@@ -136,9 +136,8 @@ def _model_row(run: EvaluatedRun, names: list[str], is_subject: bool) -> str:
         full = run.sets[name].full if name in run.sets else None
         for metric in ("war", "uar"):
             cells.append(NOT_MEASURED if full is None else _figure(full, metric))
-    shares = [s.full["format_ok"] * s.full["n"] for s in run.sets.values()]
-    total = sum(s.full["n"] for s in run.sets.values())
-    cells.append(percent(sum(shares) / total) if total else NOT_MEASURED)
+    share = run.format_ok(run.sets)
+    cells.append(NOT_MEASURED if share is None else percent(share))
     return row(run.model, cells, "subject" if is_subject else "")
 
 
