@@ -86,7 +86,10 @@ def main(words: Sequence[str] | None = None, program: Sequence[str] | None = Non
     ]
     cold = Run(settings, COLD_START, None)
     finals = [replace(run, final=True) for run in (cold, *runs) if run.arm in options.final]
-    preparing: list[Job] = [ColdStart(settings), World(settings)]
+    cold_start = ColdStart(settings)
+    if options.start and cold_start.left():
+        parser.error(f"--start {options.start} holds no cold start; leave it out to make one")
+    preparing: list[Job] = [cold_start, World(settings)]
     if options.dry_run:
         print(plan(preparing, [cold, *runs], finals, options.jobs))
         return 0
@@ -216,8 +219,6 @@ def _parse(words: Sequence[str] | None) -> tuple[argparse.Namespace, argparse.Ar
         shared = {line["seed"] for line in read_lines(file)} & {*options.seeds}
         if shared:
             parser.error(f"--beside {file}: has seed {min(shared)}, too; give others to --seeds")
-    if options.start and not (options.start / "emer_sft" / "model" / "config.json").exists():
-        parser.error(f"--start {options.start} holds no cold start; leave it out to make one")
     return options, parser
 
 
