@@ -89,7 +89,7 @@ def test_records_are_relative_to_the_speaker(described):
     assert loud["voice"]["pitch"]["difference"] == pytest.approx(12 * np.log2(190 / 121), abs=0.1)
     assert (loud["cues"]["pitch"], loud["cues"]["loudness"]) == ("high", "loud")
     assert (soft["cues"]["pitch"], soft["cues"]["loudness"]) == ("low", "soft")
-    assert rows["b/0.wav"]["voice"]["pitch"]["reference"] == "speaker_mean"
+    assert rows["b/0.wav"]["voice"]["pitch"]["reference"] == "speaker_all"
     assert rows["b/0.wav"]["cues"]["pitch"] == "medium"
     only = rows["c/only.wav"]
     assert {c["reference"] for c in only["voice"].values()} == {"population"}
@@ -152,7 +152,7 @@ def test_what_is_not_to_be_used_is_not_used(clips, tmp_path, in_process):
         assert row["label"] is None and fields["verdict"] == "silent"
         assert {"loudness", "tilt"} <= set(row["absent"]) and "pitch" in row["voice"]
         assert not {"loudness", "tone"} & {*row["cues"], *(name for name, _ in row["named"])}
-        assert {c["reference"] for c in row["voice"].values()} <= {"speaker_mean", "population"}
+        assert {c["reference"] for c in row["voice"].values()} <= {"speaker_all", "population"}
 
 
 @pytest.mark.parametrize(

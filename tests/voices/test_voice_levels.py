@@ -36,20 +36,34 @@ def test_a_level_begins_with_its_threshold(name):
     assert [scale.level(difference) for difference, _ in steps] == [level for _, level in steps]
 
 
-def test_the_reference_is_neutral_then_the_mean_then_people():
+def test_the_reference_is_neutral_then_the_speaker_then_people():
     speaker = clips(pitch=[100.0, 100.0, 400.0, 400.0, 200.0])
     neutral = clips(pitch=[100.0, 225.0])
     found = compare(speaker[0], speaker, neutral)["pitch"]
-    # Means of pitch are geometric, as differences are in semitones.
+    # Between two pitches lies the one that is as many semitones from both.
     assert (found.reference, found.usual, found.num_clips) == ("speaker_neutral", 150, 2)
     found = compare(speaker[0], speaker, neutral[:1])["pitch"]
-    assert (found.reference, found.usual, found.num_clips) == ("speaker_mean", 200, 5)
+    assert (found.reference, found.usual, found.num_clips) == ("speaker_all", 200, 5)
     assert (found.difference, found.level) == (-12, "very low")
     found = compare(speaker[0], speaker[:4], [])["pitch"]
     assert (found.reference, found.usual, found.num_clips) == ("population", 120, 0)
     # Men and women: the nearer one counts, in semitones.
     usual = [compare(clip, [], [])["pitch"].usual for clip in clips(pitch=[158.0, 160.0, 400.0])]
     assert usual == [120, 210, 210]
+
+
+def test_a_clip_that_is_no_voice_moves_no_reference():
+    """A pure tone that is labelled neutral: far from every voice in each of these measures."""
+    voices = clips(
+        pitch=[200.0, 202.0, 198.0], harmonicity=[12.0, 12.2, 11.8], loudness=[-26.0, -26.4, -25.6]
+    )
+    [tone] = clips(pitch=[600.0], harmonicity=[70.0], loudness=[-3.0])
+    for clip in voices:
+        alone, beside = compare(clip, [], voices), compare(clip, [], [*voices, tone])
+        for name, found in alone.items():
+            assert (found.level, beside[name].level) == ("as usual", "as usual"), name
+            assert abs(found.usual - beside[name].usual) <= abs(0.01 * found.usual), name
+    assert compare(tone, [], [*voices, tone])["pitch"].level == "very high"
 
 
 def test_units_of_differences():

@@ -83,7 +83,7 @@ def test_whole_texts_say_what_is_there_and_conclude_with_the_label(label):
         heard = [rng.choice(cues) for cues in HEARD.values() if rng.random() < 0.8] or [
             HEARD["pitch"][0]
         ]
-        found = describe_voice(heard, rng.choices(["speaker_mean", "population"], k=3), label, rng)
+        found = describe_voice(heard, rng.choices(["speaker_all", "population"], k=3), label, rng)
         texts.add(found.text)
         named = read_cues(found.text)
         assert named.audio == found.cues and not named.video, found.text

@@ -1,8 +1,8 @@
 """How a voice compares with the same speaker's, in few steps, and the cues that follow.
 
-A measure is compared with the speaker's neutral clips, else with the mean of all of the speaker's
-clips, else with a fixed value for speakers in general. The steps and the fixed values are in
-`SCALES`; docs/voices.md says where they come from.
+A measure is compared with the speaker's neutral clips, else with all of the speaker's clips, else
+with a fixed value for speakers in general. The steps and the fixed values are in `SCALES`;
+docs/voices.md says where they come from.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from r1omni.voices.measures import VoiceMeasures
 
 Level = Literal["very low", "low", "as usual", "high", "very high"]
 LEVELS: tuple[Level, ...] = get_args(Level)
-Reference = Literal["speaker_neutral", "speaker_mean", "population"]
+Reference = Literal["speaker_neutral", "speaker_all", "population"]
 # Fewer clips say little about how a speaker usually sounds.
 MIN_NEUTRAL_CLIPS = 2
 MIN_SPEAKER_CLIPS = 5
@@ -49,7 +49,7 @@ class Scale:
 
     @property
     def is_ratio(self) -> bool:
-        """Whether differences are of logarithms, and means geometric."""
+        """Whether differences are of logarithms."""
         return self.difference == "semitones"
 
     def compare(self, value: float, usual: float) -> float:
@@ -60,10 +60,13 @@ class Scale:
             return 100 * (value / usual - 1)
         return value - usual
 
-    def mean(self, values: Sequence[float]) -> float:
-        """The usual value of clips."""
+    def usual(self, values: Sequence[float]) -> float:
+        """The usual value of clips: their median, which a few clips without a voice do not move.
+
+        Between two values it is the one as far from both as differences are counted.
+        """
         found = np.asarray(values, dtype=np.float64)
-        return float(np.exp(np.log(found).mean()) if self.is_ratio else found.mean())
+        return float(np.exp(np.median(np.log(found))) if self.is_ratio else np.median(found))
 
     def level(self, difference: float) -> Level:
         """The step that a difference falls into; each begins with its threshold."""
@@ -169,12 +172,12 @@ def _usual(
 ) -> tuple[float, Reference, int]:
     choices: tuple[tuple[Reference, Sequence[VoiceMeasures], int], ...] = (
         ("speaker_neutral", neutral, MIN_NEUTRAL_CLIPS),
-        ("speaker_mean", speaker, MIN_SPEAKER_CLIPS),
+        ("speaker_all", speaker, MIN_SPEAKER_CLIPS),
     )
     for reference, clips, least in choices:
         known = [v for v in (getattr(clip, name) for clip in clips) if v is not None]
         if len(known) >= least:
-            return scale.mean(known) * scale.factor, reference, len(known)
+            return scale.usual(known) * scale.factor, reference, len(known)
     nearest = min(scale.population, key=lambda usual: abs(scale.compare(value, usual)))
     return nearest, "population", 0
 

@@ -122,7 +122,7 @@ OPENERS: Mapping[Reference | None, tuple[str, ...]] = MappingProxyType(
             "Beside this person's everyday manner, ",
             "By this person's standards, ",
         ),
-        "speaker_mean": (
+        "speaker_all": (
             "Compared with the other recordings of this person, ",
             "By this person's standards, ",
         ),
