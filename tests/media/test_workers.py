@@ -16,7 +16,7 @@ from r1omni.data.clip_cache import ClipCache
 from r1omni.media.config import MediaConfig
 from r1omni.media.prepare import prepare_media
 from r1omni.media.processor import MediaProcessor
-from r1omni.media.workers import in_workers
+from r1omni.media.workers import Remedies, in_workers
 from r1omni.types import Clip, ClipMedia, R1OmniError
 
 CONFIG = MediaConfig(num_frames=2, image_size=16, num_mel_bins=8, audio_length_s=3.0)
@@ -68,10 +68,21 @@ def test_a_worker_that_hangs_is_killed() -> None:
     clips = named("hang", "a", "b", "c")
     outcomes = {c.path.name: reason or "" for c, reason in in_workers(clips, obey, 1, limit_s=1.0)}
     assert outcomes.pop("hang") == (
-        "hang: was not decoded within 1 s; convert or shorten the file, or raise "
+        "hang: was not read within 1 s; convert or shorten the file, or raise "
         "data.loader.clip_limit_s"
     )
     assert len(set(outcomes.values())) == 1  # one fresh worker did the rest
+
+
+def test_the_remedies_are_those_of_the_command() -> None:
+    """A command without a configuration names none of its keys."""
+    remedies = Remedies("--num-workers", none=None, limit=None)
+    clips = named("SIGKILL", "hang")
+    told = dict(in_workers(clips, obey, 2, limit_s=0.5, remedies=remedies))
+    assert (told[clips[0]] or "").endswith("if memory ran out, use fewer --num-workers")
+    assert told[clips[1]] == "hang: was not read within 0.5 s; convert or shorten the file"
+    with pytest.raises(R1OmniError, match=r"before its first clip.*__main__':`$"):
+        list(in_workers(named("a"), Unwelcome(), 1, remedies=remedies))
 
 
 def test_starting_a_worker_does_not_count() -> None:

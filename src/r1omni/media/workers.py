@@ -16,6 +16,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 
@@ -31,6 +32,21 @@ CLIP_LIMIT_S = 30.0
 MEMORY_LIMIT_BYTES = 4 * 2**30
 
 
+@dataclass(frozen=True)
+class Remedies:
+    """What a command calls the settings of its workers, for the messages; a training's by default.
+
+    Attributes:
+        num_workers: how many there are.
+        none: what does without them, or None where a command cannot.
+        limit: how long a clip may take, or None where that is fixed.
+    """
+
+    num_workers: str = "data.loader.decode_workers"
+    none: str | None = "data.loader.decode_workers=0"
+    limit: str | None = "data.loader.clip_limit_s"
+
+
 def in_workers(
     clips: Sequence[Clip],
     work: Work,
@@ -38,6 +54,7 @@ def in_workers(
     limit_s: float = CLIP_LIMIT_S,
     memory_limit_bytes: int = MEMORY_LIMIT_BYTES,
     preload: str = "r1omni.media.prepare",
+    remedies: Remedies = Remedies(),
 ) -> Iterator[tuple[Clip, str | None]]:
     """Each clip with what `work` says of it, in the order in which they are done.
 
@@ -48,6 +65,7 @@ def in_workers(
         limit_s: seconds that one clip may take; then its worker is killed, and the clip is broken.
         memory_limit_bytes: memory that a worker may allocate, where the system can limit it.
         preload: module of `work`, which the fork server imports once, if it is not yet running.
+        remedies: what messages call the settings.
 
     Raises:
         R1OmniError: a worker cannot be started.
@@ -61,7 +79,9 @@ def in_workers(
     try:
         while waiting or workers:
             missing = min(num_workers - len(workers), len(waiting))
-            workers += [_Worker(context, work, memory_limit_bytes) for _ in range(missing)]
+            workers += [
+                _Worker(context, work, memory_limit_bytes, remedies) for _ in range(missing)
+            ]
             patience_s = min(worker.deadline for worker in workers) - time.monotonic()
             connections = [worker.connection for worker in workers]
             answered = wait(connections, None if patience_s == math.inf else max(patience_s, 0.0))
@@ -87,7 +107,14 @@ def in_workers(
 class _Worker:
     """A process that is given one clip after the other, seen from the parent."""
 
-    def __init__(self, context: ForkServerContext, work: Work, memory_limit_bytes: int) -> None:
+    def __init__(
+        self,
+        context: ForkServerContext,
+        work: Work,
+        memory_limit_bytes: int,
+        remedies: Remedies,
+    ) -> None:
+        self._remedies = remedies
         self.connection, far_end = context.Pipe()
         self._process = context.Process(
             target=_serve, args=(far_end, work, memory_limit_bytes), daemon=True
@@ -117,23 +144,23 @@ class _Worker:
         status = self._process.exitcode or 0
         how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
         if self._clip is None:
+            without = f"; {self._remedies.none} does without it" if self._remedies.none else ""
             raise R1OmniError(
                 f"a process for decoding clips ended {how} before its first clip; what it printed "
                 "says why. It imports the script that is run, so a script does its work below "
-                "`if __name__ == '__main__':`; data.loader.decode_workers=0 does without it"
+                f"`if __name__ == '__main__':`{without}"
             )
         remedy = "convert the file, or leave it out"
         if status == -signal.SIGKILL:
-            remedy = "if memory ran out, use fewer data.loader.decode_workers"
+            remedy = f"if memory ran out, use fewer {self._remedies.num_workers}"
         return self._clip, _reason(self._clip, f"the decoder's process ended {how} on it; {remedy}")
 
     def give_up(self, limit_s: float) -> tuple[Clip, str]:
         """The clip that has taken too long."""
         assert self._clip is not None  # a worker without a clip has no deadline
+        or_raise = f", or raise {self._remedies.limit}" if self._remedies.limit else ""
         return self._clip, _reason(
-            self._clip,
-            f"was not decoded within {limit_s:g} s; convert or shorten the file, or raise "
-            "data.loader.clip_limit_s",
+            self._clip, f"was not read within {limit_s:g} s; convert or shorten the file{or_raise}"
         )
 
     def end(self) -> None:

@@ -14,12 +14,13 @@ from tqdm import tqdm
 
 from r1omni.media.audio import read_waveform
 from r1omni.media.container import MediaError
-from r1omni.media.workers import in_workers
+from r1omni.media.workers import Remedies, in_workers
 from r1omni.types import Clip, R1OmniError
 from r1omni.voices.measures import ANALYSIS_RATE_HZ, VoiceMeasures, measure_voice, praat
 
 # Whole recordings may be long; a clip of seconds takes a fraction of one.
 _CLIP_LIMIT_S = 300.0
+_REMEDIES = Remedies(num_workers="--num-workers", none=None, limit=None)
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,12 @@ def measure_clips(
     with tempfile.TemporaryDirectory(prefix="voices-") as folder:
         work = partial(measure_into, Path(folder))
         done = in_workers(
-            clips, work, num_workers, limit_s=_CLIP_LIMIT_S, preload="r1omni.voices.measuring"
+            clips,
+            work,
+            num_workers,
+            limit_s=_CLIP_LIMIT_S,
+            preload="r1omni.voices.measuring",
+            remedies=_REMEDIES,
         )
         for clip, reason in tqdm(done, total=len(clips), desc="measuring voices", unit="clip"):
             if reason is None:
