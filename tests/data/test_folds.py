@@ -173,6 +173,15 @@ def test_published_folds_of_ravdess_have_validation_too(tmp_path: Path) -> None:
         ("own", "train", {"folds": 2, "fold": 1, "hold_out_val": True}, "nobody to train on with"),
         ("own", "all", {"folds": 5, "fold": 1}, "split all has every speaker; leave folds, fold"),
         ("ravdess", "all", {"fold": 1, "hold_out_val": True}, "split all has every speaker"),
+        ("ravdess", "all", {"fold": 1}, "split all has every speaker; leave folds, fold and"),
+        ("emodb", "all", {"folds": 5, "fold": 1}, "split all has every speaker"),
+        # Parts of the set: the twelve actors here are three of the published folds.
+        ("ravdess", "test", {"fold": 6}, "asks for actors 21, 22, 23, 24, of whom no speech is"),
+        ("ravdess", "test", {"fold": 6}, "actors 01, 02, 03, 04, 05, 06, 07, 08, 09, 10, 11, 12;"),
+        ("ravdess", "val", {"fold": 3, "hold_out_val": True}, "asks for actors 13, 14, 15, 16, of"),
+        ("ravdess", "test", {"fold": 4}, "choose another fold, or give folds, too, which divides"),
+        ("ravdess", "test", {"actors": [5], "vocal": "song"}, "asks for actor 05, of whom no song"),
+        ("ravdess", "test", {"actors": [5], "fold": 1}, "none of the actors given is in the split"),
         ("own", "dev", {"folds": 5, "fold": 1}, "has no split 'dev'; use one of train, val, test"),
     ],
 )

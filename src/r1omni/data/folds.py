@@ -64,7 +64,7 @@ def check_folds(
             f"{dataset}: split val is the fold after the tested one; give fold and "
             "hold_out_val: true, here and where the split train is named"
         )
-    if split == "all" and (folds is not None or hold_out_val):
+    if split == "all" and fold is not None:
         raise UsageError(
             f"{dataset}: split all has every speaker; leave folds, fold and hold_out_val out, or "
             f"use split {', '.join(FOLD_SPLITS)}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -76,18 +76,21 @@ def load_ravdess(
 
     Raises:
         UsageError: an unknown option value, no recordings, none that hold what `modality` and
-            `vocal` ask for, an unknown emotion code, a linked folder outside the root, fewer
-            actors than folds, or options of folds that contradict.
+            `vocal` ask for, none of the actors that are asked for, an unknown emotion code, a
+            linked folder outside the root, fewer actors than folds, or options of folds that
+            contradict.
     """
     check_split("ravdess", split, (*FOLD_SPLITS, "all"))
     check_folds("ravdess", split, folds, fold, hold_out_val, _NUM_FOLDS)
     chosen = _actors(split, actors, fold)
     files = _recordings(root)
-    if fold is not None and split != "all":
+    if fold is not None:
         made = _CONSECUTIVE if folds is None else speaker_folds(_speakers(files), folds, str(root))
         chosen &= speakers_of_split(made, split, fold, hold_out_val)
+    takes = _takes(root, files, modality, vocal)
+    _check_there(root, {_actor(take) for take in takes}, chosen, vocal, fold, folds)
     samples = []
-    for found in _takes(root, files, modality, vocal):
+    for found in takes:
         path, actor = found.path, _actor(found)
         if actor not in chosen:
             continue
@@ -195,6 +198,33 @@ def _actors(split: str, actors: Sequence[int] | None, fold: int | None) -> froze
             "use split test"
         )
     return frozenset(f"actor_{actor:02d}" for actor in (actors or everyone))
+
+
+def _check_there(
+    root: Path,
+    there: set[str],
+    chosen: frozenset[str],
+    vocal: Vocal,
+    fold: int | None,
+    folds: int | None,
+) -> None:
+    """Raise UsageError where none of the chosen actors is there: people have parts of the set."""
+    if chosen & there:
+        return
+    if not chosen:
+        raise UsageError(f"{root}: none of the actors given is in the split of fold {fold}")
+    remedy = "choose others"
+    if fold is not None and folds is None:
+        remedy = "choose another fold, or give folds, too, which divides the actors that are there"
+    raise UsageError(
+        f"{root}: the split asks for {_listed(chosen)}, of whom no {vocal} is there; it holds that "
+        f"of {_listed(there)}; {remedy}"
+    )
+
+
+def _listed(actors: Collection[str]) -> str:
+    numbers = [name.removeprefix("actor_") for name in sorted(actors)]
+    return f"{'actor' if len(numbers) == 1 else 'actors'} {', '.join(numbers)}"
 
 
 def _label(code: str, path: Path, protocol: str) -> str | None:
