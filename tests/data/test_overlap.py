@@ -74,6 +74,66 @@ def test_validation_on_clips_of_the_test_is_warned_about(
     assert "data.val and data.test share 2 clips: own/b.mp4 is own/b.mp4" in caplog.text
 
 
+TRAIN = {"folds": 3, "fold": 1}
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "shared"),
+    [
+        # Other clips of the same actors: song beside speech.
+        (("train", {**TRAIN}), ("test", {**TRAIN, "vocal": "song"}), 0),
+        (("train", {**TRAIN}), ("test", {"folds": 3, "fold": 2, "vocal": "song"}), 1),
+        (("train", {**TRAIN}), ("test", {"vocal": "song"}), 2),
+        (("all", {"vocal": "song"}), ("test", {**TRAIN}), 1),
+        (("all", {"actors": [1, 2]}), ("all", {"actors": [2, 5], "vocal": "song"}), 1),
+        # Nobody says that speakers are apart, or both name the same ones.
+        (("all", {}), ("test", {"vocal": "song"}), 0),
+        (("all", {"actors": [1, 2]}), ("all", {"actors": [1, 2], "vocal": "song"}), 0),
+    ],
+)
+def test_speakers_that_folds_keep_apart(
+    train: tuple[str, dict[str, object]],
+    test: tuple[str, dict[str, object]],
+    shared: int,
+    tmp_path: Path,
+) -> None:
+    layouts.ravdess(tmp_path)
+    sides = [
+        [DatasetSpec("ravdess", str(tmp_path), split, options=options)]
+        for split, options in (train, test)
+    ]
+    module = EmotionDataModule(train=sides[0], test=sides[1])
+    if not shared:
+        module.setup("fit")
+        return
+    with pytest.raises(UsageError, match=rf"data.test share {shared} speakers: actor_0\d \(rav"):
+        module.setup("fit")
+
+
+def test_a_list_of_the_clips_of_a_data_set_has_its_speakers(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As `describe-voices` writes them, in another folder than the clips."""
+    clips = layouts.ravdess(tmp_path / "clips")
+    rows = "path,label,group\nActor_02/01-02-01-01-01-01-02.mp4,happy,actor_02\n"
+    layouts.write(tmp_path / "voices/labels.csv", rows)
+    options = {"video_root": str(clips)}
+    table = DatasetSpec("own", str(tmp_path / "voices"), "all", options=options)
+    tested = {
+        who: DatasetSpec("ravdess", str(clips), "test", options={"actors": [who]}) for who in (1, 2)
+    }
+    EmotionDataModule(train=[table], test=[tested[1]]).setup("fit")
+    with pytest.raises(UsageError, match=r"share 1 speakers: actor_02 \(own/Actor_02/01-02.* and"):
+        EmotionDataModule(train=[table], test=[tested[2]]).setup("fit")
+    # The same name elsewhere is somebody else.
+    layouts.touch(tmp_path / "voices", "Actor_02/01-02-01-01-01-01-02.mp4")
+    elsewhere = replace(table, options={})
+    EmotionDataModule(train=[elsewhere], test=[tested[2]]).setup("fit")
+    train = replace(tested[1], split="all")
+    EmotionDataModule(train=[train], val=[table], test=[tested[2]]).setup("fit")
+    assert "data.val and data.test share 1 speakers: actor_02" in caplog.text
+
+
 def linked(root: Path) -> None:
     (root / "b.mp4").symlink_to("a.mp4")
 

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from r1omni.data.batch import Batch, collate
 from r1omni.data.clip_store import ClipStore, Encoder, ReadsClips
 from r1omni.data.conditions import Condition, EvaluationSet
-from r1omni.data.overlap import refuse_shared_clips
+from r1omni.data.overlap import Listed, refuse_shared
 from r1omni.data.ranks import gathered_objects
 from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.data.sampler import DealtSampler, LengthGroupedSampler, ResumableLoader
@@ -155,8 +155,8 @@ class EmotionDataModule(L.LightningDataModule):
         """Read the lists of samples of a stage ("fit", "validate", "test" or "predict").
 
         Raises:
-            UsageError: the stage has no dataset, one cannot be listed, or clips are both trained
-                on and tested or validated on.
+            UsageError: the stage has no dataset, one cannot be listed, or clips, or speakers that
+                folds keep apart, are both trained on and tested or validated on.
         """
         stage = str(getattr(stage, "value", stage))  # Lightning hands in an enumeration
         splits = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, (stage,))
@@ -172,16 +172,17 @@ class EmotionDataModule(L.LightningDataModule):
         self._store = None  # what it holds is of the stage before
         if stage != "predict":
             compared = splits if stage != "fit" else (*splits, "test")
-            refuse_shared_clips({name: self._listed(name) for name in ("train", *compared)})
+            refuse_shared({name: self._listed(name) for name in ("train", *compared)})
 
-    def _listed(self, split: str) -> list[Sample]:
+    def _listed(self, split: str) -> Listed:
         """All samples of a split; of one that the stage does not need, those that are there."""
         if split in self.samples:
-            return [sample for samples in self.samples[split] for sample in samples]
+            specs = map(self._located, self.specs[split])
+            return list(zip(specs, self.samples[split], strict=True))
         found = []
-        for spec in self.specs[split]:
+        for spec in map(self._located, self.specs[split]):
             try:
-                found += load_dataset(self._located(spec))
+                found.append((spec, load_dataset(spec)))
             except UsageError as error:
                 _logger.warning("data.%s could not be compared with the others: %s", split, error)
         return found

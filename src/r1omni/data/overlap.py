@@ -1,4 +1,7 @@
-"""Whether two lists of samples share clips: the same file, another name of it, or a copy."""
+"""Whether lists of samples that are to be apart share clips, or speakers.
+
+A clip is shared as the same file, as another name of it, or as a copy.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,15 @@ from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
 
+from r1omni.data.registry import DatasetSpec
 from r1omni.types import NUM_EXAMPLES, Sample, UsageError
 
 _logger = logging.getLogger(__name__)
 
+# The samples of each data set of a split.
+Listed = Sequence[tuple[DatasetSpec, Sequence[Sample]]]
+# Options of loaders that say whose recordings a split has.
+_CHOOSE_SPEAKERS = ("fold", "folds", "hold_out_val", "actors")
 # Most files of one size differ here already.
 _HEAD_BYTES = 65_536
 
@@ -51,14 +59,75 @@ class _Span:
     path: Path
 
 
-def refuse_shared_clips(splits: Mapping[str, Sequence[Sample]]) -> None:
-    """Raise UsageError where clips of "train" are in another split, too.
+def refuse_shared(splits: Mapping[str, Listed]) -> None:
+    """Raise UsageError where clips of "train" are in another split, too, or speakers kept apart.
 
-    Clips of both "val" and "test" are warned about: what validation chooses is then chosen on them.
+    What both "val" and "test" have is warned about: what validation chooses is then chosen on it.
 
     Args:
-        splits: name -> samples, "train" among them.
+        splits: name -> data sets with their samples, "train" among them.
     """
+    _refuse_shared_clips(
+        {name: [s for _, samples in listed for s in samples] for name, listed in splits.items()}
+    )
+    for name, listed in splits.items():
+        told = _shared_speakers(splits["train"], listed) if name != "train" else None
+        if told is not None:
+            raise UsageError(
+                f"data.train and data.{name} share {told}; give both the same folds, fold and "
+                "hold_out_val, or, where speakers need not be apart, none of these"
+            )
+    told = _shared_speakers(splits.get("val", ()), splits.get("test", ()))
+    if told is not None:
+        _logger.warning("data.val and data.test share %s", told)
+
+
+def _shared_speakers(first: Listed, second: Listed) -> str | None:
+    """Who is in data sets of both sides that are divided by speakers, in words; None for nobody.
+
+    Divided are two data sets of which one is told whose recordings it has, and the other is told
+    otherwise or nothing; of one choice, they share its speakers on purpose. A name is one person in
+    one data set, whatever its folder, and in lists of clips that lie in one folder.
+    """
+    found: dict[str, str] = {}
+    for spec, samples in first:
+        for other, others in second:
+            if not _are_divided(spec, other) or not _same_people(spec, other):
+                continue
+            known = {s.group: s.sample_id for s in reversed(samples) if s.group is not None}
+            for s in others:
+                if s.group in known:
+                    found.setdefault(s.group, f"{s.group} ({known[s.group]} and {s.sample_id})")
+    if not found:
+        return None
+    return f"{len(found)} speakers: {'; '.join(sorted(found.values())[:NUM_EXAMPLES])}"
+
+
+def _are_divided(spec: DatasetSpec, other: DatasetSpec) -> bool:
+    """Whether data sets are two parts of speakers, by what they are told of whose they have."""
+    chosen, chosen_there = (
+        {name: one.options[name] for name in _CHOOSE_SPEAKERS if one.options.get(name)}
+        for one in (spec, other)
+    )
+    is_told = bool(chosen or chosen_there)
+    return is_told and (spec.split, chosen) != (other.split, chosen_there)
+
+
+def _same_people(spec: DatasetSpec, other: DatasetSpec) -> bool:
+    """Whether a speaker's name means the same person in both."""
+    if spec.name == other.name != "own":
+        return True
+    folder, other_folder = _clips_folder(spec), _clips_folder(other)
+    return folder.is_relative_to(other_folder) or other_folder.is_relative_to(folder)
+
+
+def _clips_folder(spec: DatasetSpec) -> Path:
+    """The folder that a data set's clips lie in; the root may be a table, or hold nothing else."""
+    root = Path(spec.options.get("video_root") or spec.root).expanduser()
+    return Path(os.path.realpath(root.parent if root.is_file() else root))
+
+
+def _refuse_shared_clips(splits: Mapping[str, Sequence[Sample]]) -> None:
     for name, samples in splits.items():
         shared = shared_clips(splits["train"], samples) if name != "train" else []
         if shared:
