@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from r1omni.cli import _one_line
+from r1omni.cli import _one_line, main
 from r1omni.data import EmotionDataModule
-from r1omni.parser_lines import parser_line
-from r1omni.training import GRPOModule
+from r1omni.parser_lines import _OF_ONE_MODULE, parser_line
+from r1omni.training import GRPOModule, SFTModule
 from r1omni.training.lightning_cli import R1OmniCLI
 from r1omni.training.logger import RunConfig
 from test_options import argument_types, reached
@@ -85,9 +86,54 @@ def test_a_value_of_another_type_is_one_line(parser: Any) -> None:
         ),
         ("trainer.precision", "foo", ": 'foo' is unknown; use one of 64, 32, 16, transformer-en"),
         ("run.keep_best", "{mode: max}", ".metric is missing; give it"),
+        ("model.init_args.grpo.rewards", "[{name: accuracy}, {nam: format}]", "[1].nam is no opt"),
+        (
+            "model.init_args.grpo.rewards",
+            "[{name: format, weight: 1}, {name: accuracy, weight: x}]",
+            "[1].weight is x; it must be: number",
+        ),
+        ("model.init_args.grpo.rewards", "[{name: accuracy}, format]", "[1]: 'format' is given;"),
+        ("data.test", "[{name: dfew, root: a, seed: x}]", "[0].seed is x; it must be: whole"),
+        ("model.init_args.max_target_tokens", "9", "is no option of this model.class_path, b"),
     ],
 )
 def test_the_line_says_what_will_do(parser: Any, option: str, value: str, told: str) -> None:
     assert (line_of(parser, f"--{option}", value) or "").startswith(
-        f"{option} {told}".replace(" .", ".").replace(" :", ":")
+        f"{option} {told}".replace(" .", ".").replace(" :", ":").replace(" [", "[")
     )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("model.init_args.grpo.rewards", [{"name": "accuracy"}, {"weight": 1}], "[1].name is miss"),
+        ("data.train", [{"name": "dfew", "root": "a"}, {"name": "dfew"}], "[1].root is missing; "),
+    ],
+)
+def test_what_is_missing_in_a_file(
+    option: str, value: list, told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    content = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    *sections, last = option.split(".")
+    holder = content
+    for section in sections:
+        holder = holder[section]
+    holder[last] = value
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    assert main(["fit", "--config", str(file), "--trainer.default_root_dir", str(tmp_path)]) == 2
+    assert f"error: {option}{told}" in capfd.readouterr().err
+
+
+def test_an_option_of_the_other_module_is_told_as_its(parser: Any) -> None:
+    sft = CONFIG.with_name("emer_sft.yaml")
+    told = line_of(parser, "--config", str(sft), "--model.init_args.grpo.seed", "1")
+    assert told == (
+        "model.init_args.grpo.seed is no option of this model.class_path, but of "
+        "r1omni.training.GRPOModule; leave it out"
+    )
+    for name, owner in _OF_ONE_MODULE.items():
+        has = {kind for kind in (SFTModule, GRPOModule) if name in argument_types(kind)}
+        assert [kind.__name__ for kind in has] == [owner]
+    both = argument_types(SFTModule).keys() ^ argument_types(GRPOModule).keys()
+    assert both == _OF_ONE_MODULE.keys()

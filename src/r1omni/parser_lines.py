@@ -6,8 +6,10 @@ do stand in there; here they are found.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable
+from typing import Any
 
 from r1omni.options import shortened
 
@@ -16,6 +18,22 @@ _HOLD_CLASSES = ("model", "trainer.strategy")
 _KEY = re.compile(r'Parser key "([^"]+)":')
 # It tries a value as the name of a file first.
 _NO_PATH = re.compile(r"- Expected a path but .+? either not accessible or invalid")
+# Keys that hold a list of settings of one class, in a refusal and behind them what is in an entry.
+_IN_LIST = re.compile(
+    r"(model\.init_args\.grpo\.rewards|data\.(?:train|val|test|predict))(\.[\w.]+|:) (.*)"
+)
+# An entry that the parser has read already, and the one that it refuses.
+_READ_ENTRY = re.compile(r"Namespace\(class_path='[\w.]+\.(?:RewardSpec|DatasetSpec)'")
+_REFUSED_ENTRY = re.compile(
+    r"Problem with given class_path '[\w.]+\.(?:RewardSpec|DatasetSpec)'|Expected a dot import path"
+)
+# Options that one of the two modules alone has.
+_OF_ONE_MODULE = {
+    "grpo": "GRPOModule",
+    "max_target_tokens": "SFTModule",
+}
+# What the command line gives is repeated as it was given.
+_GIVEN_LIST = re.compile(r"NestedArg\(key='[^']+', val=(\[.*\])\)")
 _WORDS = {"int": "whole number", "float": "number", "bool": "true or false", "str": "text",
           "NoneType": "null", "list": "list"}  # fmt: skip
 
@@ -39,13 +57,50 @@ def parser_line(text: str) -> str:
     for told in (_no_option, _is_missing, _no_class, _wrong_value):
         line = told(place, inner)
         if line is not None:
-            return line
+            return _with_index(line, text)
     return text
 
 
 def _place(keys: list[str]) -> str:
     return ".".join(f"{key}.init_args" if key in _HOLD_CLASSES and key != keys[-1] else key
                     for key in keys)  # fmt: skip
+
+
+def _with_index(line: str, text: str) -> str:
+    """The line, with the place in its list of an entry that is told of, counted from 0."""
+    found = _IN_LIST.match(line)
+    if found is None or not _REFUSED_ENTRY.search(text):
+        return line
+    place, below, rest = found.groups()
+    index = _index(text, below.strip(".:"), rest)
+    return line if index is None else f"{place}[{index}]{below} {rest}"
+
+
+def _index(text: str, key: str, rest: str) -> int | None:
+    if rest.startswith("is missing"):  # that is seen when all entries are read
+        entries_read = _READ_ENTRY.split(text.rpartition("Given value: ")[2])[1:]
+        lacking = re.compile(rf"[(, ]{re.escape(key)}=None")
+        return next((i for i, entry in enumerate(entries_read) if lacking.search(entry)), None)
+    given = _GIVEN_LIST.search(text)
+    if given is None:  # entries are read in their order
+        return len(_READ_ENTRY.findall(text.rpartition("Given value: ")[2]))
+    try:
+        entries = ast.literal_eval(re.sub(r"\b(nan|inf)\b", r"'\1'", given[1]))
+    except (ValueError, SyntaxError):
+        return None
+    named = [index for index, entry in enumerate(entries) if not isinstance(entry, dict)]
+    if key:
+        held = {i: _value(entry, key) for i, entry in enumerate(entries) if isinstance(entry, dict)}
+        named = [i for i, value in held.items() if value is not None]
+        named = [i for i in named if rest.startswith(f"is {held[i]};")] or named
+    return named[0] if named else None
+
+
+def _value(entry: Any, key: str) -> Any:
+    """What is at a dotted key, or None."""
+    for name in key.split("."):
+        entry = entry.get(name) if isinstance(entry, dict) else None
+    return entry
 
 
 def _below(place: str) -> str:
@@ -60,7 +115,11 @@ def _no_option(place: str, text: str) -> str | None:
         or re.search(r"Subcommand '[^']+' does not accept option '([^']+)'", text)
     )
     if found:
-        return f"{_joined(_below(place), found[1])} is no option"
+        line = f"{_joined(_below(place), found[1])} is no option"
+        owner = _OF_ONE_MODULE.get(found[1].partition(".")[0]) if place == "model" else None
+        if owner is not None:
+            line += f" of this model.class_path, but of r1omni.training.{owner}; leave it out"
+        return line
     found = re.search(r"Group '([^']+)' does not accept option '([^']+)'", text)
     return found and f"{_joined(_below(place), f'{found[1]}.{found[2]}')} is no option"
 

@@ -63,39 +63,57 @@ class RewardSpec:
             )
 
 
-def check_rewards(specs: Sequence[RewardSpec], columns: Collection[str]) -> None:
+def check_rewards(
+    specs: Sequence[RewardSpec], columns: Collection[str], place: str = "rewards"
+) -> None:
     """Refuse rewards that could not be computed.
 
     Args:
         specs: the rewards.
         columns: names of the columns that will be passed to `score`, besides labels.
+        place: what a message calls the list; of an entry it names the index, too.
 
     Raises:
         UsageError: no reward, one named twice, one whose gate watches a reward that is not there,
             none that weighs from the first step on though some weigh later, or as `bind`.
     """
-    bind_all(specs, columns)
-    names = [spec.name for spec in specs]
-    for spec in specs:
-        gate = spec.schedule and spec.schedule.gate
-        if gate and gate.reward not in names:
-            raise UsageError(
-                f"reward {spec.name!r}: schedule.gate.reward {gate.reward!r} is no reward of this "
-                f"run; use one of {', '.join(names)}, or add it with weight 0"
-            )
+    try:
+        names = _names(specs)
+    except UsageError as error:
+        raise UsageError(f"{place}: {error}") from error
+    for index, spec in enumerate(specs):
+        try:
+            bind(spec, columns)
+            _check_gate(spec, names)
+        except UsageError as error:
+            raise UsageError(f"{place}[{index}]: {error}") from error
     if any(s.weight for s in specs) and all(s.schedule or not s.weight for s in specs):
         raise UsageError(
-            "every reward with a weight has a schedule, so the first steps may learn nothing; "
-            "leave out the schedule of one of them"
+            f"{place}: every reward with a weight has a schedule, so the first steps may learn "
+            "nothing; leave out the schedule of one of them"
         )
 
 
 def bind_all(specs: Sequence[RewardSpec], columns: Collection[str]) -> list[RewardFunction]:
     """The functions of all rewards of a run; arguments and errors as for `check_rewards`."""
+    _names(specs)
+    return [bind(spec, columns) for spec in specs]
+
+
+def _names(specs: Sequence[RewardSpec]) -> list[str]:
     names = [spec.name for spec in specs]
     if not names or len(set(names)) != len(names):
         raise UsageError(f"{names} are chosen; name at least one function, and each once")
-    return [bind(spec, columns) for spec in specs]
+    return names
+
+
+def _check_gate(spec: RewardSpec, names: Sequence[str]) -> None:
+    gate = spec.schedule and spec.schedule.gate
+    if gate and gate.reward not in names:
+        raise UsageError(
+            f"reward {spec.name!r}: schedule.gate.reward {gate.reward!r} is no reward of this "
+            f"run; use one of {', '.join(names)}, or add it with weight 0"
+        )
 
 
 def bind(spec: RewardSpec, columns: Collection[str]) -> RewardFunction:

@@ -236,13 +236,14 @@ class GRPOConfig:
             raise UsageError(
                 "grpo.rewards: every weight is 0, so nothing is learned; give one of them a weight"
             )
-        try:
-            check_rewards(self.rewards, COLUMNS)  # a typing error should not cost a rollout
-            for spec in self.rewards:
-                if get_reward(spec.name) is overlong:
+        # A typing error should not cost a rollout.
+        check_rewards(self.rewards, COLUMNS, "grpo.rewards")
+        for index, spec in enumerate(self.rewards):
+            if get_reward(spec.name) is overlong:
+                try:
                     check_limit(spec.options, self.max_new_tokens)
-        except UsageError as error:
-            raise UsageError(f"grpo.rewards: {error}") from error
+                except UsageError as error:
+                    raise UsageError(f"grpo.rewards[{index}]: {error}") from error
 
     def _check_combinations(self) -> None:
         option = self._not_fused_for
