@@ -9,9 +9,14 @@ import pytest
 import torch
 
 from r1omni.ops import GRPOLossConfig, importance_weights
-from r1omni.rewards import RewardSpec
+from r1omni.rewards import RewardGate, RewardSchedule, RewardSpec
 from r1omni.training import GRPOConfig
-from r1omni.training.grpo_checks import check_batch_size
+from r1omni.training.grpo_checks import (
+    check_batch_size,
+    idle_loss_options,
+    idle_rewards,
+    warn_of_idle_settings,
+)
 from r1omni.types import UsageError
 
 NO_KL = GRPOLossConfig(beta=0.0)
@@ -104,6 +109,38 @@ def test_a_batch_has_a_prompt_for_every_step(steps: int, batch_size: int, refuse
         return
     with pytest.raises(UsageError, match=r"steps_per_generation 4 .* data\.loader\.batch_size"):
         check_batch_size(config, batch_size)
+
+
+def late(**schedule: Any) -> GRPOConfig:
+    rewards = [RewardSpec("accuracy"), RewardSpec("format", schedule=RewardSchedule(**schedule))]
+    return GRPOConfig(rewards=rewards, steps_per_generation=2)
+
+
+def test_settings_that_never_act_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    usual = {"epsilon": 0.1, "delta": 3.0, "off_policy_mask_threshold": 0.5}
+    loss = GRPOLossConfig(**usual)  # type: ignore[arg-type]
+    assert idle_loss_options(GRPOConfig(loss=loss)) == list(usual)
+    for more in ({"num_iterations": 2}, {"steps_per_generation": 2}):
+        assert idle_loss_options(GRPOConfig(loss=loss, **more)) == []  # type: ignore[arg-type]
+    capped = GRPOLossConfig("cispo", epsilon_high=0.5)
+    assert idle_loss_options(GRPOConfig(loss=capped)) == []
+    assert idle_loss_options(GRPOConfig(loss=replace(capped, epsilon_high=5.0))) == ["epsilon_high"]
+    assert idle_loss_options(GRPOConfig()) == []
+    # Rollouts begin at steps 0, 2, ..., 8 of 10; at its first step a ramp is at 0.
+    gate = RewardGate("accuracy", 0.5)
+    for schedule, is_idle in (
+        ({"start_step": 8}, False), ({"start_step": 9}, True), ({"ramp_steps": 9}, False),
+        ({"start_step": 8, "ramp_steps": 1}, True), ({"start_step": 7, "ramp_steps": 9}, False),
+        ({"gate": gate}, False), ({"gate": gate, "start_step": 9}, True),
+    ):  # fmt: skip
+        assert idle_rewards(late(**schedule), 10) == [1] * is_idle, schedule
+        assert idle_rewards(late(**schedule), -1) == []
+    assert idle_rewards(late(gate=gate), 2) == [1]
+    warn_of_idle_settings(GRPOConfig(loss=loss), 10)
+    warn_of_idle_settings(late(start_step=20), 10)
+    told, late_reward = (record.getMessage() for record in caplog.records)
+    assert "epsilon 0.1, grpo.loss.delta 3.0, grpo.loss.off_policy_mask_threshold 0.5: with" in told
+    assert late_reward.startswith("grpo.rewards[1]: format never weighs")
 
 
 LOG2 = 0.6931471805599453

@@ -26,7 +26,7 @@ from r1omni.training.advantages import in_force, kl_penalty, score_rollout, with
 from r1omni.training.batch import RolloutBatch, step_totals, with_entropy_mask
 from r1omni.training.data_checks import check_labels
 from r1omni.training.evidence import with_evidence
-from r1omni.training.grpo_checks import check_batch_size, check_trained, check_trainer
+from r1omni.training.grpo_checks import check_fit, check_trained, check_trainer
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.grpo_log import StepLog
 from r1omni.training.module import EmotionModule
@@ -192,7 +192,7 @@ class GRPOModule(EmotionModule):
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
-            check_batch_size(self.grpo, self.datamodule.loader.batch_size)
+            check_fit(self.grpo, self.trainer, self.datamodule.loader.batch_size)
             check_labels(self.datamodule, self.grpo.rewards)
         super().setup(stage)
 

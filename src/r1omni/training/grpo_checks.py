@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_only
+
 from r1omni.models.adapters import LoRAConfig
+from r1omni.ops import GRPOLossConfig
 from r1omni.options import check_type
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.types import UsageError
+
+_logger = logging.getLogger(__name__)
+# Options of the loss that act on a ratio other than 1, or on drift from the policy that sampled.
+_OF_RATIOS = (
+    "epsilon", "epsilon_high", "delta", "dual_clip", "off_policy_mask_threshold",
+    "sapo_temperature_pos", "sapo_temperature_neg",
+)  # fmt: skip
 
 
 def check_trained(
@@ -59,6 +71,17 @@ def check_trainer(gradient_clip_val: float | None, accumulate_grad_batches: int)
         )
 
 
+def check_fit(config: GRPOConfig, trainer: L.Trainer, batch_size: int) -> None:
+    """What a training is refused for, and what is said of settings that can never act in it.
+
+    Raises:
+        UsageError: as `check_batch_size`.
+    """
+    check_batch_size(config, batch_size)
+    if not getattr(trainer, "fast_dev_run", False):  # which has other steps than the run
+        warn_of_idle_settings(config, trainer.max_steps)
+
+
 def check_batch_size(config: GRPOConfig, batch_size: int) -> None:
     """Refuse a batch that has too few prompts for its optimizer steps.
 
@@ -71,3 +94,54 @@ def check_batch_size(config: GRPOConfig, batch_size: int) -> None:
             f"rollout batch into as many optimizer steps, but a rank has {batch_size} of them; "
             "lower it, or raise data.loader.batch_size"
         )
+
+
+@rank_zero_only
+def warn_of_idle_settings(config: GRPOConfig, max_steps: int) -> None:
+    """Say once which settings of a run can never act, all of them in their range.
+
+    Args:
+        config: of the run.
+        max_steps: optimizer steps of the run, or -1 for no limit.
+    """
+    idle = idle_loss_options(config)
+    if idle:
+        _logger.warning(
+            "%s: without effect, since a rollout is learned from once (grpo.num_iterations 1, "
+            "grpo.steps_per_generation 1) and ratios are 1; leave out, or raise one of these",
+            ", ".join(f"grpo.loss.{name} {getattr(config.loss, name)}" for name in idle),
+        )
+    for index in idle_rewards(config, max_steps):
+        _logger.warning(
+            "grpo.rewards[%d]: %s never weighs, since its schedule begins when the run ends "
+            "(trainer.max_steps %d); lower its start_step, or leave it out",
+            index, config.rewards[index].name, max_steps,
+        )  # fmt: skip
+
+
+def idle_loss_options(config: GRPOConfig) -> list[str]:
+    """Options of the loss that differ from their defaults and change no gradient of the run.
+
+    While a rollout is learned from for the first time the policy is still the one that sampled:
+    ratios are 1, within every bound, and sapo's gate has the slope 1 there at any temperature.
+    Cispo's cap below 1 acts on a ratio of 1, too.
+    """
+    loss, usual = config.loss, GRPOLossConfig()
+    if config.reuses_rollouts or (loss.loss_type == "cispo" and loss.upper_epsilon < 1):
+        return []
+    return [name for name in _OF_RATIOS if getattr(loss, name) != getattr(usual, name)]
+
+
+def idle_rewards(config: GRPOConfig, max_steps: int) -> list[int]:
+    """Places of rewards that have a weight of 0 in every rollout that the run can have."""
+    if max_steps < 1:
+        return []
+    updates = config.num_iterations * config.steps_per_generation
+    last = (max_steps - 1) // updates * updates  # optimizer step that the last rollout begins at
+    found = []
+    for index, spec in enumerate(config.rewards):
+        schedule = spec.schedule
+        # A gate opens behind the first rollout at the earliest.
+        if schedule is not None and not schedule.share(last, max(schedule.start_step, 1)):
+            found.append(index)
+    return found
