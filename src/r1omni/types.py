@@ -53,6 +53,11 @@ class UsageError(R1OmniError):
     """Wrong use: a bad option, configuration key or missing input. Exit status 2."""
 
 
+def why_no_file(path: Path) -> str:
+    """Why a path is not that of a file, for a message that begins with it."""
+    return "is a folder; give a file" if path.is_dir() else "there is no such file"
+
+
 class Terminated(BaseException):
     """The process was told to end, and its state is saved. Exit status 128 + the signal.
 

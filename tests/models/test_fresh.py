@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_the_folder_is_the_same_for_the_same_seed(folder: Path, tmp_path: Path) 
         for name, tensor in stored.items()
         if not name.endswith("num_batches_tracked")
     )
+
+
+def test_files_follow_the_umask(tmp_path: Path) -> None:
+    """Also those of libraries that make files for their owner alone."""
+    before = os.umask(0o027)
+    try:
+        create_model(SIZES, TEXTS, tmp_path / "init", seed=3)
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "init").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o640}
 
 
 def test_another_seed_gives_other_weights_only(folder: Path, tmp_path: Path) -> None:
@@ -150,7 +162,7 @@ def test_it_survives_saving(fresh: R1Omni, folder: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "named"),
     [
-        (None, "does not exist"),
+        (None, "there is no such file"),
         ("language: {vocab_size: 300}\n", "sections language, vision"),
         ("", "sections language, vision"),
         (SIZES.read_text(encoding="utf-8") + "extra: {}\n", "exactly the sections"),

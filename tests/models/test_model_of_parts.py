@@ -35,6 +35,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from r1omni import R1Omni
 from r1omni.cli import main
+from r1omni.models import fresh
 from r1omni.models.fresh import create_model
 from r1omni.models.weights import sha256
 
@@ -247,6 +248,39 @@ def test_two_parts_in_folders_of_one_name(folders: Folders, tmp_path: Path) -> N
     assert (config.audio.d_model, config.vision.hidden_size) == (24, 16)
 
 
+def test_parts_in_folders_called_as_files_of_a_model(folders: Folders, tmp_path: Path) -> None:
+    parts = {}
+    for section, name in (("audio", "config.json"), ("vision", "model.safetensors")):
+        parts[section] = tmp_path / section / name
+        shutil.copytree(folders[f"--{section}-tower"], parts[section])
+    create_model(sizes_without(tmp_path, *parts), TEXTS, tmp_path / "out", 0, parts=parts)
+    config = R1Omni.from_pretrained(tmp_path / "out").model.config
+    assert (config.audio.d_model, config.vision.hidden_size) == (24, 16)
+    assert (tmp_path / "out" / "config.json-audio" / "config.json").is_file()
+
+
+def test_given_parts_get_no_first_values(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To draw them takes time, and memory, which the files then fill again."""
+    drawn = set()
+    built, empty = fresh.OmniModel, torch.empty
+
+    def build(config: Any, filled_later: Any) -> Any:
+        # Of memory that is not written nothing can be known: here it is marked first.
+        with monkeypatch.context() as patch:
+            patch.setattr(torch, "empty", lambda *size, **kw: empty(*size, **kw).fill_(7))
+            model = built(config, filled_later)
+        matrices = {name: p for name, p in model.named_parameters() if p.dim() > 1}
+        drawn.update(name.split(".")[0] for name, p in matrices.items() if not (p == 7).any())
+        return model
+
+    monkeypatch.setattr(fresh, "OmniModel", build)
+    parts = {"audio": folders["--audio-tower"], "language": folders["--language-model"]}
+    create_model(sizes_without(tmp_path, *parts), None, tmp_path / "out", 0, parts=parts)
+    assert drawn == {"vision_tower", "text_tower", "gate", "video_projector", "audio_projector"}
+
+
 # Refusals --------------------------------------------------------------------------------------
 
 Damage = Callable[[Path], None]
@@ -341,6 +375,8 @@ def test_parts_that_cannot_be_used(
         (("audio",), {"vision": {"hidden_size": -8}}, {"audio_tower"}, "no model can be built"),
         (("audio",), {"vision": {"patch_size": 64}}, {"audio_tower"}, "fewer than 2 patches"),
         (("language", "text"), {}, {"language_model", "text_encoder"}, "would train no tokenizer"),
+        (("audio",), {"omni": {"text_tower": "a/b"}}, {"audio_tower"}, "which cannot be a folder"),
+        (("audio",), {"omni": {"vision_tower": "Config.json"}}, {"audio_tower"}, "a plain name"),
         (None, {}, {"language_model"}, "--sizes is missing, with the sections vision"),
     ],
 )  # fmt: skip
@@ -359,6 +395,35 @@ def test_sizes_that_contradict(
     [line] = [line for line in capfd.readouterr().err.splitlines() if "error:" in line]
     assert told in line and not SCRATCH.search(line)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--sizes", "{}", "--texts", "{}/x.json"], "--sizes {}: is a folder; give a file"),
+        (["--sizes", "{}/none", "--texts", "{}/x.json"], "--sizes {}/none: there is no such file"),
+        (["--sizes", "{}/x.yaml", "--texts", "{}"], "--texts {}: is a folder; give a file"),
+        (["--sizes", "{}/bad.yaml", "--texts", "{}/x.json"], "bad.yaml: is no YAML"),
+        (
+            ["--audio-tower", ""],
+            "--audio-tower: the value is empty; give one, or leave it",
+        ),
+        (["--audio-tower="], "argument --audio-tower: the value is empty"),
+        (["--out", "b"], "--out: given twice; give it once (see `python -m r1omni create --help`)"),
+        (["--seed", "1", "--seed=2"], "argument --seed: given twice"),
+        (["--texts", "a", "--texts", "b"], "argument --texts: given twice"),
+    ],
+)
+def test_words_that_create_cannot_use(
+    words: list[str], told: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.json").write_text(json.dumps(TEXTS), encoding="utf-8")
+    (tmp_path / "bad.yaml").write_text("omni: [", encoding="utf-8")
+    line = ["create", "--out", str(tmp_path / "new"), *(w.format(tmp_path) for w in words)]
+    assert main(line) == 2
+    [found] = [text for text in capfd.readouterr().err.splitlines() if "error:" in text]
+    assert told.format(tmp_path) in found
+    assert not (tmp_path / "new").exists()
 
 
 def test_texts_are_needed_for_a_new_tokenizer_alone(

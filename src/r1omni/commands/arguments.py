@@ -4,19 +4,60 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+import re
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from r1omni.options import Range
 from r1omni.types import UsageError
 
 
 class Parser(argparse.ArgumentParser):
-    """Wrong use raises one line instead of printing the whole usage."""
+    """Wrong use raises one line instead of printing the whole usage.
+
+    Wrong use is an option given twice, too, unless it is one to repeat (`action="append"`), where
+    argparse takes the last; and an empty value, which a path would read as the working directory.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.given: set[str] = set()
+        for action in (None, "store"):
+            self.register("action", action, _Once)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        self.given.clear()
+        words = sys.argv[1:] if args is None else list(args)
+        for before, word in zip(["", *words], words, strict=False):
+            if not word or re.fullmatch("--[^=]+=", word):
+                option = word[:-1] or (before if before.startswith("-") else "")
+                place = f"argument {option}: the value" if option else "a word"
+                self.error(f"{place} is empty; give one, or leave it out")
+        return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see `{self.prog} --help`)")
+
+
+class _Once(argparse.Action):
+    """Stores a value as argparse does, or refuses it."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        assert isinstance(parser, Parser)
+        if option_string is not None and self.dest in parser.given:
+            parser.error(f"argument {option_string}: given twice; give it once")
+        parser.given.add(self.dest)
+        setattr(namespace, self.dest, values)
 
 
 def parser_of(name: str, function: Callable[..., None]) -> Parser:

@@ -9,7 +9,7 @@ from typing import Any
 
 from r1omni.commands.arguments import Number, check_out, parser_of
 from r1omni.options import CLIPS, SEED, WORKERS, above, at_least
-from r1omni.types import DTYPES, R1OmniError, UsageError
+from r1omni.types import DTYPES, R1OmniError, UsageError, why_no_file
 
 
 def synthesize(args: list[str]) -> None:
@@ -73,7 +73,7 @@ def create(args: list[str]) -> None:
 def _texts(file: Path) -> Iterator[str]:
     """Every string in a file of annotations."""
     if not file.is_file():
-        raise UsageError(f"--texts {file}: there is no such file")
+        raise UsageError(f"--texts {file}: {why_no_file(file)}")
     try:
         content = file.read_text(encoding="utf-8")
         waiting = [json.loads(content)] if file.suffix == ".json" else [content.splitlines()]
@@ -124,7 +124,7 @@ def describe_voices(args: list[str]) -> None:
     parser.add_argument("--split", default="all", help="train, test or all")
     parser.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE",
-        help="option of the loader, such as fold=1; may be repeated",
+        help="option of the loader, such as vocal=song; may be repeated",
     )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="new folder to write")
     parser.add_argument("--count", type=Number(CLIPS), help="describe so many clips; all")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from r1omni.types import Clip
@@ -67,7 +67,8 @@ class ClipCache:
         temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp")
         folded, texts = _fold(tensors, metadata)
         try:
-            save_file(folded, temporary, metadata=texts)
+            # Not `save_file`: it makes files for their owner alone, whatever the umask.
+            temporary.write_bytes(save(folded, metadata=texts))
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from r1omni.data.labels_io import Row, confined, modality_of, read_json_rows, re
 from r1omni.data.registry import register, select
 from r1omni.text.answers import read_answer
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
-from r1omni.types import Clip, Modality, Sample, UsageError
+from r1omni.types import Clip, Modality, Sample, UsageError, why_no_file
 
 _logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def load_humanomni(
         root, file = root.parent, root.name
     path = confined(root, file, str(root)) if file else _find_file(root, split)
     if not path.is_file():
-        raise UsageError(f"{path}: the instruction file is not there; correct the option file")
+        raise UsageError(f"{path}: {why_no_file(path)}; correct the option file")
     videos = root if video_root is None else Path(video_root).expanduser()
     if not videos.is_dir():
         raise UsageError(f"{videos}: the option video_root of humanomni names no folder")
@@ -96,7 +96,7 @@ def _listed(root: Path, path: Path) -> list[tuple[Path, str]]:
             raise UsageError(f"{path}, entry {number}: no json_path")
         part = confined(root, entry["json_path"], f"{path}, entry {number}")
         if not part.is_file():
-            raise UsageError(f"{path}, entry {number}: {part} is not there")
+            raise UsageError(f"{path}, entry {number}: {part}: {why_no_file(part)}")
         parts.append((part, str(entry.get("sampling_strategy", "all"))))
     return parts
 

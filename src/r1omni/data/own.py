@@ -19,7 +19,7 @@ from r1omni.data.registry import check_split, register
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS, LabelSetName
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.text.tags import render_completion
-from r1omni.types import Clip, Modality, Sample, Sex, UsageError
+from r1omni.types import Clip, Modality, Sample, Sex, UsageError, why_no_file
 
 _logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def load_own(
     names = (*_NAMES, "all") if folds is not None else (split, *_NAMES)
     path = confined(root, file, str(root)) if file else _find_file(root, names)
     if not path.is_file():
-        raise UsageError(f"{path}: the label file is not there; correct the option file")
+        raise UsageError(f"{path}: {why_no_file(path)}; correct the option file")
     rows = _rows(path)
     if folds is not None and fold is not None:
         rows = _of_speakers(path, rows, split, folds, fold, hold_out_val)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
-from torch.overrides import TorchFunctionMode
 from transformers import BertTokenizer, PreTrainedTokenizerBase, Qwen2Tokenizer
 
 from r1omni.models.config import OmniConfig, read_config, read_json
 from r1omni.models.folders import ModelFolder
 from r1omni.models.omni import OmniModel
 from r1omni.models.released import fill
+from r1omni.models.weights import WithoutInitialWeights
 from r1omni.types import R1OmniError, UsageError
 
 
@@ -37,7 +35,7 @@ def unfilled_model(folder: ModelFolder, dtype: torch.dtype = torch.float32) -> O
         R1OmniError: as `build_model`.
     """
     config = read_config(folder.main, folder.vision_tower, folder.audio_tower, folder.text_tower)
-    with _WithoutInitialWeights():
+    with WithoutInitialWeights():
         model = build_model(config, folder)
     for parameter in model.parameters():
         if parameter.dtype != dtype:
@@ -47,7 +45,7 @@ def unfilled_model(folder: ModelFolder, dtype: torch.dtype = torch.float32) -> O
 
 def unfilled(config: OmniConfig) -> OmniModel:
     """A model of some sizes without values: weights take memory as they are written."""
-    with _WithoutInitialWeights():
+    with WithoutInitialWeights():
         return OmniModel(config)
 
 
@@ -65,25 +63,6 @@ def build_model(config: OmniConfig, folder: ModelFolder) -> OmniModel:
             f"{folder.main}: no model can be built from the sizes in its config.json and its "
             f"towers' ({reason}); copy these files again"
         ) from error
-
-
-class _WithoutInitialWeights(TorchFunctionMode):
-    """Leaves parameters unwritten: weights that are read or copied need no first values.
-
-    Memory that is never written is never taken from the system, so a model built under it costs
-    nothing until it is filled. Buffers are computed as ever.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
-        target = args[0] if args else kwargs.get("tensor")  # which torch.nn.init hands in by name
-        writes = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
-        if writes and isinstance(target, nn.Parameter):
-            return target
-        return func(*args, **kwargs)
 
 
 def cast_weights(model: OmniModel, dtype: torch.dtype) -> OmniModel:

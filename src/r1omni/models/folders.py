@@ -125,6 +125,8 @@ def locate(path: str | Path, what: str = "a model") -> tuple[Path, str | None]:
         R1OmniError: the repository cannot be had.
     """
     folder = Path(path)
+    if not str(path):
+        raise UsageError(f"the folder of {what} is empty; give its path or its id on the hub")
     if folder.is_dir():
         return folder, None
     if not folder.exists() and is_hub_id(str(path)):

@@ -60,7 +60,7 @@ def create_model(
             language model given; the text encoder, if it is not, then knows R1-Omni's instruction
             alone.
         out: the folder to write.
-        seed: of the random weights.
+        seed: of the random weights; those of a part also depend on which parts are given.
         parts: folder or hub id of pretrained parts, under "language", "vision", "audio" and "text".
         dtype: of all weights.
 
@@ -82,7 +82,8 @@ def create_model(
         with _sizes_blamed(sizes_file, given):
             config = _write_folder(sizes, corpus, scratch, given)
             torch.manual_seed(seed)
-            model = cast_weights(OmniModel(config), TORCH_DTYPES[dtype])
+            parts_given = [part.kind.name for part in given.values()]
+            model = cast_weights(OmniModel(config, parts_given), TORCH_DTYPES[dtype])
         for part in given.values():
             with part.blamed():
                 fill_part(model, part.kind.name, part.weights())

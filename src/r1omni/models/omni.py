@@ -6,7 +6,8 @@ loss only that its terms are one a token: so the head and the loss can be comput
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +20,7 @@ from r1omni.models.config import OmniConfig
 from r1omni.models.packed import Embedded, pack, pad_embeds, pad_ids, predicting
 from r1omni.models.projector import Gate, VideoProjector, audio_projector
 from r1omni.models.towers import AudioTower, TextTower, VisionTower
+from r1omni.models.weights import WithoutInitialWeights
 from r1omni.ops import (
     TokenObjective,
     linear_logprob,
@@ -48,21 +50,31 @@ class OmniModel(nn.Module):
 
     Args:
         config: sizes of every part.
+        filled_later: of the towers and "language_model" those that get no first values, which take
+            time and memory: their weights are read from files afterwards.
     """
 
-    def __init__(self, config: OmniConfig) -> None:
+    def __init__(self, config: OmniConfig, filled_later: Collection[str] = ()) -> None:
         super().__init__()
         self.config = config
         width = config.language.hidden_size
-        self.vision_tower = VisionTower(config.vision, config.vision_select_layer)
-        self.audio_tower = AudioTower(config.audio)
-        self.text_tower = TextTower(config.text)
+
+        def room(part: str) -> AbstractContextManager[object]:
+            return WithoutInitialWeights() if part in filled_later else nullcontext()
+
+        with room("vision_tower"):
+            self.vision_tower = VisionTower(config.vision, config.vision_select_layer)
+        with room("audio_tower"):
+            self.audio_tower = AudioTower(config.audio)
+        with room("text_tower"):
+            self.text_tower = TextTower(config.text)
         self.gate = Gate(config.text.hidden_size, config.gate_hidden_size)
         self.video_projector = VideoProjector(config.vision.hidden_size, width)
         self.audio_projector = audio_projector(config.audio.d_model, width)
-        self.language_model = Qwen2Model(config.language)
+        with room("language_model"):
+            self.language_model = Qwen2Model(config.language)
+            self.lm_head = nn.Linear(width, config.language.vocab_size, bias=False)
         self.language_model.set_attn_implementation(PACKED_ATTENTION)
-        self.lm_head = nn.Linear(width, config.language.vocab_size, bias=False)
         if config.language.tie_word_embeddings:
             self.lm_head.weight = self.language_model.embed_tokens.weight
         # What sampling on a CUDA device keeps from one call to the next.

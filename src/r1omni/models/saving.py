@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from huggingface_hub import save_torch_state_dict
@@ -27,6 +28,9 @@ _SETTINGS = (
     "vocab.json", "vocab.txt", "merges.txt", "normalizer.json", "chat_template.json",
     "chat_template.jinja",
 )  # fmt: skip
+
+
+_FILE_SUFFIXES = {".json", ".txt", ".jinja", ".safetensors", ".bin"}
 
 
 def save_model(model: OmniModel, source: ModelFolder, out: Path) -> ModelFolder:
@@ -67,8 +71,9 @@ def _write(model: OmniModel, source: ModelFolder, out: Path) -> None:
     out.mkdir(parents=True)
     copy_settings(source.main, out)
     config = dict(model.config.released)
+    names = tower_names({part: _tower_name(source, part) for part in TOWER_KEYS})
     for part, key in TOWER_KEYS.items():
-        name = tower_name(source, part)
+        name = names[part]
         (out / name).mkdir()
         copy_settings(getattr(source, part), out / name)
         config[key] = name
@@ -78,6 +83,8 @@ def _write(model: OmniModel, source: ModelFolder, out: Path) -> None:
     config["torch_dtype"] = str(model.dtype).removeprefix("torch.")
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     save_torch_state_dict(released_state(model), out, max_shard_size=_MAX_SHARD_SIZE)
+    for weights in out.glob("*.safetensors"):  # safetensors makes files for their owner alone
+        shutil.copymode(out / "config.json", weights)
 
 
 def _put_in_place(staged: Path, out: Path) -> None:
@@ -128,7 +135,30 @@ def check_replaceable(out: Path) -> None:
     raise R1OmniError(f"{out} exists and is no model folder; choose another name")
 
 
-def tower_name(folder: ModelFolder, part: str) -> str:
+def tower_names(named: Mapping[str, str]) -> dict[str, str]:
+    """The towers' folders inside a model folder.
+
+    Args:
+        named: tower -> what it is called, the most important one first.
+
+    Returns:
+        the same names; one that is none, that another tower has or that files of a model have is
+        followed by what the tower is.
+    """
+    names: dict[str, str] = {}
+    for tower, name in named.items():
+        is_free = is_free_name(name) and name not in names.values()
+        names[tower] = name if is_free else f"{name}-{tower.removesuffix('_tower')}".strip("-")
+    return names
+
+
+def is_free_name(name: str) -> bool:
+    """Whether a folder inside a model folder can have a name: no path, and none of its files'."""
+    is_plain = Path(name).name == name and not name.startswith(".")
+    return is_plain and Path(name.lower()).suffix not in _FILE_SUFFIXES
+
+
+def _tower_name(folder: ModelFolder, part: str) -> str:
     """A tower's name, as its folder or its repository has it."""
     hub_id = folder.hub_ids.get(part)
     tower: Path = getattr(folder, part)

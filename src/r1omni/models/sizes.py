@@ -17,8 +17,8 @@ from transformers import BertConfig, SiglipVisionConfig, WhisperConfig
 from r1omni.media.config import MediaConfig
 from r1omni.models.config import MODEL_TYPE, PROJECTOR_TYPE, OmniConfig, read_config
 from r1omni.models.parts import KINDS, Part, language_keys
-from r1omni.models.saving import copy_settings
-from r1omni.types import UsageError
+from r1omni.models.saving import copy_settings, is_free_name, tower_names
+from r1omni.types import UsageError, why_no_file
 
 _TOWERS = ("vision", "audio", "text")
 # What a section cannot do without, beside the names of the towers in omni.
@@ -59,8 +59,11 @@ def read_sizes(file: Path | None, parts: Mapping[str, Part] | None = None) -> di
             )
         return {"omni": dict(_RELEASED_OMNI)}
     if not file.is_file():
-        raise UsageError(f"{file} does not exist; give a YAML file of model sizes")
-    sizes: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+        raise UsageError(f"--sizes {file}: {why_no_file(file)}")
+    try:
+        sizes: Any = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: is no YAML ({' '.join(str(error).split())})") from error
     wanted = [*(name for name in KINDS if name not in parts), "omni"]
     if isinstance(sizes, dict):
         twice = [name for name in parts if name in sizes]
@@ -79,8 +82,15 @@ def read_sizes(file: Path | None, parts: Mapping[str, Part] | None = None) -> di
         lacking = [key for key in needed if key not in sizes[name]]
         if lacking:
             raise UsageError(f"{file}: {name} lacks {', '.join(lacking)}")
-    if len({str(sizes["omni"][tower]) for tower in towers}) < len(towers):
+    names = [str(sizes["omni"][tower]) for tower in towers]
+    if len(set(names)) < len(names):
         raise UsageError(f"{file}: omni gives two towers one name; name them apart")
+    for tower, name in zip(towers, names, strict=True):
+        if not is_free_name(name):
+            raise UsageError(
+                f"{file}: omni calls the {tower} {name!r}, which cannot be a folder beside the "
+                "model's files; give it a plain name"
+            )
     for name in parts:
         if f"{name}_tower" in sizes["omni"]:
             raise UsageError(
@@ -125,7 +135,9 @@ def write_settings(
         the towers' folders under "vision", "audio" and "text".
     """
     omni, parts = sizes["omni"], parts or {}
-    towers = {tower: out / name for tower, name in _tower_names(omni, parts).items()}
+    named = {tower: str(omni[f"{tower}_tower"]) for tower in _TOWERS if tower not in parts}
+    named |= {tower: parts[tower].name for tower in _TOWERS if tower in parts}
+    towers = {tower: out / name for tower, name in tower_names(named).items()}
     for tower, folder in towers.items():
         folder.mkdir(parents=True, exist_ok=True)
         if tower in parts:
@@ -148,20 +160,6 @@ def write_settings(
     }
     write_json(out / "config.json", main)
     return towers
-
-
-def _tower_names(omni: dict[str, Any], parts: Mapping[str, Part]) -> dict[str, str]:
-    """The towers' folders inside the model folder: as sizes name them, or as the parts are called.
-
-    Two parts of one name, or of none, also get the name of their section.
-    """
-    names = {tower: str(omni[f"{tower}_tower"]) for tower in _TOWERS if tower not in parts}
-    for tower in _TOWERS:
-        if tower in parts:
-            name = parts[tower].name
-            taken = not name or name in names.values()
-            names[tower] = f"{name}-{tower}".strip("-") if taken else name
-    return names
 
 
 def _width(tower: str, key: str, sizes: dict[str, Any], parts: Mapping[str, Part]) -> int:

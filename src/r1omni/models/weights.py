@@ -1,4 +1,4 @@
-"""Reading weights: safetensors or pickled tensors, in one file or in shards.
+"""Reading weights: safetensors or pickled tensors, in one file or in shards; and room for them.
 
 Nothing here runs code of a checkpoint: pickles are opened with torch's `weights_only`.
 """
@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from r1omni.types import R1OmniError
 
@@ -75,6 +76,25 @@ def sha256(files: Iterable[Path]) -> str | None:
     if len(digests) < 2:
         return digests[0][1] if digests else None
     return hashlib.sha256(repr(digests).encode()).hexdigest()
+
+
+class WithoutInitialWeights(TorchFunctionMode):
+    """Leaves parameters unwritten: weights that are read or copied need no first values.
+
+    Memory that is never written is never taken from the system, so a model built under it costs
+    nothing until it is filled. Buffers are computed as ever.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        target = args[0] if args else kwargs.get("tensor")  # which torch.nn.init hands in by name
+        writes = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
+        if writes and isinstance(target, nn.Parameter):
+            return target
+        return func(*args, **kwargs)
 
 
 class Weights:

@@ -19,7 +19,7 @@ from r1omni.training.grpo import GRPOModule
 from r1omni.training.renamed import CONFIG_FLAGS
 from r1omni.training.sft import SFTModule
 from r1omni.training.sharded import FSDP2Strategy
-from r1omni.types import UsageError
+from r1omni.types import UsageError, why_no_file
 
 # What holds settings of classes with sections of their own, and those classes.
 _PLACES: dict[str, tuple[Any, ...]] = {
@@ -53,7 +53,7 @@ def check_config_files(args: list[str]) -> None:
         if flag not in CONFIG_FLAGS:
             continue
         if not Path(file).is_file():
-            raise UsageError(f"--config {file}: there is no such file")
+            raise UsageError(f"--config {file}: {why_no_file(Path(file))}")
         content = _read(file)
         if not isinstance(content, yaml.MappingNode):
             raise UsageError(f"{file} is no configuration; it must hold sections such as `model:`")
