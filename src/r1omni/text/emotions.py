@@ -34,29 +34,39 @@ EMOTIONS: tuple[str, ...] = (
 _ALIASES: dict[str, str] = {
     "happy": "happiness happily joy joyful joyfully joyous joyously amused amusement amusing "
     "cheerful cheerfully cheerfulness delighted delight delightedly delightful gleeful gleefully "
-    "glee elated elation glad gladly gladness merry merrily pleased blissful bliss jolly jovial",
+    "glee elated elation glad gladly gladness merry merrily pleased blissful bliss jolly jovial "
+    "thrilled ecstatic ecstatically ecstasy overjoyed exhilarated exhilaration euphoric euphoria "
+    "jubilant jubilantly jubilation cheery cheerily exuberant exuberance exultant mirth mirthful "
+    "lighthearted light-hearted",
     "sad": "sadness sadly sorrow sorrowful sorrowfully unhappy unhappily unhappiness grief "
     "grieving heartbroken mournful mournfully melancholy melancholic miserable miserably misery "
-    "gloomy gloom depressed downcast dejected dejection tearful tearfully",
+    "gloomy gloom depressed downcast dejected dejection tearful tearfully saddened woeful "
+    "despondent despondently despondency forlorn glum glumly downhearted heartbreak heartsick "
+    "grief-stricken devastated inconsolable",
     "neutral": "neutrality neutrally emotionless expressionless unemotional impassive "
-    "impassively indifferent indifference",
+    "impassively indifferent indifference unemotionally emotionlessly dispassionate "
+    "dispassionately",
     "angry": "anger angrily angered annoyed annoyance annoyedly irritated irritation irritable "
     "mad furious furiously fury rage raging enraged irate outraged outrage wrathful wrath "
-    "infuriated indignant indignantly indignation",
+    "infuriated infuriating indignant indignantly indignation livid fuming seething incensed irked",
     "surprise": "surprised surprising surprisedly surprisingly astonished astonishment "
-    "astonishing astounded amazed amazement shocked shock startled stunned",
+    "astonishing astounded astounding amazed amazement shocked shock startled startling stunned "
+    "flabbergasted dumbfounded thunderstruck gobsmacked",
     "disgust": "disgusted disgustedly disgusting disgustedness repulsed repulsion revulsion "
-    "revolted repelled grossed-out nauseated",
-    "fear": "fearful fearfully fearfulness afraid scared frightened fright frightful terrified "
-    "terror petrified panic panicked panicky dread horrified",
+    "revolted revolting repelled repulsive repugnance repugnant sickened grossed-out nauseated",
+    "fear": "fearful fearfully fearfulness afraid scared scary frightened frightening fright "
+    "frightful terrified terrifying terror terrorized terrorised petrified panic panicked "
+    "panicking panicky dread dreading horrified horrifying horror spooked",
     "contempt": "contemptuous contemptuously contemptuousness disdain disdainful disdainfully "
-    "scorn scornful scornfully",
+    "scorn scornful scornfully derision derisive derisively",
     "anxiety": "anxious anxiously anxiousness worried worriedly worry worrying worries nervous "
-    "nervously nervousness uneasy uneasily uneasiness apprehensive apprehension apprehensively",
+    "nervously nervousness uneasy uneasily uneasiness unease apprehensive apprehension "
+    "apprehensively jittery jitters fretful fretfully fretting worrisome",
     "helplessness": "helpless helplessly powerless powerlessly powerlessness",
-    "disappointment": "disappointed disappointedly disappointing disappointingly let-down",
+    "disappointment": "disappointed disappointedly disappointing disappointingly let-down "
+    "letdown disillusioned disillusionment",
     "calm": "calmly calmness calmed composed tranquil tranquility tranquillity serene serenely "
-    "serenity peaceful peacefully relaxed",
+    "serenity peaceful peacefully relaxed placid placidly unruffled unperturbed",
 }
 
 # The word that an answer uses for each emotion.

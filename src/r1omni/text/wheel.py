@@ -53,14 +53,13 @@ _PETAL_OF_EMOTION: dict[str, str] = {
 
 # Plutchik's words that are no aliases of the taxonomy, their forms, and words of like meaning.
 _MORE_WORDS: dict[str, str] = {
-    "joy": "ecstasy ecstatic content contented contentment satisfied satisfaction excited "
-    "excitement enthusiastic enthusiasm thrilled playful enjoyment enjoying relieved relief",
+    "joy": "content contented contentment satisfied satisfaction excited excitement enthusiastic "
+    "enthusiasm playful enjoyment enjoying relieved relief",
     "trust": "trust trusting trustful acceptance accepting admiration admiring admire respect "
     "respectful confident confidence",
     "fear": "alarmed alarm timid timidity intimidated tense tension stressed insecure "
     "insecurity concerned concern",
-    "surprise": "distraction distracted stupefied speechless dumbfounded flabbergasted "
-    "incredulous disbelief",
+    "surprise": "distraction distracted stupefied speechless incredulous disbelief",
     "sadness": "pensiveness pensive lonely loneliness hurt hopeless hopelessness despair "
     "despairing desperate desperation desolate anguish anguished discouraged grieved",
     "disgust": "boredom bored loathing loathe distaste aversion averse",
