@@ -262,8 +262,17 @@ def test_the_same_runs_give_the_same_page(written: Written, tmp_path: Path) -> N
 
 
 def test_a_run_that_was_not_tested_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"run/test/results\.json.*python -m r1omni test"):
-        write_report({"R1-Omni": tmp_path / "run"}, tmp_path / "out")
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "scored" / "predictions").mkdir(parents=True)  # by a `score` that was stopped
+    (tmp_path / "file").touch()
+    for name, complaint in (
+        ("run", r"run/test/results\.json.*python -m r1omni test"),
+        ("scored", r"scored/results\.json: .*python -m r1omni score \S*scored --out"),
+        ("nowhere", r"nowhere: there is no such folder.* test .*score PREDICTIONS --out"),
+        ("file", "file: is a file; name the folder of a run"),
+    ):
+        with pytest.raises(UsageError, match=complaint):
+            write_report({"R1-Omni": tmp_path / name}, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

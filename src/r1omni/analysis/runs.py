@@ -10,7 +10,7 @@ from typing import Any
 
 from r1omni.metrics.predictions import RESULTS_FILE
 from r1omni.training.checkpoints import FIT_CONFIG
-from r1omni.types import UsageError
+from r1omni.types import UsageError, why_no_file
 
 SET_TITLES = {"dfew": "DFEW", "mafw": "MAFW", "ravdess": "RAVDESS", "emodb": "Emo-DB"}
 PAPER = "arXiv 2503.05379"
@@ -101,7 +101,7 @@ def read_run(model: str, folder: Path) -> EvaluatedRun:
         f"--trainer.default_root_dir {folder} --ckpt_path last"
     )
     if not file.is_file():
-        raise UsageError(f"{file}: there is no such file; first run `{command}`")
+        raise UsageError(_no_results(folder, command))
     content = read_json(file)
     sets = {}
     try:
@@ -119,6 +119,19 @@ def read_run(model: str, folder: Path) -> EvaluatedRun:
     return EvaluatedRun(model, folder, sets, broken, provenance)
 
 
+def _no_results(folder: Path, command: str) -> str:
+    """What to do about a folder without results: `score` writes them beside its predictions."""
+    if folder.is_file():
+        return f"{folder}: is a file; name the folder of a run, or one that `score --out` wrote"
+    if (folder / "predictions").is_dir():
+        again = f"`python -m r1omni score {folder} --out ANOTHER_FOLDER`"
+        return f"{folder / RESULTS_FILE}: there is no such file; run {again}, and name that folder"
+    if not folder.is_dir():
+        again = f"`python -m r1omni score PREDICTIONS --out {folder}`"
+        return f"{folder}: there is no such folder; first run `{command}`, or {again}"
+    return f"{folder / 'test' / RESULTS_FILE}: there is no such file; first run `{command}`"
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """A JSON file that holds one object.
 
@@ -126,7 +139,7 @@ def read_json(file: Path) -> dict[str, Any]:
         UsageError: the file is missing or holds something else.
     """
     if not file.is_file():
-        raise UsageError(f"{file}: there is no such file")
+        raise UsageError(f"{file}: {why_no_file(file)}")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
