@@ -48,6 +48,7 @@ from ablation_runs import (
     write_whole,
 )
 from ablation_table import COLD_START, PAPER, choose, read_lines, table
+from script_options import ScriptParser
 from side_by_side import ROOT, Job, SideBySide, Stopped, duration
 
 # Seconds on one core that no file records: assumed until runs tell.
@@ -179,9 +180,7 @@ def plan(preparing: Sequence[Job], runs: Sequence[Run], finals: Sequence[Run], j
 
 
 def _parse(words: Sequence[str] | None) -> tuple[argparse.Namespace, argparse.ArgumentParser]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     steps = yaml.safe_load((ROOT / CONFIG).read_text(encoding="utf-8"))["trainer"]["max_steps"]
     parser.add_argument("--out", type=Path, default=Path("outputs/ablation"))
     parser.add_argument("--start", type=Path, help="folder with a cold start (OUT/start)")

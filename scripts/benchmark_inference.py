@@ -9,7 +9,6 @@ weights are. Writes JSON with the machine beside the figures.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -20,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from script_options import ScriptParser
 from tqdm import tqdm
 
 from r1omni.models.checkpoint import cast_weights
@@ -124,7 +124,7 @@ def machine(device: torch.device) -> dict[str, object]:
 
 def main() -> None:
     """Build the model, time each modality, print and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=Path, default=SIZES, help="YAML of model sizes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])

@@ -10,7 +10,6 @@ machine does meets all of them. Writes JSON with the machine beside the figures.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import resource
@@ -22,6 +21,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from script_options import ScriptParser
 from torch import Tensor
 from tqdm import tqdm
 from transformers import DynamicCache, GenerationConfig, Qwen2Config, Qwen2ForCausalLM
@@ -303,7 +303,7 @@ def measure(
 
 def main() -> None:
     """Build the model, time every way, print and write the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", default="middle", choices=[*LANGUAGE])
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--dtype", default=None, choices=[*DTYPES],

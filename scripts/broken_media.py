@@ -10,7 +10,6 @@ clips; none may take more than 30 s or more memory than `MAX_PEAK_MIB`.
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import multiprocessing
@@ -29,6 +28,7 @@ sys.path.insert(0, str(ROOT / "src"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from damaged_media import MUTATIONS, Case, make_corpus  # noqa: E402
+from script_options import ScriptParser  # noqa: E402
 
 from r1omni.media.config import MediaConfig  # noqa: E402
 from r1omni.media.container import MediaError  # noqa: E402
@@ -211,7 +211,7 @@ def general(reason: str) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "broken_media")
     parser.add_argument("--files", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)

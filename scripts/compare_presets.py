@@ -10,7 +10,6 @@ was trained on; the test sets are read once, at the end. A run that is finished 
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import subprocess
@@ -24,6 +23,7 @@ from typing import Any
 from mlflow.tracking import MlflowClient
 from omegaconf import OmegaConf
 from presets_page import write_page
+from script_options import ScriptParser
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/mini/r1omni.yaml"
@@ -191,7 +191,7 @@ def _rounded(values: list[float]) -> list[float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--start", type=Path, default=Path("outputs/quickstart"))
     parser.add_argument("--out", type=Path, default=Path("outputs/presets"))
     parser.add_argument("--presets", nargs="+", default=PRESETS, choices=PRESETS)

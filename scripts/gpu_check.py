@@ -15,7 +15,6 @@ GPU, 2 on wrong use.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.metadata
 import importlib.util
@@ -30,6 +29,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from script_options import ScriptParser
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTS_DIR = ROOT / "scripts" / "gpu_parts"
@@ -213,7 +214,7 @@ def run_all(
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     names = [part.name for part in PARTS]
     parser.add_argument("--only", default=",".join(names), help="names, separated by commas")

@@ -11,7 +11,6 @@ to its end must have the unbroken run's weights.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import random
@@ -30,6 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No tensor is touched before the forks, so there are no threads to lose.
 import torch  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
+from script_options import ScriptParser  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 from r1omni.cli import main as r1omni_main  # noqa: E402
@@ -220,7 +220,7 @@ def run_trial(trial: Trial, kills: int, seed: int) -> Tally:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "kill_test")
     parser.add_argument("--kills", type=int, default=200, help="shared by GRPO and SFT")
     parser.add_argument("--seed", type=int, default=0)

@@ -11,7 +11,6 @@ and the last ones. The status is 1 if memory grew by more than 5%.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from script_options import ScriptParser
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 1.05
@@ -135,7 +135,7 @@ def report(lines: list[dict[str, int]]) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=300, help="optimizer steps, at least 70")
     parser.add_argument("--batch-size", type=int, default=4, help="prompts in a batch")
     parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "long_run")

@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from mutation_parts.judge import Judge  # noqa: E402
 from mutation_parts.mutants import Mutant, WrongUse, mutants_of  # noqa: E402
+from script_options import ScriptParser  # noqa: E402
 
 PACKAGE = "src/r1omni"
 # What pytest is given to judge a module: that of the first name it begins with. Tests of more than
@@ -44,9 +45,7 @@ TESTS = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="+", metavar="MODULE", help="as ops/losses, or a folder")
     parser.add_argument("--sample", type=int, help="judge at most N mutants a module, by chance")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")

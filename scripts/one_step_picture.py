@@ -5,7 +5,6 @@ python scripts/one_step_picture.py
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import matplotlib
@@ -14,6 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from script_options import ScriptParser
 
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "one_step.svg"
 WIDTH, HEIGHT = 12.4, 8.0
@@ -193,6 +193,6 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = ScriptParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=PICTURE)
     draw(parser.parse_args().out)

@@ -12,6 +12,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from script_options import ScriptParser
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "benchmarks" / "gpu"
 STEPS = {
@@ -138,7 +140,7 @@ def parity() -> str:
 PAGES = {"performance.md": (steps, sampling, kernels, parity), "kernels.md": (goals, tuning)}
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(
+    ScriptParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     for page, tables in PAGES.items():

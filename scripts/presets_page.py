@@ -19,6 +19,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from script_options import ScriptParser
 
 ROOT = Path(__file__).resolve().parent.parent
 PLOT = Path("benchmarks") / "grpo_presets.png"
@@ -264,7 +265,7 @@ def _smooth(values: Sequence[float]) -> list[float]:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(
+    ScriptParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     recorded = json.loads((ROOT / "docs" / "benchmarks" / "grpo_presets.json").read_text())

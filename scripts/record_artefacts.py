@@ -18,6 +18,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
+from script_options import ScriptParser  # noqa: E402
+
 import artefact_runs  # noqa: E402
 import golden_runs  # noqa: E402
 from r1omni.cli import main as r1omni  # noqa: E402
@@ -87,7 +89,7 @@ def evaluate(new: Path) -> None:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(
+    ScriptParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     main()

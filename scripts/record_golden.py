@@ -10,7 +10,6 @@ recorded. The curve is trained twice, and has to be the same to the bit.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -20,12 +19,14 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "src")]
 
+from script_options import ScriptParser  # noqa: E402
+
 import golden_runs  # noqa: E402
 
 
 def main() -> None:
     golden_runs.environment()
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=[*golden_runs.RUNS, "all"])
     parser.add_argument("--reason", required=True, help="why the curve changes; kept in the file")
     options = parser.parse_args()

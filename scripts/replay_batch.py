@@ -5,19 +5,20 @@ python scripts/replay_batch.py outputs/run/nonfinite/step_000123_rank_0.pt
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+from script_options import ScriptParser  # noqa: E402
+
 from r1omni.training.nonfinite import replay  # noqa: E402
 from r1omni.types import R1OmniError  # noqa: E402
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("batch", type=Path)
     parser.add_argument("--model", help="what the run started from, where it is not where it was")
     options = parser.parse_args()

@@ -8,7 +8,6 @@ Settings were tuned on other seeds than the default ones.
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 import statistics
@@ -17,12 +16,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from script_options import ScriptParser
+
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ("dfew", "mafw", "ravdess")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("outputs/seeds"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[5, 6, 7])
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")

@@ -9,7 +9,6 @@ nothing: each model is its last checkpoint.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shlex
@@ -19,6 +18,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
+
+from script_options import ScriptParser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -224,7 +225,7 @@ def _spawn(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("outputs/quickstart"))
     parser.add_argument("--seed", type=int, default=0, help="of the world and of every stage")
     parser.add_argument("--clips", type=int, default=2000)

@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import torch  # noqa: E402
 import yaml  # noqa: E402
+from script_options import ScriptParser  # noqa: E402
 
 from r1omni.models.checkpoint import unfilled  # noqa: E402
 from r1omni.models.omni import TOWERS  # noqa: E402
@@ -179,7 +180,7 @@ def table() -> str:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(
+    ScriptParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     print(table())

@@ -88,6 +88,7 @@ def traced_step() -> dict[str, Any]:
 
 
 def main() -> None:
+    # Not `ScriptParser`: it is of this checkout, and `--source` may name another.
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", type=Path, default=ROOT, help="checkout whose src is counted")
     sys.path.insert(0, str(parser.parse_args().source / "src"))

@@ -8,7 +8,6 @@ at run time would cost seconds in every run. Prints the fastest first, and the t
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from statistics import median
 from typing import Any
 
 import torch
+from script_options import ScriptParser
 
 from r1omni.kernels import triton_grpo, triton_selective, triton_tables
 
@@ -62,7 +62,7 @@ def milliseconds(call: Callable[[], Any]) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     options = parser.parse_args()
     if not torch.cuda.is_available():

@@ -18,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from script_options import ScriptParser
+
 from r1omni.data import EmotionDataModule
 from r1omni.data.datamodule import LoaderConfig
 from r1omni.data.registry import DatasetSpec, dataset_names, get_loader
@@ -365,7 +367,7 @@ def _renamed() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(
+    ScriptParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
     PAGE.write_text(page(), encoding="utf-8")

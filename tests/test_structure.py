@@ -14,6 +14,7 @@ from pathlib import Path
 from tokenize import COMMENT
 
 import pytest
+from script_options import ScriptParser
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "r1omni"
@@ -145,6 +146,21 @@ def test_scripts_refuse_words_that_they_do_not_know() -> None:
     run = [path for path, text in texts.items() if "__main__" in text]
     assert len(run) > 10
     assert [path.name for path in run if ".parse_args(" not in texts[path]] == []
+
+
+def test_scripts_refuse_wrong_use_in_one_line(capfd: pytest.CaptureFixture[str]) -> None:
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "scripts").glob("*.py")}
+    others = [path.name for path, text in texts.items() if "argparse.ArgumentParser(" in text]
+    # It counts the lines of another checkout, so nothing of this one may be imported before.
+    assert others == ["step_lines.py"], "read words by script_options.ScriptParser"
+    parser = ScriptParser(prog="x.py", description="Do something.")
+    parser.add_argument("--steps", type=int)
+    for words in (["--nope"], ["--steps", "x"], ["--steps", "1", "--steps", "2"], ["--steps="]):
+        with pytest.raises(SystemExit) as ended:
+            parser.parse_args(words)
+        told = capfd.readouterr().err
+        assert ended.value.code == 2 and told.startswith("x.py: error: ")
+        assert told.count("\n") == 1
 
 
 def test_imports_point_one_way(sources: list[tuple[Path, ast.Module]]) -> None:
