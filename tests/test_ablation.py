@@ -89,7 +89,13 @@ class Ablation:
         self.words = ["--out", str(self.out), "--seeds", "1", "2", "--arms", "paper", "gated"]
 
     def run(self, *more: str) -> int:
-        return ablation.main([*self.words, *more], self.program)
+        """With these options, in place of the usual ones where they are of the same name."""
+        words: list[str] = []
+        replaced = False
+        for word in self.words:
+            replaced = word in more if word.startswith("--") else replaced
+            words += [] if replaced else [word]
+        return ablation.main([*words, *more], self.program)
 
     def calls(self) -> list[list[str]]:
         """The commands since this was asked last, without the worlds."""
