@@ -108,7 +108,7 @@ def test_missing_folder_and_files(tmp_path: Path) -> None:
     assert "no Emo-DB recordings" in refusal("emodb", tmp_path / "e", "test")
     layouts.ravdess(tmp_path / "r")
     assert "no published train split" in refusal("ravdess", tmp_path / "r")
-    assert "holds no samples" in refusal("ravdess", tmp_path / "r", "test", actors=[24])
+    assert "no speech is there" in refusal("ravdess", tmp_path / "r", "test", actors=[24])
 
 
 def test_empty_split(tmp_path: Path) -> None:
