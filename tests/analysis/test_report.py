@@ -221,15 +221,19 @@ def test_explanations_are_shown(written: Written, reader: Reader) -> None:
 def test_explanations_of_an_earlier_version_are_a_dash(written: Written, tmp_path: Path) -> None:
     run = shutil.copytree(written.runs["R1-Omni"], tmp_path / "run")
     content = json.loads((run / "test/results.json").read_text())
-    del content["explanations"]
+    del content["explanations"], content["breakdown"]
     (run / "test/results.json").write_text(json.dumps(content))
     runs = {"new": written.runs["R1-Omni"], "old": run}
     results = write_report(runs, tmp_path / "both")
     assert "supported" not in results["rows"][1]["dfew"]
     [old] = [line for line in table_text(results).split("\n\n")[0].splitlines() if "old" in line]
     assert old.endswith("-")
+    both = (tmp_path / "both/report.html").read_text()
+    parts = re.search(r'<section id="parts".*?</section>', both, re.DOTALL)
+    assert parts is not None and parts[0].count("not measured") == 4  # female, male, normal, strong
     write_report({"old": run}, tmp_path / "old")
-    assert "Explanations were not measured" in (tmp_path / "old/report.html").read_text()
+    alone = (tmp_path / "old/report.html").read_text()
+    assert "Explanations were not measured" in alone and 'id="parts"' not in alone
 
 
 def test_curves_come_from_the_run_folders(reader: Reader) -> None:
