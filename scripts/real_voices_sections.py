@@ -162,7 +162,7 @@ def ravdess(study: Study) -> Lines:
     if found is not None:
         chance = [percent(found["majority"]["war"]), percent(found["majority"]["uar"])]
         rows.append(["chance", NONE, *chance, *chance, NONE])
-    layers = ", ".join(
+    layers = "; ".join(
         f"fold {fold}: layer {choice['layer']}, C {choice['C']:g}"
         for fold, choice in study["probe"].items()
     )
