@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -80,11 +81,18 @@ def invented_samples(clips: Sequence[Path], num_per_class: int = 8) -> dict[str,
                 instruction="",
                 label=label,
                 cues=CUES,
-                group=f"actor_{index % 4}" if name == "ravdess" else None,
+                **(_person(index) if name == "ravdess" else {}),
             )
             for index, label in enumerate(labels)
         ]
     return samples
+
+
+def _person(index: int) -> dict[str, Any]:
+    """Actors 1 and 3 are men, and every third take is strong."""
+    sex = "male" if index % 2 else "female"
+    intensity = "normal" if index % 3 else "strong"
+    return {"group": f"actor_{index % 4}", "sex": sex, "intensity": intensity}
 
 
 def write_run(
@@ -93,9 +101,14 @@ def write_run(
     samples: Mapping[str, Sequence[Sample]],
     conditions: Sequence[str] = CONDITIONS,
     answer_mode: AnswerMode = "think",
+    label_sets: Mapping[str, str] | None = None,
 ) -> Path:
-    """What `test` writes, of a model that answers like `player`."""
-    sets = [EvaluationSet(name, name, c) for name in samples for c in conditions]
+    """What `test` writes, of a model that answers like `player`.
+
+    Label sets are those of the sets' names, where `label_sets` does not name another.
+    """
+    named = {name: name for name in samples} | {**(label_sets or {})}
+    sets = [EvaluationSet(name, named[name], c) for name in samples for c in conditions]
     evaluation = Evaluation(sets, answer_mode)
     for index, entry in enumerate(sets):
         skill = dict(zip(CONDITIONS, player.skill, strict=True)).get(

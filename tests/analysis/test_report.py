@@ -138,7 +138,7 @@ def test_the_page_can_be_heard(reader: Reader) -> None:
     anchors = {attributes["id"] for tag, attributes in reader.tags if tag == "section"}
     links = {a["href"] for tag, a in reader.tags if tag == "a" and a["href"]}
     assert links == {f"#{anchor}" for anchor in anchors}
-    assert len(anchors) == 11
+    assert len(anchors) == 12
 
 
 def test_the_words_follow_the_figures(reader: Reader) -> None:
@@ -154,6 +154,22 @@ def test_the_words_follow_the_figures(reader: Reader) -> None:
     assert "3.25 GiB" in reader.text
     assert "Protocol 8way" in reader.text
     assert "not a person's inner state" in reader.text
+
+
+def test_parts_are_shown_where_they_are_known(written: Written) -> None:
+    tested = json.loads((written.runs["R1-Omni"] / "test/results.json").read_text())
+    parts = tested["breakdown"]["ravdess"]["full"]
+    assert [list(values) for values in parts.values()] == [["female", "male"], ["normal", "strong"]]
+    assert parts["sex"]["male"]["num_groups"] == 2
+    table = re.search(r'<section id="parts".*?</section>', written.page, re.DOTALL)
+    assert table is not None and table[0].count("<table") == 1
+    text = Reader(table[0]).text
+    for field, values in parts.items():
+        for value, part in values.items():
+            assert f"{field}: {value} {part['n']} " in text
+            assert f"{100 * part['war']:.1f} " in text
+    row = json.loads((written.out / "results.json").read_text())["rows"][-1]
+    assert row["ravdess"]["breakdown"] == parts and "breakdown" not in row["dfew"]
 
 
 def test_a_run_that_lost_is_called_worse(written: Written, tmp_path: Path) -> None:
@@ -205,15 +221,19 @@ def test_explanations_are_shown(written: Written, reader: Reader) -> None:
 def test_explanations_of_an_earlier_version_are_a_dash(written: Written, tmp_path: Path) -> None:
     run = shutil.copytree(written.runs["R1-Omni"], tmp_path / "run")
     content = json.loads((run / "test/results.json").read_text())
-    del content["explanations"]
+    del content["explanations"], content["breakdown"]
     (run / "test/results.json").write_text(json.dumps(content))
     runs = {"new": written.runs["R1-Omni"], "old": run}
     results = write_report(runs, tmp_path / "both")
     assert "supported" not in results["rows"][1]["dfew"]
     [old] = [line for line in table_text(results).split("\n\n")[0].splitlines() if "old" in line]
     assert old.endswith("-")
+    both = (tmp_path / "both/report.html").read_text()
+    parts = re.search(r'<section id="parts".*?</section>', both, re.DOTALL)
+    assert parts is not None and parts[0].count("not measured") == 4  # female, male, normal, strong
     write_report({"old": run}, tmp_path / "old")
-    assert "Explanations were not measured" in (tmp_path / "old/report.html").read_text()
+    alone = (tmp_path / "old/report.html").read_text()
+    assert "Explanations were not measured" in alone and 'id="parts"' not in alone
 
 
 def test_curves_come_from_the_run_folders(reader: Reader) -> None:

@@ -47,8 +47,10 @@ def test_equal_to_the_last_digit(run: Path, tmp_path: Path) -> None:
     assert main(["score", str(bare), "--out", str(tmp_path / "out")]) == 0
     tested, scored = content(run / "test/results.json"), content(tmp_path / "out/results.json")
     assert scored["sets"].keys() == {"dfew", "mafw", "ravdess"}
-    for key in ("sets", "explanations", "label_sets"):
+    for key in ("sets", "explanations", "label_sets", "breakdown"):
         assert scored[key] == tested[key]
+    # Nothing is known of the people of the other sets.
+    assert scored["breakdown"].keys() == {"ravdess"}
     for file in (run / "test" / "predictions").iterdir():
         assert lines(tmp_path / "out" / "predictions" / file.name) == lines(file)
 
@@ -104,6 +106,8 @@ ANSWER = json.dumps(
                 ("text", None),
                 ("ended", "yes"),
                 ("group", 3),
+                ("sex", "woman"),
+                ("intensity", ["strong"]),
                 ("scores", {"fear": math.nan}),
                 ("direct_scores", {"fear": "1"}),
                 ("scores", 1),

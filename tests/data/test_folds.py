@@ -211,8 +211,14 @@ def test_tables_that_no_folds_can_be_made_of(tmp_path: Path, table: str, message
     assert "labels.csv" in str(caught.value) and message in str(caught.value)
 
 
-def test_the_sex_of_speakers_travels(tmp_path: Path) -> None:
+def test_sex_and_intensity_travel(tmp_path: Path) -> None:
     sexes = {s.group: s.sex for s in load("own", own(tmp_path / "o"), "all")}
     assert (sexes["a"], sexes["b"], sexes["i"]) == ("male", "female", None)
     actors = {s.group: s.sex for s in load("ravdess", ravdess(tmp_path / "r"), "test")}
     assert (actors["actor_01"], actors["actor_12"]) == ("male", "female")
+    table = "path,label,intensity\na.wav,sad,strong\nb.wav,sad,Normal\nc.wav,sad,\n"
+    layouts.write(tmp_path / "labels.csv", table)
+    assert [s.intensity for s in load("own", tmp_path, "all")] == ["strong", "normal", None]
+    layouts.write(tmp_path / "labels.csv", f"{table}d.wav,sad,2\n")
+    with pytest.raises(UsageError, match=r"line 5: the column 'intensity' holds '2', expected"):
+        load("own", tmp_path, "all")

@@ -105,3 +105,12 @@ def test_linked_actors(tmp_path: Path) -> None:
         ravdess(alone)
     (tmp_path / "link").symlink_to(archive(tmp_path / "whole", "01-01"))
     assert len(ravdess(tmp_path / "link")) == 16  # the root itself may be a link
+
+
+def test_the_fourth_number_is_the_intensity(tmp_path: Path) -> None:
+    names = ("03-01-01-01-01-01-01", "03-01-05-01-01-01-01", "03-01-05-02-01-01-01")
+    layouts.touch(tmp_path, *(f"Actor_01/{name}.wav" for name in names))
+    assert [s.intensity for s in ravdess(tmp_path)] == ["normal", "normal", "strong"]
+    layouts.touch(tmp_path, "Actor_01/03-01-05-03-01-01-01.wav")
+    with pytest.raises(UsageError, match=r"05-03-.*wav: intensity code 03 is neither 01 nor 02"):
+        ravdess(tmp_path)

@@ -26,6 +26,7 @@ from r1omni.analysis.explanations import explanations_section
 from r1omni.analysis.media import conditions_section
 from r1omni.analysis.notes import notes_section
 from r1omni.analysis.page import page
+from r1omni.analysis.parts import parts_section
 from r1omni.analysis.recall import confusion_section, recall_section
 from r1omni.analysis.runs import EvaluatedRun, read_json, read_run, result_row
 from r1omni.analysis.summary import summary_section
@@ -122,6 +123,7 @@ def _render(
             dependence_section(runs, paired),
             answers_section(runs, paired),
             recall_section(runs),
+            parts_section(runs),
             confusion_section(runs),
             curves_section(runs),
             clips_section(runs, synthetic=world is not None),

@@ -33,6 +33,8 @@ class TestSet:
         conditions: `RecognitionResult.to_dict()` by condition; "full" is always there.
         explanations: `ExplanationResult.to_dict()` by condition; empty where an earlier version
             tested.
+        breakdown: field -> value -> `Part` of `metrics/breakdown.py` as a dictionary, of the
+            condition "full"; empty where nothing is known of speakers and takes.
     """
 
     __test__ = False  # no test for pytest, despite its name
@@ -41,6 +43,7 @@ class TestSet:
     label_set: str
     conditions: dict[str, dict[str, Any]]
     explanations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    breakdown: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def full(self) -> dict[str, Any]:
@@ -112,7 +115,8 @@ def read_run(model: str, folder: Path) -> EvaluatedRun:
                     f"data.conditions and run `{command}`"
                 )
             explained = content.get("explanations", {}).get(name, {})
-            sets[name] = TestSet(name, content["label_sets"][name], conditions, explained)
+            parts = content.get("breakdown", {}).get(name, {}).get("full", {})
+            sets[name] = TestSet(name, content["label_sets"][name], conditions, explained, parts)
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file}: is no result of `test` ({error}); run `{command}`") from error
     broken, provenance = content.get("broken_clips", {}), content.get("provenance") or {}
@@ -207,6 +211,8 @@ def result_row(run: EvaluatedRun) -> dict[str, Any]:
             if condition != "full":
                 row[name][condition] = {"war": result["war"], "uar": result["uar"]}
         row[name] |= _explained(test_set)
+        if test_set.breakdown:
+            row[name]["breakdown"] = test_set.breakdown
     return row
 
 

@@ -19,7 +19,16 @@ from r1omni.data.registry import check_split, register
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS, LabelSetName
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.text.tags import render_completion
-from r1omni.types import Clip, Modality, Sample, Sex, UsageError, why_no_file
+from r1omni.types import (
+    INTENSITIES,
+    Clip,
+    Intensity,
+    Modality,
+    Sample,
+    Sex,
+    UsageError,
+    why_no_file,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -27,6 +36,7 @@ _NAMES = ("labels", "data", "dataset")
 _TABLES = (".csv", ".tsv")
 _SUFFIXES = (*_TABLES, ".jsonl", ".json")
 _SEXES: dict[str, Sex] = {"female": "female", "f": "female", "male": "male", "m": "male"}
+_INTENSITIES: dict[str, Intensity] = {word: word for word in INTENSITIES}
 
 
 @register("own")
@@ -44,8 +54,8 @@ def load_own(
     hold_out_val: bool = False,
 ) -> list[Sample]:
     """Rows with `path`, `label`, and optionally `reasoning`, `start`, `end` (seconds), `split`,
-    `audio` (a separate sound file), `group` (speaker, for intervals and folds) and `sex` (of the
-    speaker: female or male).
+    `audio` (a separate sound file), `group` (speaker, for intervals and folds), `sex` (of the
+    speaker: female or male) and `intensity` (of the emotion: normal or strong).
 
     With `reasoning` the target is a tagged text, without it the bare answer word. An empty label
     gives a sample without label and target. A split has the rows whose column `split` names it;
@@ -195,6 +205,16 @@ def _sex(row: Row) -> Sex | None:
     return None if word is None else _SEXES[word.lower()]
 
 
+def _intensity(row: Row) -> Intensity | None:
+    word = row.optional("intensity")
+    if word is not None and word.lower() not in _INTENSITIES:
+        raise UsageError(
+            f"{row.place}: the column 'intensity' holds {word!r}, expected normal or strong, or "
+            "nothing"
+        )
+    return None if word is None else _INTENSITIES[word.lower()]
+
+
 def _sample(
     row: Row, root: Path, label_set: str, instruction: str | None, modality: Modality | None
 ) -> Sample:
@@ -221,6 +241,7 @@ def _sample(
         dataset="own",
         group=row.optional("group"),
         sex=_sex(row),
+        intensity=_intensity(row),
         label_set=label_set,
         place=row.place,
     )

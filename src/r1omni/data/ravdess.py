@@ -11,7 +11,7 @@ from r1omni.data.folds import FOLD_SPLITS, check_folds, speaker_folds, speakers_
 from r1omni.data.labels_io import SOUND_SUFFIXES, confined
 from r1omni.data.named_files import NamedFile, each_once, named_files
 from r1omni.data.registry import check_split, labelled_sample, register
-from r1omni.types import Clip, Modality, Sample, Sex, UsageError
+from r1omni.types import Clip, Intensity, Modality, Sample, Sex, UsageError
 
 _CLASSES = ("neutral", "calm", "happy", "sad", "angry", "fear", "disgust", "surprise")
 _NUM_ACTORS = 24
@@ -24,6 +24,7 @@ _VOCAL: dict[Vocal, tuple[str, ...]] = {"speech": ("01",), "song": ("02",), "bot
 # What the publisher's first number says that a file holds.
 _HOLDS = {"01": "picture and sound", "02": "the picture alone", "03": "sound alone"}
 _MODALITIES: dict[str, Modality] = {"01": "video_audio", "02": "video", "03": "audio"}
+_INTENSITIES: dict[str, Intensity] = {"01": "normal", "02": "strong"}
 # Modality asked for -> the files that serve it; of one take the first that is there.
 _SERVE: dict[Modality, tuple[str, ...]] = {
     "video_audio": ("01",),
@@ -76,9 +77,9 @@ def load_ravdess(
 
     Raises:
         UsageError: an unknown option value, no recordings, none that hold what `modality` and
-            `vocal` ask for, none of the actors that are asked for, an unknown emotion code, a
-            linked folder outside the root, fewer actors than folds, or options of folds that
-            contradict.
+            `vocal` ask for, none of the actors that are asked for, an unknown code of emotion or
+            intensity, a linked folder outside the root, fewer actors than folds, or options of
+            folds that contradict.
     """
     check_split("ravdess", split, (*FOLD_SPLITS, "all"))
     check_folds("ravdess", split, folds, fold, hold_out_val, _NUM_FOLDS)
@@ -109,6 +110,7 @@ def load_ravdess(
                 place=str(path),
                 group=actor,
                 sex=_sex(found),
+                intensity=_intensity(found),
             )
         )
     return samples
@@ -145,6 +147,16 @@ def _actor(file: NamedFile) -> str:
 def _sex(file: NamedFile) -> Sex:
     """Odd numbers are men, says the publisher."""
     return "male" if int(file.parts[6]) % 2 else "female"
+
+
+def _intensity(file: NamedFile) -> Intensity:
+    """The fourth number. Neutral was acted with one intensity, which the publisher calls normal."""
+    code = file.parts[3]
+    if code not in _INTENSITIES:
+        raise UsageError(
+            f"{file.path}: intensity code {code} is neither 01 nor 02; rename or remove it"
+        )
+    return _INTENSITIES[code]
 
 
 def _speakers(files: list[NamedFile]) -> list[tuple[str, Sex | None]]:

@@ -28,7 +28,7 @@ from r1omni.options import (
 )
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
-from r1omni.types import MODALITIES, Clip, Modality, Sample, Sex, UsageError
+from r1omni.types import MODALITIES, Clip, Intensity, Modality, Sample, Sex, UsageError
 
 Loader = Callable[..., list[Sample]]
 AnyLoader = TypeVar("AnyLoader", bound=Loader)
@@ -318,6 +318,7 @@ def labelled_sample(
     place: str,
     group: str | None = None,
     sex: Sex | None = None,
+    intensity: Intensity | None = None,
 ) -> Sample:
     """A sample of a labelled set; its target is the bare answer word.
 
@@ -334,6 +335,7 @@ def labelled_sample(
         dataset=dataset,
         group=group,
         sex=sex,
+        intensity=intensity,
         label_set=label_set,
         place=place,
     )

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from r1omni.metrics.breakdown import FIELDS, breakdowns
 from r1omni.metrics.explanation import cues_from_json, evaluate_explanations, explanation_fields
 from r1omni.metrics.paired import paired_answers
 from r1omni.metrics.recognition import evaluate_recognition, read_prediction
@@ -101,6 +102,7 @@ def read_predictions(file: Path) -> list[dict[str, Any]]:
         wrong = [key for key, kinds in _NEEDED.items() if not isinstance(record[key], kinds)]
         wrong += [key for key in _SCORES if key in record and not _are_scores(record[key])]
         wrong += [] if _are_cues(record.get("known_cues")) else ["known_cues"]
+        wrong += [key for key, values in FIELDS.items() if record.get(key) not in (None, *values)]
         if wrong:
             raise UsageError(
                 f"{file}, line {number}: {wrong[0]} is {record[wrong[0]]!r:.60}, which "
@@ -202,8 +204,9 @@ def score_files(
         label_set: in place of the recorded one.
 
     Returns:
-        what `results.json` holds of them: `sets`, `explanations`, `label_sets`, and where they were
-        measured `answer_modes` and `dependence`; and file -> records.
+        what `results.json` holds of them: `sets`, `explanations`, `label_sets`, where they were
+        measured `answer_modes` and `dependence`, and `breakdown` where records know their part; and
+        file -> records.
 
     Raises:
         UsageError: a file that cannot be read or judged, or none with labelled answers.
@@ -230,6 +233,7 @@ def score_files(
         name, condition = set_and_condition(file)
         by_set.setdefault(name, {})[condition] = records
     results |= paired_answers(by_set, results["label_sets"]).to_dict()
+    results |= breakdowns(by_set, results["label_sets"])
     if not results["sets"]:
         named = ", ".join(str(file) for file in files[:NUM_EXAMPLES])
         raise UsageError(f"{named}: no answer has a label; there is nothing to score")

@@ -207,23 +207,37 @@ def _media_config(
     audio_folder: Path,
 ) -> MediaConfig:
     images = preprocessor(vision_folder, "image_processor")
-    sounds = preprocessor(audio_folder, "feature_extractor")
-    hop_length = sounds.get("hop_length", 160)
-    sampling_rate_hz = sounds.get("sampling_rate", 16_000)
-    # The encoder halves the frame rate, so this is the one length it accepts.
-    audio_length_s = 2 * audio.max_source_positions * hop_length / sampling_rate_hz
     return MediaConfig(
         num_frames=_integer(released, "num_frames", 8, main_folder),
         image_size=int(vision.image_size),  # type: ignore[arg-type]
         image_mean=tuple(images.get("image_mean", (0.5, 0.5, 0.5))),
         image_std=tuple(images.get("image_std", (0.5, 0.5, 0.5))),
         frame_fit="pad" if released.get("image_aspect_ratio") == "pad" else "squash",
-        sampling_rate_hz=sampling_rate_hz,
-        num_mel_bins=audio.num_mel_bins,
-        n_fft=sounds.get("n_fft", 400),
-        hop_length=hop_length,
-        audio_length_s=audio_length_s,
+        **sound_settings(audio, audio_folder),
     )
+
+
+def sound_settings(audio: WhisperConfig, folder: Path) -> dict[str, Any]:
+    """The fields of `MediaConfig` that say how a Whisper's input is made of a sound.
+
+    Args:
+        audio: settings of the tower.
+        folder: of the tower; holds its preprocessor's settings.
+
+    Raises:
+        R1OmniError: these cannot be read.
+    """
+    sounds = preprocessor(folder, "feature_extractor")
+    hop_length = sounds.get("hop_length", 160)
+    sampling_rate_hz = sounds.get("sampling_rate", 16_000)
+    return {
+        "sampling_rate_hz": sampling_rate_hz,
+        "num_mel_bins": audio.num_mel_bins,
+        "n_fft": sounds.get("n_fft", 400),
+        "hop_length": hop_length,
+        # The encoder halves the frame rate, so this is the one length it accepts.
+        "audio_length_s": 2 * audio.max_source_positions * hop_length / sampling_rate_hz,
+    }
 
 
 def preprocessor(folder: Path, kind: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from r1omni.data.conditions import EvaluationSet
 from r1omni.data.ranks import gathered_objects
 from r1omni.media.prepare import warning_counts
 from r1omni.metrics.answer_modes import score_fields
+from r1omni.metrics.breakdown import breakdowns
 from r1omni.metrics.explanation import (
     VERDICTS,
     ExplanationResult,
@@ -167,11 +168,18 @@ class Evaluation:
     def paired(self) -> PairedAnswers:
         """Direct answers beside reasoned ones, and conditions beside the full input."""
         if self._paired is None:
-            records: dict[str, dict[str, list[dict[str, Any]]]] = {}
-            for index, entry in enumerate(self.sets):
-                records.setdefault(entry.name, {})[entry.condition] = self.records(index)
-            self._paired = paired_answers(records, {e.name: e.label_set for e in self.sets})
+            self._paired = paired_answers(self._by_set(), self._label_sets())
         return self._paired
+
+    def _by_set(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """The records by set name, then by condition."""
+        records: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        for index, entry in enumerate(self.sets):
+            records.setdefault(entry.name, {})[entry.condition] = self.records(index)
+        return records
+
+    def _label_sets(self) -> dict[str, str]:
+        return {entry.name: entry.label_set for entry in self.sets}
 
     def records(self, index: int) -> list[dict[str, Any]]:
         """One plain dictionary a sample of the `index`-th set."""
@@ -193,6 +201,7 @@ class Evaluation:
                 "ended": answer.ended,
                 "group": answer.sample.group,
                 "sex": answer.sample.sex,
+                "intensity": answer.sample.intensity,
                 "warnings": list(answer.warnings),
                 "label_set": entry.label_set,
                 **_explanation(answer, entry),
@@ -246,8 +255,9 @@ class Evaluation:
                 name: {condition: result.to_dict() for condition, result in conditions.items()}
                 for name, conditions in self.explanations().items()
             },
-            "label_sets": {entry.name: entry.label_set for entry in self.sets},
+            "label_sets": self._label_sets(),
             **self.paired().to_dict(),
+            **breakdowns(self._by_set(), self._label_sets()),
             "warnings": self._warnings(),
             "broken_clips": {str(clip.path): reason for clip, reason in broken.items()},
             "provenance": provenance,

@@ -99,6 +99,7 @@ def describe_voices(request: Request) -> dict[str, Any]:
             "label": sample.label,
             "group": sample.group,
             "sex": sample.sex,
+            "intensity": sample.intensity,
             "written_by": WRITTEN_BY,
         }
         if sample.clip in failed:
