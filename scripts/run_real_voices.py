@@ -15,7 +15,8 @@ Voices are described once, and clips decoded and encoded once, for all folds. Ev
 command that a person could type; --dry-run prints them. Run it again to go on: what is complete is
 not repeated, and a training that was stopped or killed goes on from its checkpoint. What was made
 with other settings is refused. At the end scripts/real_voices_page.py writes tables and plots of
-all that is complete. OUT/costs.json has what each command took.
+all that is complete; --docs docs/real_voices.md makes that page. OUT/costs.json has what each
+command took.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def main(
             Voices(settings).write_cues()  # a run may have been killed just before that
             open_store(settings.out)
             failures = runner.run(jobs, may_begin=lambda job: job.may_begin())
-            failures += write_page(settings, options.docs)
+            failures += write_page(settings, options.docs or settings.out / "page.md")
     except WrongUse as error:
         parser.error(str(error))
     except Stopped as stopped:
@@ -103,10 +104,10 @@ def open_store(out: Path) -> None:
         client.create_experiment(EXPERIMENT)
 
 
-def write_page(settings: Settings, docs: Path | None) -> list[str]:
+def write_page(settings: Settings, docs: Path) -> list[str]:
     """Tables and plots of all that is complete; a line if that fails."""
     script = settings.scripts / "real_voices_page.py"
-    words = [str(settings.out), *(["--docs", str(docs.absolute())] if docs else [])]
+    words = [str(settings.out), "--docs", str(docs.absolute())]
     environment = dict(os.environ, PYTHONPATH=str(ROOT / "src"))
     done = subprocess.run([sys.executable, str(script), *words], cwd=ROOT, env=environment)
     return [f"{script.name} ended with status {done.returncode}"] if done.returncode else []
@@ -146,7 +147,7 @@ def _parse(words: Sequence[str] | None) -> tuple[argparse.Namespace, argparse.Ar
         "--explained", type=int, default=150, help="explained clips of the cold start (150)"
     )
     parser.add_argument("--jobs", type=int, default=2, help="processes, of one thread each (2)")
-    parser.add_argument("--docs", type=Path, help="page to write (that of real_voices_page.py)")
+    parser.add_argument("--docs", type=Path, help="page to write, plots beside it (OUT/page.md)")
     parser.add_argument("--dry-run", action="store_true", help="only print what is left to run")
     options = parser.parse_args(words)
     for name in ("data", "tower", "emodb"):
