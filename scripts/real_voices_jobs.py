@@ -11,11 +11,12 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from real_voices_study import SIZES, Job, Settings, command_of
 from real_voices_trainings import RECIPES, Training
-from run_folders import has_model, reads_as_json, write_whole
-from side_by_side import Command
+from run_folders import check_record, has_model, reads_as_json, sha256, write_whole
+from side_by_side import ROOT, Command
 
 
 class Voices(Job):
@@ -121,8 +122,25 @@ class Fold(Job):
             "--audio-tower", self.settings.tower, "--out", self.folder / "init", answers=False,
         )  # fmt: skip
 
+    def command(self, kind: str) -> Command:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / "recipe.json", json.dumps(self.record(), indent=2) + "\n")
+        return self.words(kind)
+
     def may_begin(self) -> bool:
         return (self.settings.out / "data" / "cues.jsonl").exists()
+
+    def record(self) -> dict[str, Any]:
+        """What the fold is made with."""
+        weights = sorted(self.settings.tower.glob("*.safetensors"))
+        return {
+            "explained clips": self.settings.explained,
+            "tower": [sha256(file) for file in weights],
+            "sizes": sha256(ROOT / SIZES),
+        }
+
+    def check(self) -> None:
+        check_record(self.folder / "recipe.json", self.record())
 
 
 @dataclass(frozen=True)

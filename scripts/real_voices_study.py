@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from run_folders import add_costs, check_record, sha256, write_whole
+from run_folders import WrongUse, add_costs, check_record, write_whole
 from side_by_side import ROOT, Command, Spent
 
 CONFIGS = "configs/ravdess_speech"
@@ -51,18 +51,15 @@ class Settings:
         """What a study is made of; a folder that was made of something else is refused."""
         return {
             "folds": self.folds,
-            "explained clips": self.explained,
             "data": os.path.realpath(self.data),
             "emodb": self.emodb and os.path.realpath(self.emodb),
-            "tower": [sha256(file) for file in sorted(self.tower.glob("*.safetensors"))],
-            "sizes": sha256(ROOT / SIZES),
         }
 
     def begin(self) -> None:
         """Note what the study is made of, and link its data.
 
         Raises:
-            WrongUse: the folder was made of something else.
+            WrongUse: the folder was made of something else, or links to other data.
         """
         file = self.out / "study.json"
         check_record(file, self.record())
@@ -70,8 +67,9 @@ class Settings:
         write_whole(file, json.dumps(self.record(), indent=2) + "\n")
         for name, folder in self.linked.items():
             link = self.out / "data" / name
+            if link.is_symlink() and os.path.realpath(link) != os.path.realpath(folder):
+                raise WrongUse(f"{link} leads to {os.path.realpath(link)}, not {folder}; remove it")
             if not link.exists():
-                link.unlink(missing_ok=True)  # it led to where nothing is now
                 link.symlink_to(folder.resolve(), target_is_directory=True)
 
 
@@ -98,6 +96,9 @@ class Job:
 
     def command(self, kind: str) -> Command:
         return self.words(kind)
+
+    def check(self) -> None:
+        """Raise WrongUse where its folder was made with other settings."""
 
     def may_begin(self) -> bool:
         """Whether what it needs of other jobs is there."""

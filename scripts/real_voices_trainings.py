@@ -136,11 +136,11 @@ class Training(Job):
         return {
             "seed": self.seed,
             "configuration": [sha256(ROOT / config) for config in self.configs],
+            "tables": sha256(self.folder.parents[1] / "tables" / "texts.json"),
             "start": [sha256(file) for file in weights],
         }
 
     def check(self) -> None:
-        """Raise WrongUse where its folder was made with other settings."""
         if (self.folder / "recipe.json").exists():
             check_record(self.folder / "recipe.json", self.record())
 

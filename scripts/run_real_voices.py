@@ -31,7 +31,7 @@ from pathlib import Path
 
 from real_voices_jobs import Voices, jobs_of
 from real_voices_study import Job, Settings
-from real_voices_trainings import EXPERIMENT, Training, tracking_uri
+from real_voices_trainings import EXPERIMENT, tracking_uri
 from run_folders import WrongUse, held, read_costs
 from side_by_side import ROOT, SideBySide, Stopped
 
@@ -76,8 +76,7 @@ def main(
         with held(settings.out / "real_voices.lock", "table of real voices"):
             settings.begin()
             for job in jobs:
-                if isinstance(job, Training):
-                    job.check()
+                job.check()
             Voices(settings).write_cues()  # a run may have been killed just before that
             open_store(settings.out)
             failures = runner.run(jobs, may_begin=lambda job: job.may_begin())

@@ -245,17 +245,21 @@ def test_other_settings_and_wrong_use_are_refused(
     made = json.loads(recipe.read_text())
     for more, complaint in (
         (["--folds", "4"], "out was made with another folds; give another --out, or remove"),
-        (["--explained", "9"], "out was made with another explained clips"),
-        (["--tower", str(table.root / "berlin")], "out was made with another tower"),
+        (["--explained", "9"], "fold_1 was made with another explained clips"),
+        (["--tower", str(table.root / "berlin")], "fold_1 was made with another tower"),
         (["--data", str(table.root / "tower")], "out was made with another data"),
         (["--data", "/nowhere"], "--data /nowhere: there is no such folder"),
         (["--folds", "2"], "--folds begins at 3 (train, validation, test)"),
         (["--only-folds", "6"], "--only-folds 6: there are folds 1 to 5"),
         (["--seeds", "1", "1"], "--seeds: give each once, from 0 on"),
         ([], "label_sft was made with another configuration"),
+        ([], "data/EmoDB leads to "),
     ):
         if not more:
             recipe.write_text(json.dumps({**made, "configuration": ["of before"]}))
+        if "leads to" in complaint:
+            (table.out / "data/EmoDB").unlink()
+            (table.out / "data/EmoDB").symlink_to(table.root / "tower")
         with pytest.raises(SystemExit) as stopped:
             table.run(*more)
         assert stopped.value.code == 2
