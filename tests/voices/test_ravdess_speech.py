@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from voice_sounds import syllables, write_wav
@@ -63,7 +64,7 @@ def whisper(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """Described voices, the tables of fold 1 and the model of it, by the script's own commands."""
+    """Described voices, tables and models of two folds, by the script's own commands."""
     root = tmp_path_factory.mktemp("real")
     settings = Settings(
         root / "out", ravdess(root / "given" / "speech"), whisper(root / "tower"),
@@ -79,13 +80,13 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             command = voices.command(kinds[0])
             assert main([*command.words]) == 0
             command.finish()
-    fold = Fold(settings, 1)
-    assert fold.may_begin() and fold.left() == ["tables", "create"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["tables", *fold.command("tables").words])
-        real_voices_tables.main()
-    assert main([*fold.command("create").words]) == 0
-    assert fold.left() == []
+    for fold in (Fold(settings, 1), Fold(settings, 2)):
+        assert fold.may_begin() and fold.left() == ["tables", "create"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "argv", ["tables", *fold.command("tables").words])
+            real_voices_tables.main()
+        assert main([*fold.command("create").words]) == 0
+        assert fold.left() == []
     return settings
 
 
@@ -135,6 +136,16 @@ def test_both_test_sets_have_their_measured_truth(study: Settings) -> None:
         assert ("loudness" in measures) == (name == "ravdess")
 
 
+def test_folds_share_what_the_tower_makes_of_clips(study: Settings) -> None:
+    """Features are kept by the weights of both towers, and only the audio tower is given."""
+    first, second = (load_file(study.out / f"fold_{k}/init/model.safetensors") for k in (1, 2))
+    towers = [name for name in first if "vision_tower" in name or "audio_tower" in name]
+    assert len(towers) > 20
+    assert all(torch.equal(first[name], second[name]) for name in towers)
+    texts = [(study.out / f"fold_{k}/init/tokenizer.json").read_bytes() for k in (1, 2)]
+    assert texts[0] != texts[1]
+
+
 def small(command: list[str]) -> list[str]:
     """A command of the script, cut down to two steps and short answers."""
     limit = "grpo.max_new_tokens" if any("r1omni.yaml" in word for word in command) else ""
@@ -168,7 +179,6 @@ def test_every_recipe_trains_and_is_tested(
     (record, *_) = rows_of(last.folder / "test/predictions/ravdess.full.jsonl")
     sex = "male" if record["group"] in ("actor_01", "actor_03") else "female"
     assert (record["answer_mode"], record["sex"]) == ("both", sex)
-    # All trainings of all folds share what the tower made of the clips.
     assert len(list((study.out / "cache" / "features").iterdir())) == 1
 
 
