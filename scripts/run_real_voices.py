@@ -38,7 +38,7 @@ from side_by_side import ROOT, SideBySide, Stopped
 # Seconds on one core, until commands of the kind are done and tell.
 ASSUMED_S = {"describe": 150.0, "probe": 120.0, "tables": 10.0, "create": 15.0, "test": 120.0}
 ASSUMED_FIT_S = {"base": 600.0, "emer_sft": 300.0, "label_sft": 600.0}
-ASSUMED_GRPO_S = 1500.0
+ASSUMED_GRPO_S = 2000.0
 
 
 def seconds_of(kind: str, settings: Settings) -> float:
