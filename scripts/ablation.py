@@ -23,7 +23,6 @@ line for every run that is complete, OUT/table.md the tables.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import sys
 from collections.abc import Sequence
@@ -41,13 +40,12 @@ from ablation_runs import (
     Run,
     Settings,
     World,
-    WrongUse,
     known_arms,
     made_runs,
     overlay_of,
-    write_whole,
 )
 from ablation_table import COLD_START, PAPER, choose, read_lines, table
+from run_folders import WrongUse, held, write_whole
 from script_options import ScriptParser
 from side_by_side import ROOT, Job, SideBySide, Stopped, duration
 
@@ -94,18 +92,13 @@ def main(words: Sequence[str] | None = None, program: Sequence[str] | None = Non
     if options.dry_run:
         print(plan(preparing, [cold, *runs], finals, options.jobs))
         return 0
-    settings.out.mkdir(parents=True, exist_ok=True)
-    with (settings.out / "ablation.lock").open("a") as lock:
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            parser.error(f"{settings.out} is in use by another ablation; wait for it")
-        runner = SideBySide(
-            program or (sys.executable, "-m", "r1omni"),
-            options.jobs,
-            lambda kind: seconds_of(kind, runs),
-        )
-        try:
+    runner = SideBySide(
+        program or (sys.executable, "-m", "r1omni"),
+        options.jobs,
+        lambda kind: seconds_of(kind, runs),
+    )
+    try:
+        with held(settings.out / "ablation.lock", "ablation"):
             failures = runner.run(preparing, [cold, *runs, *finals])
             if not failures:
                 for run in made_runs(settings):
@@ -113,12 +106,12 @@ def main(words: Sequence[str] | None = None, program: Sequence[str] | None = Non
                 # Alone: it decodes the validation clips, and makes the tracking store.
                 failures = runner.run([cold], [*runs, *finals])
             failures = failures or runner.run(runs, finals) or runner.run(finals)
-        except WrongUse as error:
-            parser.error(str(error))
-        except Stopped as stopped:
-            print("stopped; the same command goes on from here", flush=True)
-            return stopped.status
-        report(settings, options.beside)
+            report(settings, options.beside)
+    except WrongUse as error:
+        parser.error(str(error))
+    except Stopped as stopped:
+        print("stopped; the same command goes on from here", flush=True)
+        return stopped.status
     for failure in failures:
         print(failure, file=sys.stderr)
     return int(bool(failures))

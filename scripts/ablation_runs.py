@@ -5,7 +5,6 @@ Each is a job of `side_by_side.py`: what is left of it is read from the disk.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -15,8 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from ablation_table import COLD_START, PAPER, read_figures
+from run_folders import (
+    add_costs,
+    check_record,
+    has_checkpoint,
+    has_model,
+    read_costs,
+    reads_as_json,
+    sha256,
+    write_whole,
+)
 from run_table import BASE, EMER, Table
-from side_by_side import ROOT, Command
+from side_by_side import ROOT, Command, Spent
 
 CONFIG = "configs/mini/r1omni.yaml"
 RECIPES = "configs/mini/recipes"
@@ -28,10 +37,6 @@ ORDER = (
 # The validation sets: those that are trained on, in a world of other people.
 VALIDATION = ("dfew", "mafw")
 VALIDATION_SEED = 9001
-
-
-class WrongUse(Exception):
-    """What the caller can put right."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class World:
             finish=lambda: os.replace(partial, self._out), answers=False,
         )  # fmt: skip
 
-    def ended(self, kind: str, wall_s: float, cpu_s: float) -> None:
+    def ended(self, kind: str, spent: Spent) -> None:
         """What it takes is kept nowhere."""
 
 
@@ -99,14 +104,14 @@ class ColdStart:
         self._table = Table(settings.start, settings.world_seed, settings.clips)
 
     def left(self) -> list[str]:
-        if _has_model(self._settings.cold_start):
+        if has_model(self._settings.cold_start):
             return []
         start = self._settings.start
         done = {
             "synthesize": (start / "world").exists(),
             "create": (start / "init").exists(),
             "pretrain-towers": (start / "towers").exists(),
-            "fit base": _has_model(start / "base" / "model"),
+            "fit base": has_model(start / "base" / "model"),
             "fit emer_sft": False,
         }
         return [kind for kind, is_done in done.items() if not is_done]
@@ -127,7 +132,7 @@ class ColdStart:
         made = table.create() if kind == "create" else table.pretrain()
         return _command(log, *made.args, answers=False)
 
-    def ended(self, kind: str, wall_s: float, cpu_s: float) -> None:
+    def ended(self, kind: str, spent: Spent) -> None:
         """What it takes is kept nowhere."""
 
 
@@ -166,8 +171,8 @@ class Run:
     def has(self, kind: str) -> bool:
         """Whether the command of a kind has ended with all that it writes."""
         if kind == "fit":
-            return self.seed is None or _has_model(self.model)
-        return _reads_as_json(self.folder / kind / "test" / "results.json")
+            return self.seed is None or has_model(self.model)
+        return reads_as_json(self.folder / kind / "test" / "results.json")
 
     def command(self, kind: str) -> Command:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -181,7 +186,7 @@ class Run:
         ]  # fmt: skip
         if kind == "fit":
             overlay = overlay_of(self.arm)
-            begun = any((self.folder / "checkpoints").glob("step_*.ckpt"))
+            begun = has_checkpoint(self.folder)
             return _command(
                 log, "fit", "--config", CONFIG, *(["--config", overlay] if overlay else []),
                 "--seed_everything", self.seed,
@@ -211,19 +216,12 @@ class Run:
             for name in VALIDATION
         ]  # fmt: skip
 
-    def ended(self, kind: str, wall_s: float, cpu_s: float) -> None:
-        costs = self.costs()
-        before = costs.get(kind, {"wall_s": 0.0, "cpu_s": 0.0})
-        costs[kind] = {
-            "wall_s": round(before["wall_s"] + wall_s, 1),
-            "cpu_s": round(before["cpu_s"] + cpu_s, 1),
-        }
-        write_whole(self.folder / "costs.json", json.dumps(costs, indent=2) + "\n")
+    def ended(self, kind: str, spent: Spent) -> None:
+        add_costs(self.folder / "costs.json", kind, spent)
 
     def costs(self) -> dict[str, dict[str, float]]:
         """Seconds of each kind of command, those of interrupted ones included."""
-        file = self.folder / "costs.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        return read_costs(self.folder / "costs.json")
 
     def record(self) -> dict[str, Any]:
         """What the run is made with; a folder that was made with something else is refused."""
@@ -233,9 +231,9 @@ class Run:
             "arm": self.arm,
             "seed": self.seed,
             "steps": self.settings.steps,
-            "config": _sha256(ROOT / CONFIG),
-            "overlay": None if overlay is None else _sha256(ROOT / overlay),
-            "cold_start": [_sha256(file) for file in weights],
+            "config": sha256(ROOT / CONFIG),
+            "overlay": None if overlay is None else sha256(ROOT / overlay),
+            "cold_start": [sha256(file) for file in weights],
             "validation": [VALIDATION_SEED, self.settings.validation_clips],
         }
 
@@ -245,16 +243,7 @@ class Run:
         Raises:
             WrongUse: naming the folder and what differs.
         """
-        file = self.folder / "recipe.json"
-        if not file.exists():
-            return
-        found, wanted = json.loads(file.read_text(encoding="utf-8")), self.record()
-        differing = [key for key in wanted if found.get(key) != wanted[key]]
-        if differing:
-            raise WrongUse(
-                f"{self.folder} was made with another {', '.join(differing)}; give another --out, "
-                "or remove that folder"
-            )
+        check_record(self.folder / "recipe.json", self.record())
 
     def line(self) -> dict[str, Any]:
         """The line of `results.jsonl`, of a run that is complete."""
@@ -293,29 +282,3 @@ def _command(
     log: Path, *words: object, finish: Callable[[], None] = lambda: None, answers: bool = True
 ) -> Command:
     return Command(tuple(map(str, words)), log, finish, answers)
-
-
-def _has_model(folder: Path) -> bool:
-    return (folder / "config.json").exists()
-
-
-def _reads_as_json(file: Path) -> bool:
-    """Whether a file is there and was not cut off while it was written."""
-    try:
-        json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return False
-    return True
-
-
-def _sha256(file: Path) -> str:
-    if not file.exists():
-        return "absent"
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Whole or not at all."""
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, file)

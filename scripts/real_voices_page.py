@@ -35,6 +35,7 @@ from real_voices_sections import (  # noqa: E402
     table,
     ways,
 )
+from script_options import ScriptParser  # noqa: E402
 
 from r1omni.types import R1OmniError, UsageError  # noqa: E402
 
@@ -186,9 +187,7 @@ def limits() -> list[str]:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Write the page; 2 for wrong use, 1 where something cannot be read."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path, help="folder of the study")
     parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "real_voices.md")
     options = parser.parse_args(words)

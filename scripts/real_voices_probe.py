@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT / "src"))
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
+from script_options import ScriptParser  # noqa: E402
 from sklearn.linear_model import LogisticRegression  # noqa: E402
 from sklearn.pipeline import Pipeline, make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
@@ -244,9 +245,7 @@ def write(content: Mapping[str, Any], file: Path) -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Probe one fold; 2 for wrong use, 1 where something cannot be read."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("outputs/real_voices"))
     parser.add_argument("--data", type=Path, required=True, help="folder of RAVDESS")
     parser.add_argument("--tower", type=Path, required=True, help="folder of a Whisper")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ _LOOK_EVERY_S = 0.05
 
 @dataclass(frozen=True)
 class Command:
-    """`python -m r1omni WORDS`.
+    """`python -m r1omni WORDS`, or a script.
 
     Attributes:
         words: its arguments.
@@ -29,12 +30,29 @@ class Command:
         finish: called when it has succeeded.
         answers: whether it ends at Ctrl-C, saving what it has; else it is killed with its workers,
             and has nothing to save.
+        script: Python file that is run in place of r1omni.
     """
 
     words: tuple[str, ...]
     log: Path
     finish: Callable[[], None] = lambda: None
     answers: bool = True
+    script: Path | None = None
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a process took.
+
+    Attributes:
+        wall_s: seconds from its beginning to its end.
+        cpu_s: seconds of processors, those of its own processes included.
+        peak_memory_gib: most memory that it, or the largest of its processes, held at a time.
+    """
+
+    wall_s: float
+    cpu_s: float
+    peak_memory_gib: float
 
 
 class Job(Protocol):
@@ -50,8 +68,8 @@ class Job(Protocol):
     def command(self, kind: str) -> Command:
         """The command of a kind."""
 
-    def ended(self, kind: str, wall_s: float, cpu_s: float) -> None:
-        """A command ended, whole or not, after so many seconds."""
+    def ended(self, kind: str, spent: Spent) -> None:
+        """A command ended, whole or not."""
 
 
 @dataclass
@@ -90,12 +108,19 @@ class SideBySide:
         self._running: dict[int, _Running] = {}
         self._signals: list[int] = []
 
-    def run(self, jobs: Sequence[Job], later: Sequence[Job] = ()) -> list[str]:
+    def run(
+        self,
+        jobs: Sequence[Job],
+        later: Sequence[Job] = (),
+        may_begin: Callable[[Job], bool] = lambda job: True,
+    ) -> list[str]:
         """Run all that is left of the jobs; a failure of one does not end the others.
 
         Args:
             jobs: in the order of their beginning.
             later: what another call will run, for the time that is left.
+            may_begin: whether what a job needs of the others is there. One that may not is passed
+                over, and asked again when another has ended.
 
         Returns:
             One line a failure.
@@ -108,8 +133,14 @@ class SideBySide:
         with self._listening():
             passed_on = 0
             while self._running or (waiting and not self._signals):
-                while waiting and len(self._running) < self._num_jobs and not self._signals:
-                    self._begin(waiting.popleft())
+                while len(self._running) < self._num_jobs and not self._signals:
+                    job = next(filter(may_begin, waiting), None)
+                    if job is None:
+                        break
+                    waiting.remove(job)
+                    self._begin(job)
+                if not self._running and not self._signals:
+                    break  # whatever waits needs something that failed
                 for signum in self._signals[passed_on:]:
                     passed_on += 1
                     print(f"stopping ({signal.Signals(signum).name}) ...", flush=True)
@@ -127,18 +158,24 @@ class SideBySide:
                 time.sleep(_LOOK_EVERY_S)
         if self._signals:
             raise Stopped(self._signals[0])
-        return failures
+        return failures + [
+            f"{job.name}: not begun, since what it needs is not there"
+            for job in waiting
+            if job.left()
+        ]
 
     def _begin(self, job: Job) -> None:
         kinds = job.left()
         if not kinds:
             return
         command = job.command(kinds[0])
+        script = command.script
+        program = self._program if script is None else (sys.executable, str(script))
         environment = dict(os.environ, PYTHONPATH=str(ROOT / "src"), OMP_NUM_THREADS="1")
         command.log.parent.mkdir(parents=True, exist_ok=True)
         with command.log.open("ab") as log:
             process = subprocess.Popen(
-                [*self._program, *command.words], cwd=ROOT, env=environment,
+                [*program, *command.words], cwd=ROOT, env=environment,
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,  # a Ctrl-C of the terminal comes from here alone, once
             )  # fmt: skip
@@ -156,7 +193,8 @@ class SideBySide:
                 if status == 0:
                     entry.command.finish()
                 wall_s = time.monotonic() - entry.start
-                entry.job.ended(entry.kind, wall_s, usage.ru_utime + usage.ru_stime)
+                spent = Spent(wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 2**20)
+                entry.job.ended(entry.kind, spent)
                 yield entry, _failure(entry, status)
 
     def _tell(

@@ -116,6 +116,7 @@ def pretrain_towers(args: list[str]) -> None:
 
 def describe_voices(args: list[str]) -> None:
     """Measure the voices of a data set and write explanations of them, by machine."""
+    from r1omni.voices.levels import COMPARISONS
     from r1omni.voices.measures import MEASURES
 
     parser = parser_of("describe-voices", describe_voices)
@@ -131,6 +132,10 @@ def describe_voices(args: list[str]) -> None:
     parser.add_argument("--share", type=Number(above(0, 1), float), help="describe this share")
     parser.add_argument("--without-labels", action="store_true", help="do not read any label")
     parser.add_argument(
+        "--reference", choices=COMPARISONS, default="neutral",
+        help="compare with the speaker's neutral clips (neutral), or with all of them",
+    )  # fmt: skip
+    parser.add_argument(
         "--leave-out", nargs="+", default=(), choices=MEASURES, help="do not use these measures"
     )
     parser.add_argument("--seed", type=Number(SEED), default=0, help="of the wording, the choice")
@@ -145,7 +150,7 @@ def describe_voices(args: list[str]) -> None:
     spec = DatasetSpec(options.dataset, options.root, split=options.split, options=loading)
     request = describe.Request(
         spec, options.out, options.count, options.share, not options.without_labels,
-        tuple(options.leave_out), options.seed, options.num_workers,
+        options.reference, tuple(options.leave_out), options.seed, options.num_workers,
     )  # fmt: skip
     done = describe.describe_voices(request)
     print(json.dumps(done))

@@ -20,7 +20,7 @@ from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.streams import stream_seed
 from r1omni.types import Clip, Sample, UsageError
 from r1omni.voices.choosing import choose, count_of
-from r1omni.voices.levels import NEUTRAL, SCALES, Compared, compare, heard_cues
+from r1omni.voices.levels import NEUTRAL, SCALES, Compared, Comparison, compare, heard_cues
 from r1omni.voices.measures import MEASURES, VoiceMeasures, praat
 from r1omni.voices.measuring import Measured, measure_clips
 from r1omni.voices.wording import describe_voice
@@ -40,6 +40,8 @@ class Request:
         out: new folder.
         count, share: so many clips, or this share of them; None for all.
         with_labels: whether labels are read: for conclusions, the neutral reference and the choice.
+        reference: what a voice is compared with: "neutral", the speaker's neutral clips where there
+            are any and labels are read; or "all", all of the speaker's clips.
         leave_out: measures that are not used, as if they could not be had.
         seed: of the wording and of the choice.
         num_workers: processes.
@@ -50,6 +52,7 @@ class Request:
     count: int | None = None
     share: float | None = None
     with_labels: bool = True
+    reference: Comparison = "neutral"
     leave_out: tuple[str, ...] = ()
     seed: int = 0
     num_workers: int = 2
@@ -90,7 +93,7 @@ def describe_voices(request: Request) -> dict[str, Any]:
     seconds = time.monotonic() - begin
     for reason in failed.values():
         tqdm.write(reason, file=sys.stderr)
-    usual = _UsualVoices(samples, measured)
+    usual = _UsualVoices(samples, measured, request.reference)
     base = _base(request.spec, chosen)
     records, left_out = [], []
     for sample in chosen:
@@ -146,9 +149,14 @@ def _once_a_clip(samples: Iterable[Sample]) -> list[Sample]:
 
 
 class _UsualVoices:
-    """Speaker -> the measures of all clips, and of the neutral ones."""
+    """Speaker -> the measures of all clips, and of the neutral ones where these are asked for."""
 
-    def __init__(self, samples: Iterable[Sample], measured: Mapping[Clip, Measured]) -> None:
+    def __init__(
+        self,
+        samples: Iterable[Sample],
+        measured: Mapping[Clip, Measured],
+        reference: Comparison,
+    ) -> None:
         self._all: dict[str, list[VoiceMeasures]] = {}
         self._neutral: dict[str, list[VoiceMeasures]] = {}
         for sample in samples:
@@ -156,7 +164,7 @@ class _UsualVoices:
             if sample.group is None or found is None:
                 continue
             self._all.setdefault(sample.group, []).append(found.measures)
-            if sample.label == NEUTRAL:
+            if sample.label == NEUTRAL and reference == "neutral":
                 self._neutral.setdefault(sample.group, []).append(found.measures)
 
     def compare(self, sample: Sample, measures: VoiceMeasures) -> dict[str, Compared]:
