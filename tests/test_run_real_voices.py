@@ -84,7 +84,9 @@ class Table:
         ]  # fmt: skip
 
     def run(self, *more: str) -> int:
-        return run_real_voices.main([*self.words, *more], self.program, self.scripts)
+        usual = zip(self.words[::2], self.words[1::2], strict=True)
+        words = [word for pair in usual if pair[0] not in more for word in pair]
+        return run_real_voices.main([*words, *more], self.program, self.scripts)
 
     def calls(self) -> list[list[str]]:
         """The commands since this was asked last."""
