@@ -24,7 +24,7 @@ RECIPES = "configs/mini/recipes"
 ORDER = (
     PAPER, "consistency_summed", "consistency_separate", "cues", "gated", "masked_modality",
     "calibration", "best_together", "right_reason", "described",
-    "support_bonus", "support_bonus_masked",
+    "support_bonus", "support_bonus_masked", "support_double",
 )  # fmt: skip
 # The validation sets: those that are trained on, in a world of other people.
 VALIDATION = ("dfew", "mafw")
