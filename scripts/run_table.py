@@ -1,4 +1,4 @@
-"""Make the paper's table in miniature, with the faithful recipe: five models, three test sets.
+"""Make the paper's table in miniature: one world, four models, three test sets.
 
     python scripts/run_table.py --out outputs/quickstart --seed 0
 
@@ -25,29 +25,20 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Stage:
-    """One model of the table: its name, its folder, the stage it starts from, and its configs.
-
-    Attributes:
-        configs: below configs/mini, the later laid over the earlier; without any, the one that is
-            called as the folder.
-    """
+    """One model of the table: its name, its config and folder, the stage it starts from."""
 
     model: str
     folder: str
     starts_from: str
-    configs: tuple[str, ...] = ()
 
 
 BASE = Stage("HumanOmni", "base", "towers")
 EMER = Stage("EMER-SFT", "emer_sft", "base/model")
 LABEL = Stage("MAFW-DFEW-SFT", "label_sft", "base/model")
 GRPO = Stage("R1-Omni", "r1omni", "emer_sft/model")
-FAITHFUL = Stage(
-    "R1-Omni, faithful", "r1omni_faithful", "emer_sft/model", ("r1omni.yaml", "faithful.yaml")
-)
-STAGES = (BASE, EMER, LABEL, GRPO, FAITHFUL)
+STAGES = (BASE, EMER, LABEL, GRPO)
 # Those that reason: their answers are compared with the ones that they would give at once.
-REASONING = (EMER, GRPO, FAITHFUL)
+REASONING = (EMER, GRPO)
 
 
 @dataclass(frozen=True)
@@ -84,8 +75,8 @@ class Table:
         self.run(*self.fit(BASE))
         self.run(*self.fit(EMER), *self.fit(LABEL))
         self.run(*self.test(BASE), *self.test(EMER))
-        self.run(*self.fit(GRPO), *self.fit(FAITHFUL))
-        self.run(*self.test(GRPO), *self.test(FAITHFUL), *self.test(LABEL))
+        self.run(*self.fit(GRPO))
+        self.run(*self.test(GRPO), *self.test(LABEL))
         self.run(
             _command(
                 "report", "report", "--out", self.out, "--world", self.world,
@@ -139,9 +130,8 @@ class Table:
 
     def settings(self, stage: Stage) -> list[Any]:
         """What a stage's config leaves to the table: folders and seeds."""
-        configs = stage.configs or (f"{stage.folder}.yaml",)
         settings = [
-            *(word for name in configs for word in ("--config", f"configs/mini/{name}")),
+            "--config", f"configs/mini/{stage.folder}.yaml",
             "--seed_everything", self.seed,
             "--trainer.default_root_dir", self.out / stage.folder,
             "--model.init_args.init_from", self.out / stage.starts_from,
@@ -149,7 +139,7 @@ class Table:
             "--data.loader.cache_dir", self.out / "cache",
             "--data.loader.seed", self.seed,
         ]  # fmt: skip
-        if stage in (GRPO, FAITHFUL):
+        if stage is GRPO:
             settings += ["--model.init_args.grpo.seed", self.seed]
         return settings
 
