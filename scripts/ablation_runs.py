@@ -32,7 +32,8 @@ RECIPES = "configs/mini/recipes"
 # From the simpler to the richer. An overlay that is not named here comes last.
 ORDER = (
     PAPER, "consistency_summed", "consistency_separate", "cues", "gated", "masked_modality",
-    "calibration", "best_together", "right_reason",
+    "calibration", "best_together", "right_reason", "described",
+    "support_bonus", "support_bonus_masked", "support_double",
 )  # fmt: skip
 # The validation sets: those that are trained on, in a world of other people.
 VALIDATION = ("dfew", "mafw")

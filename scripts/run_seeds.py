@@ -20,6 +20,24 @@ from script_options import ScriptParser
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ("dfew", "mafw", "ravdess")
+# What is said of explanations -> where a table has it.
+EXPLANATIONS = {
+    "Reasoning that concludes with another emotion than the answer, among right answers": (
+        "contradicted_among_right",
+    ),
+    "Right for the right reason: right, and concluded with, among all answers": (
+        "right_and_supported",
+    ),
+    "Described cues that are there, of the face / of the voice": (
+        "cues.video.precision", "cues.audio.precision",
+    ),
+    "Answers that describe a voice without sound / a face without picture": (
+        "invented.muted.share", "invented.blanked.share",
+    ),
+    "WAR of reasoned answers less that of answers given at once, in points": (
+        "modes.think_minus_direct.war_difference",
+    ),
+}  # fmt: skip
 
 
 def main() -> None:
@@ -73,6 +91,12 @@ def write_page(tables: dict[int, dict[str, Any]], note: str) -> str:
         "",
         *_table(models, tables, lambda e: f"{e[0]} / {e[1]}", ("muted.war", "blanked.war")),
         "",
+        "## Explanations",
+        "",
+        "What is measured, and how: [explanations.md](explanations.md). A model that does not "
+        "reason is left out.",
+        "",
+        *_explanations(tables),
         "## The goals, seed by seed",
         "",
         *_goals(tables),
@@ -86,17 +110,39 @@ def write_page(tables: dict[int, dict[str, Any]], note: str) -> str:
     return "\n".join(sections)
 
 
+def _explanations(tables: dict[int, dict[str, Any]]) -> list[str]:
+    """A table for each of EXPLANATIONS, of the models that reason."""
+    rows = next(iter(tables.values()))["rows"]
+    models = [row["model"] for row in rows if row["dfew"].get("silent", 1) < 1]
+    lines = []
+    for heading, paths in EXPLANATIONS.items():
+        table = _table(models, tables, " / ".join, paths)
+        lines += [f"{heading}:", "", *table, ""]
+    return lines
+
+
+def _entry(table: dict[str, Any], model: str, name: str) -> dict[str, Any]:
+    """What a table says of a model on a set, with its reasoned and direct answers compared."""
+    entry = next(row for row in table["rows"] if row["model"] == model)[name]
+    modes = table.get("answer_modes", {}).get(model, {}).get(name, {})
+    return {**entry, "modes": modes.get("full")}
+
+
 def _value(tables: dict[int, dict[str, Any]], model: str, name: str, path: str) -> list[float]:
+    """A figure of every seed; of those that have it."""
     values = []
     for table in tables.values():
-        entry: Any = next(row for row in table["rows"] if row["model"] == model)[name]
+        entry: Any = _entry(table, model, name)
         for key in path.split("."):
-            entry = entry[key]
-        values.append(float(entry))
+            entry = (entry or {}).get(key)
+        if entry is not None:
+            values.append(float(entry))
     return values
 
 
 def _mean(values: list[float]) -> str:
+    if not values:
+        return "-"
     deviation = statistics.stdev(values) if len(values) > 1 else 0.0
     return f"{100 * statistics.mean(values):.1f} ± {100 * deviation:.1f}"
 

@@ -37,6 +37,9 @@ BASE = Stage("HumanOmni", "base", "towers")
 EMER = Stage("EMER-SFT", "emer_sft", "base/model")
 LABEL = Stage("MAFW-DFEW-SFT", "label_sft", "base/model")
 GRPO = Stage("R1-Omni", "r1omni", "emer_sft/model")
+STAGES = (BASE, EMER, LABEL, GRPO)
+# Those that reason: their answers are compared with the ones that they would give at once.
+REASONING = (EMER, GRPO)
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,11 @@ class Table:
         self.run(*self.test(BASE), *self.test(EMER))
         self.run(*self.fit(GRPO))
         self.run(*self.test(GRPO), *self.test(LABEL))
-        stages = (BASE, EMER, LABEL, GRPO)
         self.run(
             _command(
                 "report", "report", "--out", self.out, "--world", self.world,
                 "--costs", self.costs_file,
-                "--runs", *(f"{stage.model}={self.out / stage.folder}" for stage in stages),
+                "--runs", *(f"{stage.model}={self.out / stage.folder}" for stage in STAGES),
             )
         )  # fmt: skip
 
@@ -123,6 +125,8 @@ class Table:
         if (self.out / stage.folder / "test" / "results.json").exists():
             return []
         settings = [*self.settings(stage), "--ckpt_path", "last"]
+        if stage in REASONING:
+            settings += ["--data.answer_mode", "both"]
         return [_command(f"test {stage.model}", "test", *settings)]
 
     def settings(self, stage: Stage) -> list[Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from omegaconf import OmegaConf
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts" / "run_table.py"
 
@@ -66,3 +67,21 @@ def test_a_failing_command_stops_the_table_with_its_status(
     for key in ("elapsed_seconds", "peak_memory_gib"):
         assert again[key] >= costs[key]
     assert again["seconds"]["good one"] > costs["seconds"]["good one"]
+
+
+def test_every_stage_has_its_configs_and_what_it_starts_from(
+    script: ModuleType, tmp_path: Path
+) -> None:
+    table = script.Table(tmp_path, seed=3, clips=100)
+    made = {"towers", *(f"{stage.folder}/model" for stage in script.STAGES)}
+    for stage in script.STAGES:
+        words = [str(word) for word in table.settings(stage)]
+        files = [words[i + 1] for i, word in enumerate(words) if word == "--config"]
+        assert files and all((script.ROOT / file).is_file() for file in files)
+        run = OmegaConf.merge(*(OmegaConf.load(script.ROOT / file) for file in files))
+        assert run.run.name == stage.model
+        assert stage.starts_from in made
+        seeded = "--model.init_args.grpo.seed" in words
+        assert seeded == run.model.class_path.endswith("GRPOModule")
+        (test,) = table.test(stage)
+        assert ("both" in test.args) == (stage in script.REASONING)

@@ -15,7 +15,7 @@ from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.datamodule import LoaderConfig
 from r1omni.rewards import RewardSpec, needs_labels, reward_names
 from r1omni.training import GRPOConfig, GRPOModule, SFTModule, advantages, data_checks
-from r1omni.training.advantages import score_rollout
+from r1omni.training.advantages import reference_of, score_rollout
 from r1omni.training.data_checks import check_targets
 from r1omni.training.module import EmotionModule
 from r1omni.types import Clip, PromptInputs, R1OmniError, Rollout, Sample, UsageError
@@ -144,6 +144,23 @@ def rollout(samples: list[Sample], group_size: int) -> Rollout:
 
 def sample(label: str | None) -> Sample:
     return Sample("own/a", Clip(Path("a.mp4")), "?", label=label, label_set="all")
+
+
+@pytest.mark.parametrize(
+    ("label", "target", "reference"),
+    [
+        ("happy", "<think>Brows raised.</think>\n<answer>happy</answer>", "Brows raised."),
+        (None, "<think>Brows raised.</think>\n<answer>happy</answer>", "Brows raised."),
+        (None, "Brows raised, jaw dropped; pitch high.", "Brows raised, jaw dropped; pitch high."),
+        (None, "<think>Brows raised.</think>", None),  # a reasoning that was cut off is no caption
+        (None, "amused, delighted", None),
+        ("happy", "Brows raised: happy", None),
+        ("happy", "happy", None),
+        (None, None, None),
+    ],
+)
+def test_what_is_a_reference(label: str | None, target: str | None, reference: str | None) -> None:
+    assert reference_of(replace(sample(label), target=target)) == reference
 
 
 def test_no_reference_at_all(

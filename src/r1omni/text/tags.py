@@ -43,6 +43,11 @@ class ParsedCompletion:
 MALFORMED = ParsedCompletion(False, "", "")
 
 
+def has_tags(text: str) -> bool:
+    """Whether anything in a text looks like one of the tags."""
+    return _TAG_LIKE.search(text) is not None
+
+
 def parse_completion(text: str) -> ParsedCompletion:
     """Take a completion apart, if it has exactly the answer format.
 

@@ -15,9 +15,10 @@ from r1omni.ops import group_advantages
 from r1omni.rewards import score
 from r1omni.rewards.schedule import RewardWeights
 from r1omni.rewards.spec import asks_for
+from r1omni.text.cues import read_cues
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
 from r1omni.text.prompt import encode_target
-from r1omni.text.tags import EMPTY_REASONING, parse_completion
+from r1omni.text.tags import EMPTY_REASONING, has_tags, parse_completion
 from r1omni.training.batch import RolloutBatch
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.policy import Policy
@@ -193,8 +194,16 @@ def reward_columns(
 
 
 def reference_of(sample: Sample) -> str | None:
-    """What somebody who saw the clip says of it: the reasoning of the target, or None."""
-    return parse_completion(sample.target or "").reasoning or None
+    """What somebody who saw the clip says of it, or None.
+
+    The reasoning of the target; or the target itself, where it is a caption: no emotion, no tags,
+    and at least one cue of a face or a voice.
+    """
+    target = sample.target or ""
+    if (reasoning := parse_completion(target).reasoning) or sample.label is not None:
+        return reasoning or None
+    told = read_cues(target)
+    return target if (told.video or told.audio) and not has_tags(target) else None
 
 
 def direct_confidence(

@@ -94,10 +94,13 @@ def _check_references(data: EmotionDataModule, rewards: Sequence[RewardSpec]) ->
             continue
         by_truth = spec.options.get("against") == "known_cues"
         if not any(s.cues if by_truth else reference_of(s) for _, s in _trained(data)):
-            lacking = "known cues (cues.jsonl)" if by_truth else "a reasoning to compare with"
+            lacking = (
+                "known cues (cues.jsonl)" if by_truth else "a reasoning or caption to compare with"
+            )
             raise UsageError(
                 f"data.train: no sample has {lacking}, which {spec.name} needs; train on such "
-                "clips as well (emer, or own with the column reasoning), or leave the reward out"
+                "clips as well (emer, humanomni with captions, or own with the column reasoning), "
+                "or leave the reward out"
             )
         if by_truth:
             _warn(
