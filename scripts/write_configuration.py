@@ -241,7 +241,8 @@ class Section:
 def sections() -> list[Section]:
     """The page, in its order."""
     grpo, sft = (options_of(kind) for kind in (GRPOModule, SFTModule))
-    shared = [option for option in sft if option.name not in ("max_target_tokens",)]
+    both = {option.name for option in options_of(EmotionModule)}
+    shared = [option for option in sft if option.name in both]
     model = "model.init_args"
     return [
         Section("What is trained, and from where", model,

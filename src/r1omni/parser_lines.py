@@ -31,6 +31,7 @@ _REFUSED_ENTRY = re.compile(
 _OF_ONE_MODULE = {
     "grpo": "GRPOModule",
     "max_target_tokens": "SFTModule",
+    "feature_dropout": "SFTModule",
 }
 # What the command line gives is repeated as it was given.
 _GIVEN_LIST = re.compile(r"NestedArg\(key='[^']+', val=(\[.*\])\)")

@@ -15,12 +15,14 @@ from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.packed import pad_ids
 from r1omni.models.parallelize import full_tensor
-from r1omni.options import TOKENS, Ranges, check_number
+from r1omni.options import TOKENS, Range, Ranges, check_number
+from r1omni.streams import stream_seed, uniform_streams
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_target
 from r1omni.training.data_checks import check_targets
 from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import sft_batch, stop_unless_finite
 from r1omni.training.optimization import OptimizerConfig, Part
+from r1omni.types import ClipFeatures, PromptInputs
 
 _logger = logging.getLogger(__name__)
 # Enough for "<think>" in any tokenizer.
@@ -38,9 +40,15 @@ class SFTModule(EmotionModule):
         max_target_tokens: longest target of a training sample in tokens, the end token included;
             a longer one is refused before anything is decoded. Memory and time of a step grow with
             its longest target.
+        feature_dropout: share of what the towers give of a clip that is set to zero in training,
+            against learning few clips by heart: frames of the sound, patches of the picture, drawn
+            anew for every clip and step. In the manner of SpecAugment (arXiv 1904.08779), which
+            masks stretches of a spectrogram.
     """
 
-    RANGES: ClassVar[Ranges] = {**EmotionModule.RANGES, "max_target_tokens": TOKENS}
+    RANGES: ClassVar[Ranges] = {
+        **EmotionModule.RANGES, "max_target_tokens": TOKENS, "feature_dropout": Range(0, 0.9),
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -51,10 +59,13 @@ class SFTModule(EmotionModule):
         frame_fit: FrameFit | None = None,
         lora: LoRAConfig | None = None,
         max_target_tokens: int = 2048,
+        feature_dropout: float = 0.0,
     ) -> None:
         check_number("model.max_target_tokens", max_target_tokens, TOKENS, int)
+        check_number("model.feature_dropout", feature_dropout, self.RANGES["feature_dropout"])
         super().__init__(init_from, trainable, optimizer, max_new_tokens, frame_fit, lora)
         self.max_target_tokens = max_target_tokens
+        self.feature_dropout = feature_dropout
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
@@ -70,7 +81,8 @@ class SFTModule(EmotionModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         target_ids, mask = self.targets(batch)
-        logps, _ = self.model.completion_logps(self.prompts(batch), target_ids, mask)
+        prompts = self._with_dropout(self.prompts(batch), batch)
+        logps, _ = self.model.completion_logps(prompts, target_ids, mask)
         # Gradients are averaged over the ranks, so the mean over tokens is taken over all of them.
         num_tokens = float(self.sum_over_ranks(mask.sum())) / self.trainer.world_size
         loss = -logps.sum() / num_tokens
@@ -109,7 +121,21 @@ class SFTModule(EmotionModule):
         """What the last loss was computed from."""
         batch, target_ids, mask = self._last
         names = [sample.sample_id for sample in batch.samples]
-        return sft_batch(names, self.encoded_prompts(batch), target_ids, mask)
+        prompts = self._with_dropout(self.encoded_prompts(batch), batch)
+        return sft_batch(names, prompts, target_ids, mask)
+
+    def _with_dropout(self, prompts: PromptInputs, batch: Batch) -> PromptInputs:
+        """The prompts with `feature_dropout`; the same for a clip in a step, however divided."""
+        if not self.feature_dropout:
+            return prompts
+        stream = ("feature_dropout", self.datamodule.loader.seed, self.global_step)
+        media = [
+            drop_features(item, self.feature_dropout, stream_seed(*stream, sample.sample_id))
+            for item, sample in zip(
+                self.model.encode_media(prompts.media), batch.samples, strict=True
+            )
+        ]
+        return replace(prompts, media=tuple(media))
 
     def targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Target ids, long [B, C], and their mask, bool [B, C], end tokens included."""
@@ -124,6 +150,26 @@ class SFTModule(EmotionModule):
         sample, media = self.datamodule.train_dataloader().dataset[0]
         batch = collate([(replace(sample, instruction=R1OMNI_INSTRUCTION), media)])
         return self.answers(batch, _OPENING_LENGTH)[0][0].lstrip().startswith("<think>")
+
+
+def drop_features(features: ClipFeatures, share: float, seed: int) -> ClipFeatures:
+    """Set a share of a clip's places to zero: patches of the picture, frames of the sound.
+
+    Args:
+        features: video [T, P, Dv], audio [La, Da].
+        share: of the places, each with this probability; the others are not scaled up.
+        seed: of the draws, from `stream_seed`.
+    """
+    places = [t.shape[:-1] for t in (features.video, features.audio) if t is not None]
+    drawn = uniform_streams([seed], sum(shape.numel() for shape in places))[0] >= share
+    kept = iter(drawn.split([shape.numel() for shape in places]))
+
+    def masked(tensor: Tensor | None) -> Tensor | None:
+        if tensor is None:
+            return None
+        return tensor * next(kept).view(*tensor.shape[:-1], 1).to(tensor)
+
+    return replace(features, video=masked(features.video), audio=masked(features.audio))
 
 
 @rank_zero_only
