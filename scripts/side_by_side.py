@@ -42,12 +42,14 @@ class Command:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a process took.
+    """What a process took, with those of its own processes that it waited for.
+
+    It does not wait for the workers that decode or measure clips: a fork server starts these.
 
     Attributes:
         wall_s: seconds from its beginning to its end.
-        cpu_s: seconds of processors, those of its own processes included.
-        peak_memory_gib: most memory that it, or the largest of its processes, held at a time.
+        cpu_s: seconds of processors.
+        peak_memory_gib: most memory that the largest of them held at a time.
     """
 
     wall_s: float
