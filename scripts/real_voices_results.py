@@ -16,6 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from real_voices_trainings import RECIPES
+
 from r1omni.analysis.runs import chance
 from r1omni.metrics.answer_modes import answer_modes
 from r1omni.metrics.breakdown import breakdown
@@ -28,13 +30,7 @@ from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.types import UsageError
 
 # Folder of a stage -> what tables call it, in their order.
-STAGES = {
-    "base": "base",
-    "emer_sft": "EMER-SFT",
-    "label_sft": "label SFT",
-    "r1omni": "R1-Omni",
-    "r1omni_faithful": "R1-Omni, faithful",
-}
+STAGES = {recipe.folder: recipe.model for recipe in RECIPES}
 PROBE = "linear probe"
 MODELS = (*STAGES.values(), PROBE)
 SETS = {"ravdess": "ravdess", "emodb": "emodb_4way"}
