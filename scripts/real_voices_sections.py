@@ -55,6 +55,15 @@ def points(value: float | None, interval: Sequence[float] | None = None) -> str:
     return f"{100 * value:+.1f}{ends}"
 
 
+def set_against(differences: Mapping[str, Mapping[str, Any]], of_what: str) -> str:
+    """R1-Omni minus each other model, in a sentence."""
+    each = (
+        f"{other} {points(d['war_difference'], d['war_interval'])}"
+        for other, d in differences.items()
+    )
+    return f"R1-Omni minus the others, points of WAR {of_what}: {'; '.join(each) or NONE}."
+
+
 def whole(key: str) -> Cell:
     """A figure of all folds together."""
     return lambda figures: percent(figures[key], figures.get(f"{key}_interval"))
@@ -181,15 +190,7 @@ def ravdess(study: Study) -> Lines:
         "",
         f"![Accuracy of every model]({FOLDER}/{BARS})",
         "",
-        "R1-Omni minus the others, points of WAR on the same clips: "
-        + (
-            "; ".join(
-                f"{other} {points(d['war_difference'], d['war_interval'])}"
-                for other, d in differences.items()
-            )
-            or NONE
-        )
-        + ".",
+        set_against(differences, "on the same clips"),
         "",
         f"![Confusions of every model]({FOLDER}/{CONFUSION})",
     ]  # fmt: skip
@@ -295,15 +296,7 @@ def emodb(study: Study) -> Lines:
             rows,
         ),
         "",
-        "R1-Omni minus the others, points of WAR (answers): "
-        + (
-            "; ".join(
-                f"{other} {points(d['war_difference'], d['war_interval'])}"
-                for other, d in differences.items()
-            )
-            or NONE
-        )
-        + ".",
+        set_against(differences, "(answers)"),
     ]  # fmt: skip
 
 
