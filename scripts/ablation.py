@@ -45,9 +45,9 @@ from ablation_runs import (
     overlay_of,
 )
 from ablation_table import COLD_START, PAPER, choose, read_lines, table
-from run_folders import WrongUse, held, write_whole
+from run_folders import held, status_of, write_whole
 from script_options import ScriptParser
-from side_by_side import ROOT, Job, SideBySide, Stopped, duration
+from side_by_side import ROOT, Job, SideBySide, duration
 
 # Seconds on one core that no file records: assumed until runs tell.
 WORLDS = "worlds and cold start"
@@ -97,7 +97,8 @@ def main(words: Sequence[str] | None = None, program: Sequence[str] | None = Non
         options.jobs,
         lambda kind: seconds_of(kind, runs),
     )
-    try:
+
+    def work() -> list[str]:
         with held(settings.out / "ablation.lock", "ablation"):
             failures = runner.run(preparing, [cold, *runs, *finals])
             if not failures:
@@ -107,14 +108,9 @@ def main(words: Sequence[str] | None = None, program: Sequence[str] | None = Non
                 failures = runner.run([cold], [*runs, *finals])
             failures = failures or runner.run(runs, finals) or runner.run(finals)
             report(settings, options.beside)
-    except WrongUse as error:
-        parser.error(str(error))
-    except Stopped as stopped:
-        print("stopped; the same command goes on from here", flush=True)
-        return stopped.status
-    for failure in failures:
-        print(failure, file=sys.stderr)
-    return int(bool(failures))
+            return failures
+
+    return status_of(work, parser)
 
 
 def report(settings: Settings, beside: Sequence[Path]) -> None:

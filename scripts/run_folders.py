@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from side_by_side import Spent
+from side_by_side import Spent, Stopped
 
 
 class WrongUse(Exception):
     """What the caller can put right."""
+
+
+def status_of(work: Callable[[], list[str]], parser: argparse.ArgumentParser) -> int:
+    """Do a study's work: the script's exit status, with what went wrong on standard error.
+
+    Args:
+        work: gives one line a failure.
+        parser: of the script, which ends it for wrong use.
+    """
+    try:
+        failures = work()
+    except WrongUse as error:
+        parser.error(str(error))
+    except Stopped as stopped:
+        print("stopped; the same command goes on from here", flush=True)
+        return stopped.status
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return int(bool(failures))
 
 
 @contextmanager

@@ -32,9 +32,9 @@ from pathlib import Path
 from real_voices_jobs import Voices, jobs_of
 from real_voices_study import Job, Settings
 from real_voices_trainings import EXPERIMENT, tracking_uri
-from run_folders import WrongUse, held, read_costs
+from run_folders import held, read_costs, status_of
 from script_options import ScriptParser
-from side_by_side import ROOT, SideBySide, Stopped
+from side_by_side import ROOT, SideBySide
 
 # Seconds on one core, until commands of the kind are done and tell.
 ASSUMED_S = {"describe": 150.0, "probe": 120.0, "tables": 10.0, "create": 15.0, "test": 120.0}
@@ -73,7 +73,8 @@ def main(
         options.jobs,
         lambda kind: seconds_of(kind, settings),
     )
-    try:
+
+    def work() -> list[str]:
         with held(settings.out / "real_voices.lock", "table of real voices"):
             settings.begin()
             for job in jobs:
@@ -81,15 +82,9 @@ def main(
             Voices(settings).write_cues()  # a run may have been killed just before that
             open_store(settings.out)
             failures = runner.run(jobs, may_begin=lambda job: job.may_begin())
-            failures += write_page(settings, options.docs or settings.out / "page.md")
-    except WrongUse as error:
-        parser.error(str(error))
-    except Stopped as stopped:
-        print("stopped; the same command goes on from here", flush=True)
-        return stopped.status
-    for failure in failures:
-        print(failure, file=sys.stderr)
-    return int(bool(failures))
+            return failures + write_page(settings, options.docs or settings.out / "page.md")
+
+    return status_of(work, parser)
 
 
 def open_store(out: Path) -> None:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from run_folders import has_checkpoint, has_model
 from script_options import ScriptParser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,10 +115,9 @@ class Table:
     def fit(self, stage: Stage) -> list[Command]:
         """Train a model, or nothing when it is there already."""
         run_dir = self.out / stage.folder
-        if (run_dir / "model" / "config.json").exists():
+        if has_model(run_dir / "model"):
             return []
-        started = any((run_dir / "checkpoints").glob("step_*.ckpt"))
-        resume = ["--ckpt_path", "last"] if started else []
+        resume = ["--ckpt_path", "last"] if has_checkpoint(run_dir) else []
         return [_command(f"fit {stage.model}", "fit", *self.settings(stage), *resume)]
 
     def test(self, stage: Stage) -> list[Command]:

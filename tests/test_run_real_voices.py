@@ -12,12 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import run_real_voices
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-sys.path.insert(0, str(SCRIPTS))
-
-import run_real_voices  # noqa: E402
-
 # Writes what the commands write. A training waits while HOLD is there and saves on Ctrl-C; one
 # whose folder FAIL names fails.
 STUB = """

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import real_voices_tables
+import run_real_voices
 import torch
+from real_voices_jobs import Fold, Voices, jobs_of
+from real_voices_study import Settings
+from real_voices_trainings import RECIPES, Training
 from safetensors.torch import load_file
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -18,14 +23,6 @@ from voice_sounds import syllables, write_wav
 from r1omni.cli import main
 from r1omni.data import DatasetSpec, load_dataset
 from r1omni.voices import measuring
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
-
-import real_voices_tables
-import run_real_voices
-from real_voices_jobs import Fold, Voices, jobs_of
-from real_voices_study import Settings
-from real_voices_trainings import RECIPES, Training
 
 ACTORS, FOLDS, EXPLAINED = (1, 2, 3), 3, 5
 SMALL = {
