@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -202,8 +203,14 @@ def reference_of(sample: Sample) -> str | None:
     target = sample.target or ""
     if (reasoning := parse_completion(target).reasoning) or sample.label is not None:
         return reasoning or None
-    told = read_cues(target)
-    return target if (told.video or told.audio) and not has_tags(target) else None
+    return target if not has_tags(target) and _tells_a_cue(target) else None
+
+
+@lru_cache(maxsize=4096)
+def _tells_a_cue(text: str) -> bool:
+    """Kept, since every completion of a sample asks, in every epoch."""
+    told = read_cues(text)
+    return bool(told.video or told.audio)
 
 
 def direct_confidence(
