@@ -65,7 +65,7 @@ class OmniModel(nn.Module):
         with room("vision_tower"):
             self.vision_tower = VisionTower(config.vision, config.vision_select_layer)
         with room("audio_tower"):
-            self.audio_tower = AudioTower(config.audio)
+            self.audio_tower = AudioTower(config.audio, config.audio_select_layer)
         with room("text_tower"):
             self.text_tower = TextTower(config.text)
         self.gate = Gate(config.text.hidden_size, config.gate_hidden_size)
