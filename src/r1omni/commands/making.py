@@ -116,8 +116,7 @@ def pretrain_towers(args: list[str]) -> None:
 
 def describe_voices(args: list[str]) -> None:
     """Measure the voices of a data set and write explanations of them, by machine."""
-    from r1omni.voices.levels import COMPARISONS
-    from r1omni.voices.measures import MEASURES
+    from r1omni.voices.vocabulary import COMPARISONS, MEASURES
 
     parser = parser_of("describe-voices", describe_voices)
     parser.add_argument("--dataset", required=True, help="dfew, mafw, ravdess, emer, own, ...")

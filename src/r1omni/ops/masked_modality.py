@@ -25,16 +25,15 @@ probability of the token that was sampled, and a margin bounds it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from r1omni.ops.step_totals import StepTotals
 from r1omni.options import Conditions, OnlyWith, Ranges, at_least, check_options
-from r1omni.types import UsageError
+from r1omni.types import Medium, UsageError
 
-Medium = Literal["video", "audio"]
 _WITH_A_WEIGHT = OnlyWith("weight", "above 0", lambda c: c.weight > 0)
 
 

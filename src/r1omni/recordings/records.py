@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any
 
 from r1omni.text.reasoning import Verdict
-from r1omni.types import R1OmniError
-
-Medium = Literal["video", "audio"]
+from r1omni.types import Medium, R1OmniError
 
 # Raised when a field changes its meaning or goes; a new field does not raise it.
 SCHEMA_VERSION = 1
