@@ -186,7 +186,7 @@ def export(args: list[str]) -> None:
     parser.add_argument("--dtype", choices=DTYPES, help="of the weights; float32, as trained")
     options = parser.parse_args(args)
     check_out(options.out)
-    from r1omni.training.checkpoints import export_checkpoint
+    from r1omni.training.export import export_checkpoint
 
     export_checkpoint(options.ckpt_path, options.out, options.model, options.dtype)
     print(f"{options.out} is a model folder; `analyze --model {options.out}` uses it")
