@@ -222,7 +222,7 @@ CASES: list[tuple[str, str | bytes, str]] = [
     ("a.TextGrid", LONG.replace("xmin = 1.25", "xmin = -1"), "line 20: the start -1.0 is no"),
     ("a.TextGrid", LONG.replace("xmin = 3\n", "xmin = 2\n"), "line 25: 2.0 s lies within"),
     ("a.TextGrid", LONG.replace('"5 -1', '5 "-1'), "line 27: expected a text, a text, found"),
-    ("a.TextGrid", LONG[: LONG.index('no""')], "line 23: a quotation mark"),
+    ("a.TextGrid", LONG[: LONG.index('no""')], "line 22: a quotation mark"),
     ("a.TextGrid", SHORT[: SHORT.index("4.5\n3")], "line 10: the file ends here, expected the end"),
     ("a.TextGrid", LONG.replace("xmax = 3e0", "xmax = nan"), "line 22: expected an end"),
     ("a.TextGrid", LONG.replace("size = 3", "size = 3.5"), "line 14: expected the number of"),
