@@ -60,7 +60,13 @@ ALLOWED: dict[str, set[str]] = {
 }
 
 # What only an extra of pyproject.toml installs -> the extra; `LIBRARY_HOMES` says who imports it.
-EXTRAS = {"parselmouth": "voices"}
+EXTRAS = {
+    "parselmouth": "voices",
+    "praatio": "formats",
+    "pympi": "formats",
+    "pyarrow": "formats",
+    "webvtt": "formats",
+}
 # Heavy or special libraries -> the parts that may import them.
 LIBRARY_HOMES: dict[str, set[str]] = {
     "triton": {"kernels"},
@@ -68,6 +74,10 @@ LIBRARY_HOMES: dict[str, set[str]] = {
     "mlflow": {"training"},
     "av": {"media", "world", "analysis", "doctor"},
     "parselmouth": {"voices"},
+    "praatio": {"recordings"},
+    "pympi": {"recordings"},
+    "pyarrow": {"recordings"},
+    "webvtt": {"recordings"},
 }
 
 

@@ -90,7 +90,7 @@ class Segment:
         start_s, end_s: the stretch in seconds.
         speaker: as in its records.
         label: its emotion; None for a stretch that could not be read.
-        scores: by emotion, the mean of its records' scores, weighted by their lengths.
+        scores: by emotion, the mean of its records' scores, weighted by the time each has here.
         num_records: how many records it joins.
     """
 
@@ -108,7 +108,7 @@ class Summary:
 
     Attributes:
         path: the recording.
-        length_s: seconds that records cover, each second once.
+        length_s: seconds that segments cover, each second once.
         num_records: answers.
         shares: by emotion, its share of `length_s`; with `unreadable` they sum to 1.
         unreadable: share of `length_s` without a label.
