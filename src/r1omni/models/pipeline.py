@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
+from r1omni.media.windows import check_intervals
 from r1omni.models import given_tensors as given
-from r1omni.models.answering import analyze_prompt
+from r1omni.models.answering import Question, analyze_windows
 from r1omni.models.checkpoint import (
     check_device,
     end_tokens,
@@ -27,7 +29,6 @@ from r1omni.models.sampler import Sampled, Sampling, generate, mask_after_end
 from r1omni.models.saving import save_model
 from r1omni.options import at_least, check_choice, check_number
 from r1omni.streams import stream_seed
-from r1omni.text.emotions import LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, decode_completion, encode_prompt
 from r1omni.types import (
     Analysis,
@@ -39,8 +40,6 @@ from r1omni.types import (
     PromptInputs,
     UsageError,
 )
-
-NOT_ANSWERED = "not answered"
 
 
 class R1Omni:
@@ -167,11 +166,10 @@ class R1Omni:
             R1OmniError: a file cannot be decoded.
         """
         given.check_sources(video, audio, instruction, modality)
-        return self._inputs(self._media(video, audio, modality, frame_fit), instruction, modality)
+        return self.prompt(self._media(video, audio, modality, frame_fit), instruction, modality)
 
-    def _inputs(
-        self, media: ClipMedia, instruction: str | None, modality: Modality
-    ) -> PromptInputs:
+    def prompt(self, media: ClipMedia, instruction: str | None, modality: Modality) -> PromptInputs:
+        """The prompt about a clip that is decoded already; arguments as for `prepare`."""
         instruction = instruction or R1OMNI_INSTRUCTION
         return PromptInputs(
             token_ids=(encode_prompt(self.tokenizer, instruction, modality),),
@@ -287,10 +285,12 @@ class R1Omni:
         max_new_tokens: int = 512,
         label_set: str = "all",
         answer_mode: AnswerMode = "think",
+        intervals: Sequence[tuple[float, float]] | None = None,
+        batch_size: int = 1,
     ) -> list[Analysis]:
         """What the model says about a recording: the list of what `iter_analyses` gives."""
         asked = modality, window_s, hop_s, instruction, max_new_tokens, label_set, answer_mode
-        return list(self.iter_analyses(path, *asked))
+        return list(self.iter_analyses(path, *asked, intervals, batch_size))
 
     def iter_analyses(
         self,
@@ -302,39 +302,34 @@ class R1Omni:
         max_new_tokens: int = 512,
         label_set: str = "all",
         answer_mode: AnswerMode = "think",
+        intervals: Sequence[tuple[float, float]] | None = None,
+        batch_size: int = 1,
     ) -> Iterator[Analysis]:
-        """What the model says about a recording, or about one window of it after the other.
+        """What the model says about a recording, or about one span of it after the other.
 
-        Each answer is given as soon as it is known, and only one window is in memory at a time,
-        however long the recording is. A window without picture or sound, where both are asked for,
-        is answered from the other medium; one that has nothing of what is asked for is not
+        Answers are given as soon as they are known, and only `batch_size` spans are in memory at a
+        time, however long the recording is. A span without picture or sound, where both are asked
+        for, is answered from the other medium; one that has nothing of what is asked for is not
         answered (label None). Its warnings say so.
 
         Args:
             path: the recording.
-            modality: which of its media the model is given.
+            modality, instruction, max_new_tokens, label_set, answer_mode: as in `Question`.
             window_s: length of a window in seconds; None takes the recording as a whole.
             hop_s: seconds from the start of one window to the next; None is `window_s`.
-            instruction: the question; None asks R1-Omni's.
-            max_new_tokens: longest answer in tokens.
-            label_set: the emotions that are scored, a key of `LABEL_SETS`.
-            answer_mode: "think" has the model write reasoning and answer, "direct" takes the most
-                probable emotion after an empty reasoning, "both" gives the second beside the first.
+            intervals: (start, end) in seconds in place of windows; answered by their starts.
+            batch_size: spans that are answered at once.
 
         Raises:
-            UsageError: a length that is not positive, or an unknown modality, label set or mode.
+            UsageError: a length that is not positive, windows beside intervals, or an unknown
+                modality, label set or mode.
             R1OmniError: the file cannot be decoded, or has no picture or no sound at all, as the
                 modality needs it.
         """
-        if label_set not in LABEL_SETS:
-            raise UsageError(f"label_set {label_set!r} is unknown; use one of {sorted(LABEL_SETS)}")
-        check_choice("answer_mode", answer_mode, AnswerMode)
-        words = LABEL_SETS[label_set].words
-        windows = self.processor.load_windows(Path(path), window_s, hop_s, modality)
-        for start_s, end_s, media in windows:
-            if media.frames is None and media.mel is None:
-                yield Analysis(start_s, end_s, None, warnings=(*media.warnings, NOT_ANSWERED))
-                continue
-            inputs = self._inputs(media, instruction, modality)
-            span = start_s, end_s
-            yield analyze_prompt(self, inputs, span, max_new_tokens, answer_mode, words)
+        question = Question(modality, instruction, max_new_tokens, label_set, answer_mode)
+        check_number("batch_size", batch_size, at_least(1), int)
+        windows = self.processor.load_windows(
+            Path(path), window_s, hop_s, modality, check_intervals(intervals, window_s)
+        )
+        while batch := list(islice(windows, batch_size)):
+            yield from analyze_windows(self, batch, question)

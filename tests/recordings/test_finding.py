@@ -17,8 +17,8 @@ REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 from clean_media import clean_files  # noqa: E402
-
 from r1omni.analysis.recordings import find_recordings, open_output, write_analyses  # noqa: E402
+
 from r1omni.types import Analysis, R1OmniError, UsageError  # noqa: E402
 
 # Files that are no recordings, and none that a media player would take for one.
