@@ -135,7 +135,7 @@ class Analyzer:
             path=str(plan.path),
             start_s=analysis.start_s,
             end_s=analysis.end_s,
-            speaker=None if intervals is None else intervals[window.index].speaker,
+            speaker=None if intervals is None else intervals[window.place].speaker,
             label=analysis.label,
             scores=analysis.scores,
             direct_label=analysis.direct_label,
@@ -188,7 +188,7 @@ class _Progress:
     def answered(self, window: Window) -> None:
         """Count a window."""
         self._heard_s += window.end_s - window.start_s
-        share = (window.index + 1) / window.total
+        share = (window.place + 1) / window.total
         self._bar.update(share - self._share)
         self._share = share
         rate = self._heard_s / max(time.monotonic() - self._begun_s, 1e-9)

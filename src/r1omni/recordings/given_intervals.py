@@ -12,7 +12,7 @@ from r1omni.types import UsageError
 def intervals_of(
     source: Path, tier: str | None, recordings: Sequence[Path]
 ) -> tuple[dict[Path, list[Interval]], dict[Path, str]]:
-    """The intervals of each recording, by their starts; and recordings without any, with the reason.
+    """The intervals of each recording, by their starts; and why recordings have none.
 
     A file that names recordings (a column of a table) gives each its own: by its path, else by its
     name, else by its name without the suffix. A file that names none belongs to the only recording.
@@ -45,8 +45,8 @@ def intervals_of(
     if all(interval.file is None for interval in intervals):
         if len(recordings) > 1:
             raise UsageError(
-                f"--intervals {source}: does not say which of {len(recordings)} recordings it is of; "
-                "give one recording, a table with a column file, or a folder of files"
+                f"--intervals {source}: does not say which of {len(recordings)} recordings it is "
+                "of; give one recording, a table with a column file, or a folder of files"
             )
         return {path: _by_start(intervals) for path in recordings}, {}
     for path in recordings:
