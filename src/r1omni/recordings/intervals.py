@@ -94,9 +94,12 @@ def _read(path: Path) -> bytes:
     if not path.is_file():
         raise UsageError(f"{path}: {why_no_file(path)}")
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    if data.startswith(b"ooBinaryFile"):
+        raise UsageError(f"{path}: is a binary file of Praat's; save it there as a text file")
+    return data
 
 
 def _text(path: Path, data: bytes) -> str:
