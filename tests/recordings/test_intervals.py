@@ -241,7 +241,7 @@ CASES: list[tuple[str, str | bytes, str]] = [
     ("a.TextGrid", SHORT[: SHORT.index("4.5\n3")], "line 10: the file ends here, expected the end"),
     ("a.TextGrid", LONG.replace("xmax = 3e0", "xmax = nan"), "line 22: expected an end"),
     ("a.TextGrid", LONG.replace("size = 3", "size = 3.5"), "line 14: expected the number of"),
-    ("a.TextGrid", LONG.replace('"TextGrid"', '"Sound 1"'), "holds a Sound 1 of Praat's"),
+    ("a.TextGrid", LONG.replace('"TextGrid"', '"Sound 1"'), "holds 'Sound 1' of Praat's"),
     ("a.TextGrid", '"ooBinary"', "is no text file of Praat's"),
     ("a.TextGrid", "start,end\n1,2\n", "the file ends here, expected the type of file"),
     ("a.TextGrid", 'File type = "ooTextFile"\n"TextGrid" 0 4 <absent>', "no tier holds"),
