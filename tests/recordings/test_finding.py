@@ -1,25 +1,16 @@
-"""Finding recordings below folders, and writing what is said about them line by line."""
+"""Which recordings words of a command line mean."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clean_media import clean_files
 
-REPOSITORY = Path(__file__).parents[2]
-sys.path.insert(0, str(REPOSITORY / "scripts"))
-
-from clean_media import clean_files  # noqa: E402
-from r1omni.analysis.recordings import find_recordings, open_output, write_analyses  # noqa: E402
-
-from r1omni.types import Analysis, R1OmniError, UsageError  # noqa: E402
+from r1omni.recordings.finding import find_recordings, named_paths
+from r1omni.types import UsageError
 
 # Files that are no recordings, and none that a media player would take for one.
 OTHERS = {
@@ -83,109 +74,18 @@ def test_paths_without_recordings(folder: Path, tmp_path: Path) -> None:
         find_recordings([gone, none])
 
 
-class Speaker:
-    """Stands for the model: says one word a window, and fails where a file's name says so."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-
-    def iter_analyses(self, path: Path, window_s: float) -> Iterator[Analysis]:
-        for window in range(3):
-            if window == 1:
-                # Whoever kills the process now has lost nothing: it is in the file.
-                assert json.loads(self.out.read_text().splitlines()[-1])["path"] == str(path)
-                if path.name == "bad.mp4":
-                    raise R1OmniError(f"{path}: is damaged; copy it again")
-                if path.name == "stop.mp4":
-                    raise KeyboardInterrupt
-            yield Analysis(window * window_s, (window + 1) * window_s, "happy", {"happy": 1.0})
-
-
-def rows(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def test_each_line_is_written_when_it_is_known(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
-    good, bad, gone = (tmp_path / f"{name}.mp4" for name in ("good", "bad", "gone"))
-    with (
-        pytest.raises(
-            R1OmniError, match=r"^2 of 4 recordings could not be analyzed: no file; .*bad\.mp4: is"
-        ),
-        open_output(path, []) as out,
-    ):
-        write_analyses(Speaker(path), [good, bad, good], {gone: "no file"}, out, window_s=2.0)
-    assert [Path(row["path"]).stem for row in rows(path)] == [
-        "gone", "good", "good", "good", "bad", "bad", "good", "good", "good",
-    ]  # fmt: skip
-    errors = [row["error"] for row in rows(path) if "error" in row]
-    assert errors == ["no file", f"{bad}: is damaged; copy it again"]
-    assert rows(path)[2] == {
-        "path": str(good), "start_s": 2.0, "end_s": 4.0, "label": "happy",
-        "scores": {"happy": 1.0}, "reasoning": "", "text": "", "format_ok": False, "warnings": [],
-    }  # fmt: skip
-
-
-def test_what_was_written_stays_when_a_person_stops_it(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
-    with pytest.raises(KeyboardInterrupt), open_output(path, []) as out:
-        write_analyses(Speaker(path), [tmp_path / "stop.mp4"], {}, out, window_s=2.0)
-    assert len(rows(path)) == 1
-
-
-# Answers once, then waits to be killed.
-KILLED = """
-import sys, time
-from pathlib import Path
-from r1omni.analysis.recordings import open_output, write_analyses
-from r1omni.types import Analysis
-
-class Slow:
-    def iter_analyses(self, path):
-        yield Analysis(0.0, 1.0, "happy")
-        time.sleep(60)
-
-with open_output(Path(sys.argv[1]), []) as out:
-    write_analyses(Slow(), [Path("a.mp4")], {}, out)
-"""
-
-
-def test_what_was_written_stays_when_the_process_is_killed(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "src")}
-    with subprocess.Popen([sys.executable, "-c", KILLED, path], env=environment) as process:
-        deadline = time.monotonic() + 60
-        while not (path.exists() and path.stat().st_size) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.kill()
-    assert [row["label"] for row in rows(path)] == ["happy"]
-
-
-def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
-    recording = tmp_path / "a.mp4"
-    recording.write_bytes(b"mine")
-    another = "choose another file"
-    remedies = {tmp_path / "no/out.jsonl": "make the folder", tmp_path: another, recording: another}
-    for path, remedy in remedies.items():
-        with (
-            pytest.raises(UsageError, match=f"^--out {path}: .*; {remedy}"),
-            open_output(path, [recording]),
-        ):
-            pass
-    assert recording.read_bytes() == b"mine"
-    # A disk that is full, once the model has spoken.
-    with (
-        pytest.raises(R1OmniError, match=r"^/dev/full: cannot be written \(No space left"),
-        open_output(Path("/dev/full"), []) as out,
-    ):
-        write_analyses(Speaker(tmp_path), [recording], {}, out, window_s=2.0)
-
-
-def test_nothing_is_left_of_an_output_that_was_only_tried(tmp_path: Path) -> None:
-    path, kept = tmp_path / "new.jsonl", tmp_path / "old.jsonl"
-    kept.write_text("of an earlier run\n")
-    for tried in (path, kept):
-        with pytest.raises(R1OmniError, match="no model"), open_output(tried, []):
-            raise R1OmniError("no model")
-    assert not path.exists()
-    assert kept.read_text() == "of an earlier run\n"
+def test_words_of_a_command_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "b/back").unlink()  # a circle, which ** would follow
+    odd = folder / "what [is] this?*.mp4"
+    odd.write_bytes(b"")
+    monkeypatch.setattr(sys, "stdin", ["one.mp4\n", "\n", "two words.mp4\r\n"])
+    found = named_paths([str(odd), f"{folder}/b/*", "-", f"{folder}/**/*.mp4", "x?.mp4"])
+    listed = [Path("one.mp4"), Path("two words.mp4")]
+    deep = [folder / "b/deep/clip.mp4", folder / "broken.mp4", odd]
+    assert found == [odd, folder / "b/SOUND.WAV", folder / "b/deep", *listed, *deep, Path("x?.mp4")]
+    monkeypatch.setattr(sys, "stdin", ["\n"])
+    for words in (["-"], ["-", "-"]):
+        with pytest.raises(UsageError, match="-"):
+            named_paths(words)
