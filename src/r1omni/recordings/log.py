@@ -15,7 +15,7 @@ from typing import Any
 
 from r1omni.recordings.records import Record, Recording
 from r1omni.recordings.segments import segments, summary
-from r1omni.types import R1OmniError, UsageError, why_no_file
+from r1omni.types import R1OmniError, UsageError
 
 LOG = "analyses.jsonl"
 STANDARD_OUTPUT = "standard output"
@@ -68,7 +68,7 @@ def read_log(path: Path) -> Iterator[Record]:
         R1OmniError: it cannot be read, or a line is no record; the message has its number.
     """
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 try:
                     row: Any = json.loads(line)
@@ -77,8 +77,8 @@ def read_log(path: Path) -> Iterator[Record]:
                     reason = str(error) if isinstance(error, R1OmniError) else "no record"
                     raise R1OmniError(f"{path}, line {number}: {reason}") from error
                 yield record
-    except (OSError, UnicodeDecodeError) as error:
-        raise R1OmniError(f"{path}: {why_no_file(path) or 'cannot be read'}") from error
+    except OSError as error:
+        raise R1OmniError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def read_recordings(path: Path) -> Iterator[Recording]:
