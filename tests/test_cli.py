@@ -87,9 +87,11 @@ def test_overlays_of_grpo_train(
             "--model.init_args.grpo.max_new_tokens", 4)  # fmt: skip
     args = fit(mini_world, tmp_path / "run", *more, config="mini/r1omni")
     grpo = R1OmniCLI(args[1:], run=False).model.grpo
-    wanted = {"dapo": "dapo", "dr_grpo": "dr_grpo", "gspo": "grpo", "cispo": "cispo"}
+    wanted = {"dapo": "dapo", "dr_grpo": "dr_grpo", "gspo": "grpo", "cispo": "cispo",
+              "faithful": "grpo"}  # fmt: skip
     assert grpo.loss.loss_type == wanted[overlay]
-    assert grpo.loss.beta == 0 and not grpo.needs_reference
+    assert (grpo.loss.beta == 0) == (not grpo.needs_reference) == (overlay != "faithful")
+    assert ("supported_accuracy" in grpo.reward_names) == (overlay == "faithful")
     assert (grpo.loss.importance_sampling_level == "sequence") == (overlay == "gspo")
     assert grpo.temperature == 0.7  # what the overlay does not name stays
     assert main(args) == 0
