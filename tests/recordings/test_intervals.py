@@ -6,8 +6,10 @@ import json
 import logging
 from pathlib import Path
 
+import parselmouth
 import pympi
 import pytest
+from parselmouth.praat import call
 from praatio import textgrid
 
 from r1omni.recordings.intervals import Interval, read_intervals
@@ -125,6 +127,19 @@ def test_textgrids_that_praatio_writes(tmp_path: Path, form: str) -> None:
         read_intervals(tmp_path / "a.TextGrid", tier="Eve")
 
 
+def test_praat_itself_reads_and_writes_the_same(tmp_path: Path) -> None:
+    grid = parselmouth.read(str(written(tmp_path / "a.TextGrid", LONG)))
+    labels = [call(grid, "Get label of interval", 1, number) for number in (2, 3)]
+    assert labels == [interval.text for interval in WORDS]
+    call(grid, "Save as text file", str(tmp_path / "long"))
+    call(grid, "Save as short text file", str(tmp_path / "short"))
+    call(grid, "Save as binary file", str(tmp_path / "binary"))
+    assert (tmp_path / "long").read_bytes().startswith(b"\xfe\xff")  # for the sake of the emoji
+    assert read_intervals(tmp_path / "long") == read_intervals(tmp_path / "short") == WORDS
+    with pytest.raises(UsageError, match="is a binary file of Praat's"):
+        read_intervals(tmp_path / "binary")
+
+
 def test_tiers_of_elan(tmp_path: Path) -> None:
     eaf = pympi.Eaf()
     eaf.remove_tier("default")
@@ -226,8 +241,8 @@ CASES: list[tuple[str, str | bytes, str]] = [
     ("a.TextGrid", SHORT[: SHORT.index("4.5\n3")], "line 10: the file ends here, expected the end"),
     ("a.TextGrid", LONG.replace("xmax = 3e0", "xmax = nan"), "line 22: expected an end"),
     ("a.TextGrid", LONG.replace("size = 3", "size = 3.5"), "line 14: expected the number of"),
-    ("a.TextGrid", LONG.replace('"TextGrid"', '"Sound 1"'), "holds a Sound 1 of Praat's"),
-    ("a.TextGrid", '"ooBinaryFile"', "is no text file of Praat's"),
+    ("a.TextGrid", LONG.replace('"TextGrid"', '"Sound 1"'), "holds 'Sound 1' of Praat's"),
+    ("a.TextGrid", '"ooBinary"', "is no text file of Praat's"),
     ("a.TextGrid", "start,end\n1,2\n", "the file ends here, expected the type of file"),
     ("a.TextGrid", 'File type = "ooTextFile"\n"TextGrid" 0 4 <absent>', "no tier holds"),
     ("a.eaf", EAF.replace('"900"', '"-9"'), "line 3: TIME_VALUE is '-9'"),

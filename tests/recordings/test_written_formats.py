@@ -11,8 +11,10 @@ from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pandas
+import parselmouth
 import pympi
 import pytest
+from parselmouth.praat import call
 from praatio import textgrid
 from pyarrow import parquet
 from some_records import random_records, record, recording
@@ -136,6 +138,11 @@ def test_a_textgrid_holds_segments_and_reasonings(tmp_path: Path) -> None:
         "score@Ben": [(1.0001, 3.25, "0.800")],
         "reasoning@Ben": [(1.0001, 3.25, "low")],
     }
+    praat = parselmouth.read(str(path))
+    assert [call(praat, "Get tier name", number) for number in (1, 4)] == [
+        f"emotion@{anna}", "emotion@Ben",
+    ]  # fmt: skip
+    assert call(praat, "Get label of interval", 3, 1) == plain(ODD).strip()
     assert [(i.start_s, i.end_s) for i in read_intervals(path, f"emotion@{anna}")] == [
         (0, 6), (6, 8),
     ]  # fmt: skip

@@ -31,6 +31,8 @@ _SUFFIXES: dict[str, IntervalKind] = {
 }  # fmt: skip
 # As a name of a tier: every tier with spans of its own.
 ALL_TIERS = "all"
+# Names of tiers in one message.
+MOST_LISTED = 20
 _logger = logging.getLogger(__name__)
 
 
@@ -94,9 +96,12 @@ def _read(path: Path) -> bytes:
     if not path.is_file():
         raise UsageError(f"{path}: {why_no_file(path)}")
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
     except OSError as error:
         raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    if data.startswith(b"ooBinaryFile"):
+        raise UsageError(f"{path}: is a binary file of Praat's; save it there as a text file")
+    return data
 
 
 def _text(path: Path, data: bytes) -> str:
@@ -130,7 +135,7 @@ def _kind_of(data: bytes) -> IntervalKind:
 def _chosen(path: Path, tiers: Sequence[Tier], asked: str | None) -> list[Tier]:
     """The tiers to read."""
     holding = [tier for tier in tiers if tier.kind == "spans" and tier.marks]
-    names = ", ".join(dict.fromkeys(repr(tier.name) for tier in tiers)) or "none"
+    names = _listed(tiers)
     named = [tier for tier in tiers if tier.name == asked]
     if named:
         if any(tier.kind == "points" for tier in named):
@@ -142,11 +147,16 @@ def _chosen(path: Path, tiers: Sequence[Tier], asked: str | None) -> list[Tier]:
         raise UsageError(f"{path}: has no tier {asked!r}; --tier has to be one of {names}")
     if not holding:
         raise UsageError(f"{path}: no tier holds intervals of its own; tiers: {names}")
-    several = ", ".join(dict.fromkeys(repr(tier.name) for tier in holding))
     raise UsageError(
-        f"{path}: holds intervals in several tiers; give --tier NAME, one of {several}, or --tier "
-        f"{ALL_TIERS} for all of them"
+        f"{path}: holds intervals in several tiers; give --tier NAME, one of {_listed(holding)}, "
+        f"or --tier {ALL_TIERS} for all of them"
     )
+
+
+def _listed(tiers: Iterable[Tier]) -> str:
+    names = list(dict.fromkeys(repr(tier.name) for tier in tiers))
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return (", ".join(names[:MOST_LISTED]) or "none") + more
 
 
 def _of_tier(path: Path, tier: Tier, gaps_are_filled: bool) -> list[Interval]:

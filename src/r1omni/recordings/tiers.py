@@ -73,7 +73,7 @@ def read_textgrid(path: Path, text: str) -> list[Tier]:
     if not reader.text("the type of file").startswith("ooTextFile"):
         raise UsageError(f"{path}: is no text file of Praat's; save it there as a text file")
     if (kind := reader.text("the class of object")) != "TextGrid":
-        raise UsageError(f"{path}: holds a {kind} of Praat's, expected a TextGrid")
+        raise UsageError(f"{path}: holds {kind[:80]!r} of Praat's, expected 'TextGrid'")
     for edge in ("the start", "the end"):
         reader.number(edge)
     if not reader.flag():
