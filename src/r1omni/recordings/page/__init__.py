@@ -74,7 +74,8 @@ def _one_page(spool: IO[str], rows: list[Content], folder: Path) -> list[Path]:
     written: list[Path] = []
     for entry in rows:
         entry["page"] = ""
-    _write(folder / "index.html", written, "recordings.html", rows, spool, base="", index="")
+    near = dict.fromkeys(("index", "before", "after"), "")
+    _write(folder / "index.html", written, "recordings.html", rows, spool, base="", **near)
     return written
 
 
@@ -85,14 +86,13 @@ def _many_pages(spool: IO[str], rows: list[Content], folder: Path) -> list[Path]
     links = [entry["page"] for entry in rows]
     for place, (entry, line) in enumerate(zip(rows, spool, strict=True)):
         near = {
+            "index": "../index.html",
             "before": Path(links[place - 1]).name if place else "",
             "after": Path(links[place + 1]).name if place + 1 < len(links) else "",
         }
         own = [entry | {"page": ""}]
-        _write(
-            folder / entry["page"], written, "recordings.html", own, [line], base="../",
-            index="../index.html", **near,
-        )  # fmt: skip
+        page = folder / links[place]
+        _write(page, written, "recordings.html", own, [line], base="../", **near)
     return written
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from r1omni.media.container import MediaError
-from r1omni.media.timeline import DEFAULT_MAX_PIXELS, scan_extent, scan_timeline
+from r1omni.media.timeline import scan_extent, scan_timeline
 from r1omni.recordings.formats.words import name_of, plain
 from r1omni.recordings.page.attachments import attachments
-from r1omni.recordings.page.pictures import outline, pictures
+from r1omni.recordings.page.pictures import Picture, outline, pictures
 from r1omni.recordings.records import Record, Recording
 from r1omni.recordings.segments import pieces
 
@@ -46,26 +46,28 @@ def content(
     path, notes = Path(recording.path), []
     answers = [record for record in recording.records if record.error is None]
     length_s = max((record.end_s for record in answers), default=0.0)
-    is_video, shown, places, sound = False, [], [[] for _ in answers], None
+    shown: list[Picture] = []
+    places: list[list[int]] = [[] for _ in answers]
+    is_video, sound = False, None
     try:
-        extent = scan_extent(path)
-        length_s, is_video = max(length_s, extent.length_s), extent.picture_s > 0
+        if answers:  # what could not be analyzed is not opened again
+            extent = scan_extent(path)
+            length_s, is_video = max(length_s, extent.length_s), extent.picture_s > 0
+            found = outline(path, length_s)
+            if isinstance(found, str):
+                notes.append(f"No waveform: {found}.")
+            else:
+                sound = {"step": found.step_s, "lows": found.lows, "highs": found.highs}
         if is_video:
-            timeline = scan_timeline(path, None, None, DEFAULT_MAX_PIXELS)
             spans = [(record.start_s, record.end_s) for record in answers]
-            shown, places = pictures(path, timeline, spans, num_frames)
-        found = outline(path, length_s)
-        if isinstance(found, str):
-            notes.append(f"No waveform: {found}.")
-        else:
-            sound = {"step": found.step_s, "lows": found.lows, "highs": found.highs}
+            shown, places = pictures(path, scan_timeline(path), spans, num_frames)
     except MediaError as error:
         notes.append(f"Not all of the recording can be shown: {error}.")
     media, said = _media(path, folder, embed_mb)
     files, missing = attachments(recording, name, folder)
     if missing:
         notes.append(f"For {' and '.join(missing)}, pip install 'r1omni[formats]'.")
-    numbers = {id(record): number for number, record in enumerate(recording.records)}
+    numbers = {id(record): number for number, record in enumerate(answers)}
     return {
         "name": plain(path.name),
         "path": plain(recording.path),

@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -139,7 +140,7 @@ def _steps(
     samples: NDArray[np.float32], step_s: float, num_steps: int
 ) -> Iterator[NDArray[np.float32]]:
     borders = [round(step * step_s * _RATE_HZ) for step in range(num_steps + 1)]
-    for first, last in zip(borders, borders[1:], strict=False):
+    for first, last in pairwise(borders):
         yield samples[first:last]
 
 

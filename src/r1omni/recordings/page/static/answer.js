@@ -8,9 +8,11 @@ function showAnswer(content, at, step) {
   const answers = content.records.filter((record) => !record.error);
   if (at < 0) {
     fill(place, make("p", { class: "gap" }, "There is no answer for this recording."));
+    fill(byId("seen"));
     return;
   }
   const record = content.records[at];
+  showSeen(content, record);
   const go = (by, text, label) => make("button", { type: "button", "aria-label": label, title: label,
     disabled: !answers[at + by], onclick: () => step(by) }, text);
   const isDirect = record.directScores !== null;
@@ -33,10 +35,6 @@ function showAnswer(content, at, step) {
     record.text ? make("details", { open: record.label === null }, make("summary", {}, "What it wrote"),
       make("p", { class: "verbatim" }, record.text)) : null,
     Object.keys(record.scores).length || isDirect ? scoreTable(record, isDirect) : null,
-    seen(content, record),
-    make("p", { class: "note" }, record.media.length
-      ? `Given: ${record.media.map((medium) => ({ video: "picture", audio: "sound" }[medium])).join(" and ")}.`
-      : ""),
     record.warnings.length ? make("ul", { class: "warnings" },
       record.warnings.map((warning) => make("li", {}, `⚠ ${warning}`))) : null);
 }
@@ -59,14 +57,19 @@ function scoreTable(record, isDirect) {
       isDirect ? bar(record.directScores[emotion] || 0) : null))));
 }
 
-function seen(content, record) {
+/* What the model was given of the span, below the player. */
+function showSeen(content, record) {
   const own = record.pictures.map((at) => content.pictures[at]);
-  if (!own.length) return null;
-  const said = content.frames
-    ? `${own.length} of the ${counted(content.frames, "picture")} that the model was shown`
-    : "Pictures of this span";
-  return make("figure", { class: "seen" },
+  const names = { video: "picture", audio: "sound" };
+  const said = [];
+  if (own.length) {
+    said.push(content.frames
+      ? `${own.length} of the ${counted(content.frames, "picture")} that the model was shown.`
+      : "Pictures of this span.");
+  }
+  if (record.media.length) said.push(`It was given ${record.media.map((name) => names[name]).join(" and ")}.`);
+  fill(byId("seen"),
     make("div", {}, own.map(([time, source]) =>
       make("img", { src: source, alt: `Picture at ${clock(time)}`, title: clock(time) }))),
-    make("figcaption", { class: "note" }, said));
+    make("p", { class: "note" }, said.join(" ")));
 }

@@ -3,6 +3,7 @@
 
 const SCORES_HEIGHT = 190;
 const WAVE_HEIGHT = 56;
+const RIGHT_PX = 18; // room for half of the last time; lanes have it, too
 const EDGE = 1e-4; // seconds between the two ends of a step
 
 function gutter() {
@@ -40,7 +41,7 @@ function makeCharts(content, emotions, on) {
   let pieces = [], span = null, time = 0, isSetting = false, peaks = [];
 
   const common = (height) => ({
-    width: 600, height, legend: { show: false }, padding: [height > 100 ? 14 : 4, 2, 0, 0],
+    width: 600, height, legend: { show: false }, padding: [height > 100 ? 14 : 4, RIGHT_PX, 0, 0],
     cursor: {
       y: false, points: { show: false }, sync: { key: "time" },
       drag: { x: true, y: false, setScale: true, dist: 6 },

@@ -104,7 +104,7 @@ function makeTimeline(content, on) {
   }
 
   function drawFilm() {
-    const width = film.clientWidth - gutter();
+    const width = film.clientWidth - gutter() - RIGHT_PX;
     let free = -Infinity;
     const shown = pictures.filter(([time]) => {
       const x = (width * (time - view[0])) / (view[1] - view[0]);

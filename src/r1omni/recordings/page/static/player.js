@@ -11,7 +11,10 @@ function makePlayer(content, base, ontime) {
   });
   const trouble = make("p", { class: "gap", hidden: true },
     "The browser cannot play this file, or it is not where it was.");
-  fill(place, media, trouble, content.notes.map((note) => make("p", { class: "gap" }, note)));
+  // In its place: the last picture before the time.
+  const still = media || !content.pictures.length ? null
+    : make("img", { src: content.pictures[0][1], alt: "The last picture before this time" });
+  fill(place, media || still, trouble, content.notes.map((note) => make("p", { class: "gap" }, note)));
   if (media) {
     const follow = () => {
       ontime(media.currentTime);
@@ -26,6 +29,7 @@ function makePlayer(content, base, ontime) {
     seek(time) {
       wanted = time;
       if (media && media.readyState > 0) media.currentTime = time;
+      if (still) [, still.src] = content.pictures.findLast(([at]) => at <= time + 0.05) || content.pictures[0];
       ontime(time);
     },
     toggle() {
