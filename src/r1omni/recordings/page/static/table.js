@@ -31,8 +31,8 @@ function makeTable(caption, columns, pick, isPicked, firstSort = null) {
     shown = [...rows];
     if (sorted) {
       const { value } = columns[sorted.index];
-      const sign = sorted.down ? -1 : 1;
-      shown.sort((a, b) => sign * compare(value(a), value(b)));
+      const { down } = sorted;
+      shown.sort((a, b) => compare(value(a), value(b), down ? -1 : 1));
     }
     heads.forEach((head, index) => {
       const own = sorted && sorted.index === index;
@@ -64,10 +64,11 @@ function makeTable(caption, columns, pick, isPicked, firstSort = null) {
   return { element, mark, show(next) { rows = next; arrange(); } };
 }
 
-function compare(a, b) {
-  if (a === null || a === undefined) return b === null || b === undefined ? 0 : 1;
-  if (b === null || b === undefined) return -1;
-  return typeof a === "string" ? a.localeCompare(b) : a - b;
+/* What has no value is last, up or down. */
+function compare(a, b, sign) {
+  const [hasA, hasB] = [a, b].map((value) => value !== null && value !== undefined && value !== "");
+  if (!hasA || !hasB) return Number(hasB) - Number(hasA);
+  return sign * (typeof a === "string" ? a.localeCompare(b) : a - b);
 }
 
 function choices(title, options, onchange) {
