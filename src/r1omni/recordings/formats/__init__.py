@@ -53,6 +53,7 @@ FORMATS: Mapping[str, Format] = {
     "textgrid": Format("each", f"{_HERE}.textgrid.write", ".TextGrid", "praatio"),
     "eaf": Format("each", f"{_HERE}.eaf.write", ".eaf", "pympi"),
     "labelstudio": Format("all", f"{_HERE}.labelstudio.writing"),
+    "html": Format("pages", "r1omni.recordings.page.write"),
 }
 
 

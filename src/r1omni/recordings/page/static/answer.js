@@ -1,0 +1,75 @@
+"use strict";
+/* The chosen answer: what the model said of a span, and what it was given. */
+
+const SHOWN_SCORES = 5;
+
+function showAnswer(content, at, step) {
+  const place = byId("answer");
+  const answers = content.records.filter((record) => !record.error);
+  if (at < 0) {
+    fill(place, make("p", { class: "gap" }, "There is no answer for this recording."));
+    fill(byId("seen"));
+    return;
+  }
+  const record = content.records[at];
+  showSeen(content, record);
+  const go = (by, text, label) => make("button", { type: "button", "aria-label": label, title: label,
+    disabled: !answers[at + by], onclick: () => step(by) }, text);
+  const isDirect = record.directScores !== null;
+  fill(place,
+    make("header", {},
+      make("p", { class: "when" },
+        go(-1, "‹", "Previous answer (left arrow)"),
+        make("span", {}, `${span(record.start, record.end)}${record.speaker ? `, ${record.speaker}` : ""}`,
+          make("small", {}, `answer ${at + 1} of ${answers.length}`)),
+        go(1, "›", "Next answer (right arrow)")),
+      make("h2", { class: "word" }, swatch(record.label), record.label === null ? "unreadable answer" : record.label,
+        record.scores[record.label] === undefined ? null
+          : make("span", { class: "score" }, percent(record.scores[record.label]))),
+      make("p", { class: "marks" }, verdict(record.supported),
+        record.label !== null && isUncertain(record)
+          ? make("span", { class: "verdict unreadable" }, "? uncertain") : null,
+        record.text ? make("span", { class: "verdict wrong" }, "✗ not in form") : null)),
+    record.reasoning ? make("blockquote", {}, record.reasoning)
+      : make("p", { class: "gap" }, record.text ? "No reasoning could be read." : "It gave no reasoning."),
+    record.text ? make("details", { open: record.label === null }, make("summary", {}, "What it wrote"),
+      make("p", { class: "verbatim" }, record.text)) : null,
+    Object.keys(record.scores).length || isDirect ? scoreTable(record, isDirect) : null,
+    record.warnings.length ? make("ul", { class: "warnings" },
+      record.warnings.map((warning) => make("li", {}, `⚠ ${warning}`))) : null);
+}
+
+function scoreTable(record, isDirect) {
+  const best = (emotion) => Math.max(record.scores[emotion] || 0, isDirect ? record.directScores[emotion] || 0 : 0);
+  const emotions = [...new Set([...Object.keys(record.scores), ...Object.keys(record.directScores || {})])]
+    .sort((a, b) => best(b) - best(a)).slice(0, SHOWN_SCORES);
+  const bar = (share) => {
+    const inside = make("i");
+    inside.style.width = `${100 * share}%`;
+    return make("td", {}, make("span", { class: "bar" }, inside), make("span", { class: "digits" }, percent(share)));
+  };
+  return make("table", { class: "scores" },
+    make("caption", { class: "hidden" }, "Scores of this answer"),
+    isDirect ? make("thead", {}, make("tr", {}, make("td"), make("th", { scope: "col" }, "reasoned"),
+      make("th", { scope: "col", title: "after an empty reasoning" }, "direct"))) : null,
+    make("tbody", {}, emotions.map((emotion) => make("tr", {},
+      make("th", { scope: "row" }, named(emotion)), bar(record.scores[emotion] || 0),
+      isDirect ? bar(record.directScores[emotion] || 0) : null))));
+}
+
+/* What the model was given of the span, below the player. */
+function showSeen(content, record) {
+  const own = record.pictures.map((at) => content.pictures[at]);
+  const names = { video: "picture", audio: "sound" };
+  const said = [];
+  if (own.length) {
+    said.push(content.frames
+      ? `${own.length} of the ${counted(content.frames, "picture")} that the model was shown.`
+      : "Pictures of this span.");
+  }
+  if (record.media.length) said.push(`It was given ${record.media.map((name) => names[name]).join(" and ")}.`);
+  fill(byId("seen"),
+    make("div", {}, own.map(([time, source]) =>
+      make("img", { src: source, alt: `Picture at ${clock(time)}`, title: clock(time) }))),
+    make("p", { class: "note" }, said.join(" ")));
+}
