@@ -23,7 +23,7 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
     "CONTRIBUTING.md": "contributing.md",
 }
-_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(([^)\s]+)\)")
+_LINK = re.compile(r"(!?)\[([^\]]+)\]\(([^)\s]+)\)")
 
 
 def exported() -> Iterator[tuple[str, str, str]]:
@@ -82,7 +82,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     here = ROOT / names.get(page.file.src_uri, f"docs/{page.file.src_uri}")
 
     def led(match: re.Match[str]) -> str:
-        text, target = match.groups()
+        mark, text, target = match.groups()
         path, _, anchor = target.partition("#")
         if not path or "://" in path:
             return match[0]
@@ -98,6 +98,6 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         uri = PAGES.get(known, known.removeprefix("docs/") if known.startswith("docs/") else "")
         if not uri or file.suffix in (".json", ".jsonl") or file.is_dir():
             return text
-        return f"[{text}]({uri}{'#' if anchor else ''}{anchor})"
+        return f"{mark}[{text}]({uri}{'#' if anchor else ''}{anchor})"
 
     return _LINK.sub(led, markdown)
