@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
@@ -25,7 +26,13 @@ from r1omni.models.config import TORCH_DTYPES
 from r1omni.models.folders import ModelFolder, find_model_folder
 from r1omni.models.omni import OmniModel
 from r1omni.models.released import fill
-from r1omni.models.sampler import Sampled, Sampling, generate, mask_after_end
+from r1omni.models.sampler import (
+    Sampled,
+    Sampling,
+    generate,
+    generate_stream,
+    mask_after_end,
+)
 from r1omni.models.saving import save_model
 from r1omni.options import at_least, check_choice, check_number
 from r1omni.streams import stream_seed
@@ -33,7 +40,6 @@ from r1omni.text.prompt import R1OMNI_INSTRUCTION, decode_completion, encode_pro
 from r1omni.types import (
     Analysis,
     AnswerMode,
-    Clip,
     ClipMedia,
     Dtype,
     Modality,
@@ -166,7 +172,9 @@ class R1Omni:
             R1OmniError: a file cannot be decoded.
         """
         given.check_sources(video, audio, instruction, modality)
-        return self.prompt(self._media(video, audio, modality, frame_fit), instruction, modality)
+        processor = self.processor if frame_fit is None else self.processor.with_fit(frame_fit)
+        media = given.read_media(video, audio, modality, processor)
+        return self.prompt(media, instruction, modality)
 
     def prompt(self, media: ClipMedia, instruction: str | None, modality: Modality) -> PromptInputs:
         """The prompt about a clip that is decoded already; arguments as for `prepare`."""
@@ -176,37 +184,6 @@ class R1Omni:
             instruction_ids=(self.encode_instruction(instruction),),
             media=(media,),
         )
-
-    def _media(
-        self,
-        video: str | Path | Tensor | None,
-        audio: str | Path | Tensor | None,
-        modality: Modality,
-        frame_fit: FrameFit | None,
-    ) -> ClipMedia:
-        processor = self.processor if frame_fit is None else self.processor.with_fit(frame_fit)
-        frames, mel = None, None
-        warnings: tuple[str, ...] = ()
-        if "video" in modality:
-            if video is None:
-                raise UsageError(f"modality {modality!r} needs a video; give video=")
-            if isinstance(video, Tensor):
-                frames = given.given_frames(video, processor)
-            else:
-                loaded = processor.load(Clip(Path(video)), "video")
-                frames, warnings = loaded.frames, warnings + loaded.warnings
-        if "audio" in modality:
-            source = audio if audio is not None else video
-            if source is None or (isinstance(source, Tensor) and audio is None):
-                raise UsageError(f"modality {modality!r} needs sound; give audio=")
-            if isinstance(source, Tensor):
-                mel = given.given_sound(source, processor)
-            else:
-                # Beside a picture, sound that is not there is heard as silence.
-                beside = "video" in modality
-                loaded = processor.load(Clip(Path(source)), "audio", silence=beside)
-                mel, warnings = loaded.mel, warnings + loaded.warnings
-        return ClipMedia(frames, mel, warnings)
 
     @torch.no_grad()
     def logits(self, inputs: PromptInputs) -> Tensor:
@@ -226,6 +203,7 @@ class R1Omni:
         device = self.model.device
         return self.model.completion_logps(inputs, completion_ids.to(device), mask.to(device))[0]
 
+    @overload
     def generate(
         self,
         inputs: PromptInputs,
@@ -234,7 +212,32 @@ class R1Omni:
         temperature: float = 1.0,
         num_return_sequences: int = 1,
         seed: int | None = None,
-    ) -> Tensor:
+        stream: Literal[False] = False,
+    ) -> Tensor: ...
+
+    @overload
+    def generate(
+        self,
+        inputs: PromptInputs,
+        max_new_tokens: int = 512,
+        do_sample: bool = False,
+        temperature: float = 1.0,
+        num_return_sequences: int = 1,
+        seed: int | None = None,
+        *,
+        stream: Literal[True],
+    ) -> Iterator[Tensor]: ...
+
+    def generate(
+        self,
+        inputs: PromptInputs,
+        max_new_tokens: int = 512,
+        do_sample: bool = False,
+        temperature: float = 1.0,
+        num_return_sequences: int = 1,
+        seed: int | None = None,
+        stream: bool = False,
+    ) -> Tensor | Iterator[Tensor]:
         """Completions of one prompt, long [G, C], padded on the right.
 
         Args:
@@ -244,6 +247,8 @@ class R1Omni:
             temperature: sampling temperature, with `do_sample` alone.
             num_return_sequences: G.
             seed: seed of the sampling; None draws a fresh one.
+            stream: give the same completions piece by piece while they are written: an iterator of
+                long [G, k], k at most 8, which side by side are [G, C].
 
         Raises:
             UsageError: a number out of its range.
@@ -257,9 +262,10 @@ class R1Omni:
         if seed is None:
             seed = int(torch.randint(2**31, ()).item())
         seeds = [stream_seed(seed, index) for index in range(num_return_sequences)]
-        return generate(
-            self.model, prompts, settings, group_size=num_return_sequences, seeds=seeds
-        ).ids
+        drawn = self.model, prompts, settings
+        if stream:
+            return generate_stream(*drawn, group_size=num_return_sequences, seeds=seeds)
+        return generate(*drawn, group_size=num_return_sequences, seeds=seeds).ids
 
     def decode(self, ids: Tensor) -> list[str]:
         """Completions [N, C] as text, without special tokens."""
