@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -74,18 +75,33 @@ def test_paths_without_recordings(folder: Path, tmp_path: Path) -> None:
         find_recordings([gone, none])
 
 
+def test_files_of_folders_are_tried_in_workers(folder: Path) -> None:
+    """And messages are of one line, whatever a file is called."""
+    odd = folder / "of two\nlines \udcff.mp4"
+    odd.write_bytes(clean_files()["clip.mp4"])
+    found, missing, _ = find_recordings([folder, folder / "gone\n.mp4"], num_workers=1)
+    assert (found, missing) == find_recordings([folder, folder / "gone\n.mp4"])[:2]
+    assert odd in found and all(line.isprintable() for line in missing.values())
+
+
+def given(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
 def test_words_of_a_command_line(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / "b/back").unlink()  # a circle, which ** would follow
     odd = folder / "what [is] this?*.mp4"
     odd.write_bytes(b"")
-    monkeypatch.setattr(sys, "stdin", ["one.mp4\n", "\n", "two words.mp4\r\n"])
+    given(monkeypatch, b"one.mp4\n\ntwo words.mp4\r\nno \xff text.mp4")
     found = named_paths([str(odd), f"{folder}/b/*", "-", f"{folder}/**/*.mp4", "x?.mp4"])
-    listed = [Path("one.mp4"), Path("two words.mp4")]
-    deep = [folder / "b/deep/clip.mp4", folder / "broken.mp4", odd]
-    assert found == [odd, folder / "b/SOUND.WAV", folder / "b/deep", *listed, *deep, Path("x?.mp4")]
-    monkeypatch.setattr(sys, "stdin", ["\n"])
+    listed = [Path("one.mp4"), Path("two words.mp4"), Path("no \udcff text.mp4")]
+    deep = [folder / "b/deep/clip.mp4", folder / "broken.mp4", odd]  # not again through b/back
+    inside = [folder / "b/SOUND.WAV", folder / "b/back", folder / "b/deep"]
+    assert found == [odd, *inside, *listed, *deep, Path("x?.mp4")]
+    given(monkeypatch, b"of two\nlines.mp4\0b.mp4\0")  # find -print0
+    assert named_paths(["-"]) == [Path("of two\nlines.mp4"), Path("b.mp4")]
+    given(monkeypatch, b"\n")
     for words in (["-"], ["-", "-"]):
         with pytest.raises(UsageError, match="-"):
             named_paths(words)

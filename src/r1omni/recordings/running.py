@@ -141,7 +141,7 @@ def analyze(
         R1OmniError: recordings that could not be analyzed, after all others were.
         Terminated: the process was told to end; all answers so far are written.
     """
-    recordings, missing, notes = find_recordings(named_paths(words))
+    recordings, missing, notes = find_recordings(named_paths(words), num_workers)
     for note in notes:
         print(note, file=sys.stderr)
     spans = None
