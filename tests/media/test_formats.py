@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from fractions import Fraction
@@ -20,6 +21,8 @@ from r1omni.media.container import FORMATS
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.timeline import read_duration_s, scan_timeline
 from r1omni.media.video import DecodedFrames, read_frames, read_windows, sample_indices
+from r1omni.media.windows import reading_order
+from r1omni.types import Clip
 
 Find = Callable[[str, bool], Path]
 
@@ -314,6 +317,44 @@ def test_gaps_between_windows_are_not_decoded(recording: Find, spent: Counter[st
     list(read_sound_windows(path, spans, 16_000))
     assert spent["video decoded"] < 5 * FPS
     assert spent["audio decoded"] < 4 * 16_000 / 1024
+
+
+def test_spans_within_a_longer_one_do_not_wait_for_its_end(recording: Find) -> None:
+    path = recording("mp4", True)
+    spans = [
+        (0.0, 12.0),
+        (3.0, 3.05),
+        (3.01, 3.04),
+        *((0.1 * i, 0.1 * i + 0.4) for i in range(110)),
+    ]
+    spans.sort(key=reading_order)
+    alive, most = 0, 0
+
+    def counted(frame: Any) -> Any:
+        nonlocal alive, most
+        kept = frame[::8, ::8].copy()
+        alive, most = alive + 1, max(most, alive + 1)
+        weakref.finalize(kept, gone)
+        return kept
+
+    def gone() -> None:
+        nonlocal alive
+        alive -= 1
+
+    whole = scan_timeline(path)
+    for span, found in zip(spans, read_windows(path, whole, spans, 4, counted), strict=True):
+        assert isinstance(found, DecodedFrames)
+        alone = read_frames(path, 4, *span, fit=lambda frame: frame[::8, ::8])
+        assert np.array_equal(found.frames, alone.frames)
+    assert most < 40
+    processor = MediaProcessor(SMALL)
+    found = [*processor.load_windows(path, intervals=[*spans, (90.0, 91.0)])]
+    assert [window.place for window in found] == [*range(114)] and found[-1].is_last
+    for window in found[::20]:
+        clip = Clip(path, start_s=window.start_s, end_s=window.end_s)
+        alone = processor.load(clip).mel
+        assert window.media.mel is not None and alone is not None
+        assert float((window.media.mel - alone).abs().max()) < 0.3
 
 
 @pytest.mark.parametrize(("modality", "passes"), [("video_audio", 3), ("video", 2), ("audio", 2)])

@@ -138,7 +138,7 @@ class MediaProcessor:
             window_s: length of a window; None takes the recording as a whole.
             hop_s: from the start of one window to the next; None is `window_s`.
             modality: which of its media are given.
-            intervals: spans in place of windows, by their starts; the ends of those that reach
+            intervals: spans in place of windows, by their ends; the ends of those that reach
                 beyond the recording are its end.
             skip: so many of the first spans are left out.
 
@@ -161,26 +161,36 @@ class MediaProcessor:
             asked = windows(length_s, window_s, hop_s)
         else:
             asked = [(start_s, min(end_s, length_s)) for start_s, end_s in intervals]
-        spans = [span for span in asked[skip:] if span[0] < length_s]  # others are the last ones
+        rest = asked[skip:]
+        spans = [span for span in rest if span[0] < length_s]
         pictures: Iterator[DecodedFrames | str | None] = repeat(None)
         if modality != "audio":
             pictures = read_windows(path, timeline, spans, self.config.num_frames, self._fit)
         sounds: Iterator[DecodedAudio | str | None] = repeat(None)
         if modality != "video":
-            audible = [
-                (start_s, self._last_audio_second(start_s, end_s)) for start_s, end_s in spans
-            ]
-            sounds = read_sound_windows(path, audible, self.config.sampling_rate_hz)
-        index = skip
-        # Not strict: what is not asked for has no end.
-        for span, picture, sound in zip(spans, pictures, sounds):  # noqa: B905
-            yield Window(*span, self._window(picture, sound), index, len(asked))
-            index += 1
+            sounds = self._sounds(path, spans)
         told = f"begins after the end of the recording, at {length_s:.2f} s"
-        for start_s, _ in asked[index:]:
-            nothing = ClipMedia(None, None, (told,))
-            yield Window(start_s, start_s, nothing, index, len(asked))
-            index += 1
+        for index, (start_s, end_s) in enumerate(rest, start=skip):
+            if start_s < length_s:
+                media = self._window(next(pictures), next(sounds))
+                yield Window(start_s, end_s, media, index, len(asked))
+            else:
+                yield Window(start_s, start_s, ClipMedia(None, None, (told,)), index, len(asked))
+
+    def _sounds(
+        self, path: Path, spans: Sequence[tuple[float, float]]
+    ) -> Iterator[DecodedAudio | str]:
+        """The sound of each span; it is read by starts, and waits for the end of its span."""
+        by_start = sorted(range(len(spans)), key=lambda place: spans[place])
+        audible = [(spans[place][0], self._last_audio_second(*spans[place])) for place in by_start]
+        read = read_sound_windows(path, audible, self.config.sampling_rate_hz)
+        heard = zip(by_start, read, strict=True)
+        waiting: dict[int, DecodedAudio | str] = {}
+        for place in range(len(spans)):
+            while place not in waiting:
+                other, sound = next(heard)
+                waiting[other] = sound
+            yield waiting.pop(place)
 
     def _window(
         self, picture: DecodedFrames | str | None, sound: DecodedAudio | str | None

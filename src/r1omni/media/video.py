@@ -8,6 +8,7 @@ wanted frames, jumping to key frames where that saves decoding.
 from __future__ import annotations
 
 import bisect
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -136,7 +137,8 @@ def read_windows(
     Args:
         path: the recording.
         timeline: of the whole recording.
-        spans: (start, end) in seconds; neither starts nor ends may go back.
+        spans: (start, end) in seconds, in the order of their ends, so that few frames wait for
+            the end of a longer span.
         num_frames: T of each span.
         fit: as for `read_frames`.
         max_pixels: likewise.
@@ -148,21 +150,25 @@ def read_windows(
     chosen = []
     for span in spans:
         times = timeline.within(*span)
-        wanted = [times[i] for i in sample_indices(len(times), num_frames)]
-        chosen.append((span, times[:1], wanted))
+        chosen.append((span, [times[i] for i in sample_indices(len(times), num_frames)]))
+    waited_for = Counter(pts for _, wanted in chosen for pts in wanted)
     read: dict[int, _Picture] = {}
     with open_media(path) as container:
         reader = _FrameReader(path, container, timeline, max_pixels, fit)
-        pictures = reader.pictures(sorted({pts for _, _, wanted in chosen for pts in wanted}))
-        for (start_s, end_s), first, wanted in chosen:
+        pictures = reader.pictures(sorted(waited_for))
+        for (start_s, end_s), wanted in chosen:
             if not wanted:
                 yield f"no picture between {start_s:.2f} s and {end_s:.2f} s"
                 continue
-            read = {pts: picture for pts, picture in read.items() if pts >= first[0]}
             while wanted[-1] not in read and (found := next(pictures, None)) is not None:
                 read[found[0]] = found[1]
-            if wanted[-1] in read:
-                yield _collected([read[pts] for pts in wanted], num_frames, timeline, reader)
+            kept = [read[pts] for pts in wanted] if wanted[-1] in read else []
+            for pts in wanted:
+                waited_for[pts] -= 1
+                if not waited_for[pts]:  # by no later span
+                    read.pop(pts, None)
+            if kept:
+                yield _collected(kept, num_frames, timeline, reader)
                 continue
             try:  # packets gave no frame; the other windows are not to suffer from it
                 yield read_frames(path, num_frames, start_s, end_s, max_pixels, fit)

@@ -36,7 +36,7 @@ class Window(NamedTuple):
 def check_intervals(
     intervals: Sequence[tuple[float, float]] | None, window_s: float | None
 ) -> list[tuple[float, float]] | None:
-    """Intervals by their starts; None stays None.
+    """Intervals in the order in which they are read, `reading_order`; None stays None.
 
     Raises:
         UsageError: none at all, windows beside them, or one without a length.
@@ -50,7 +50,12 @@ def check_intervals(
             raise UsageError(f"an interval goes from {start_s} s to {end_s} s; correct it")
     if not intervals:
         raise UsageError("intervals is empty; leave it out to take the recording as a whole")
-    return sorted(intervals)
+    return sorted(intervals, key=reading_order)
+
+
+def reading_order(span: tuple[float, float]) -> tuple[float, float]:
+    """Sorts spans by their ends: a long one does not make the short ones in it wait in memory."""
+    return span[1], span[0]
 
 
 def windows(

@@ -323,7 +323,7 @@ class R1Omni:
             modality, instruction, max_new_tokens, label_set, answer_mode: as in `Question`.
             window_s: length of a window in seconds; None takes the recording as a whole.
             hop_s: seconds from the start of one window to the next; None is `window_s`.
-            intervals: (start, end) in seconds in place of windows; answered by their starts.
+            intervals: (start, end) in seconds in place of windows; answered by their ends.
             batch_size: spans that are answered at once.
 
         Raises:

@@ -34,7 +34,7 @@ class Asked:
     Attributes:
         question: to the model.
         window_s, hop_s: seconds of a window and from one to the next, or None.
-        intervals: of each recording, in place of windows, by their starts; None for none.
+        intervals: of each recording, in place of windows, by their ends; None for none.
         dtype: of the weights.
     """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from r1omni.media.windows import reading_order
 from r1omni.recordings.intervals import Interval, read_intervals
 from r1omni.types import UsageError
 
@@ -12,7 +13,7 @@ from r1omni.types import UsageError
 def intervals_of(
     source: Path, tier: str | None, recordings: Sequence[Path]
 ) -> tuple[dict[Path, list[Interval]], dict[Path, str]]:
-    """The intervals of each recording, by their starts; and why recordings have none.
+    """The intervals of each recording, by their ends; and why recordings have none.
 
     A file that names recordings (a column of a table) gives each its own: by its path, else by its
     name, else by its name without the suffix. A file that names none belongs to the only recording.
@@ -37,7 +38,7 @@ def intervals_of(
                 names = ", ".join(file.name for file in own)
                 raise UsageError(f"{source}: has several files for {path} ({names}); keep one")
             if own:
-                found[path] = _by_start(read_intervals(own[0], tier))
+                found[path] = _in_order(read_intervals(own[0], tier))
             else:
                 missing[path] = f"{path}: --intervals {source} has no file called {path.stem}.*"
         return found, missing
@@ -48,13 +49,13 @@ def intervals_of(
                 f"--intervals {source}: does not say which of {len(recordings)} recordings it is "
                 "of; give one recording, a table with a column file, or a folder of files"
             )
-        return {path: _by_start(intervals) for path in recordings}, {}
+        return {path: _in_order(intervals) for path in recordings}, {}
     for path in recordings:
         own_names = (str(path), path.name, path.stem)
         for name in own_names:
             own_intervals = [interval for interval in intervals if interval.file == name]
             if own_intervals:
-                found[path] = _by_start(own_intervals)
+                found[path] = _in_order(own_intervals)
                 break
         else:
             missing[path] = f"{path}: --intervals {source} names no such file"
@@ -65,8 +66,8 @@ def intervals_of(
     return found, missing
 
 
-def _by_start(intervals: Sequence[Interval]) -> list[Interval]:
-    return sorted(intervals, key=lambda interval: (interval.start_s, interval.end_s))
+def _in_order(intervals: Sequence[Interval]) -> list[Interval]:
+    return sorted(intervals, key=lambda interval: reading_order((interval.start_s, interval.end_s)))
 
 
 def _same(file: Path, path: Path) -> bool:

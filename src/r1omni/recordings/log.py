@@ -88,7 +88,8 @@ def read_recordings(path: Path) -> Iterator[Recording]:
         R1OmniError: as `read_log`.
     """
     for name, group in groupby(read_log(path), key=lambda record: record.path):
-        records = tuple(group)
+        # Spans are answered by their ends.
+        records = tuple(sorted(group, key=lambda r: (r.error is not None, r.start_s, r.end_s)))
         found = segments(records)
         yield Recording(name, records, found, summary(name, records, found))
 
