@@ -21,8 +21,10 @@ from r1omni.media.windows import Window
 from r1omni.models import R1Omni
 from r1omni.recordings import decoding
 from r1omni.recordings.decoding import Plan, decoded
+from r1omni.recordings.given_intervals import intervals_of
 from r1omni.recordings.log import LOG, LogState, read_log, read_recordings
 from r1omni.recordings.records import Record
+from r1omni.types import UsageError
 
 Run = Callable[..., list[Record]]
 
@@ -112,14 +114,16 @@ def test_answers_for_given_spans(
 ) -> None:
     table = tmp_path / "spans.csv"
     rows = ["file,start,end,speaker", "a,0.5,1.0,Ann", "a.mp4,0.2,0.4,Bob", "a.mp4,0.25,1.5,Ann",
-            "a.mp4,90,91,Eve", "c.wav,0.1,0.4,"]  # fmt: skip
+            f"{clips.name}/a.mp4,90,91,Eve", "c.wav,0.1,0.4,", "z.mp4,0,1,Ann"]  # fmt: skip
     table.write_text("\n".join(rows))
     found = run("--modality", "audio", "--intervals", table)
     told = [(Path(r.path).name, r.start_s, r.end_s, r.speaker) for r in found if not r.error]
     assert told == [
-        ("a.mp4", 0.2, 0.4, "Bob"), ("a.mp4", 0.25, 1.5, "Ann"), ("a.mp4", 90, 90, "Eve"),
-        ("c.wav", 0.1, 0.4, None),
+        ("a.mp4", 0.2, 0.4, "Bob"), ("a.mp4", 0.5, 1.0, "Ann"), ("a.mp4", 0.25, 1.5, "Ann"),
+        ("a.mp4", 90, 90, "Eve"), ("c.wav", 0.1, 0.4, None),
     ]  # fmt: skip
+    told = capfd.readouterr().err
+    assert "names 1 files that are not analyzed, such as 'z.mp4'" in told
     late = found[[r.speaker for r in found].index("Eve")]
     assert late.label is None and "begins after the end" in late.warnings[0]
     [missing] = [r.error for r in found if r.error]
@@ -130,6 +134,10 @@ def test_answers_for_given_spans(
     found = run("--modality", "audio", "--intervals", folder, out="folder")
     assert [(r.start_s, r.end_s) for r in found if not r.error] == [(0.1, 0.3)]
     assert sum("has no file called" in (r.error or "") for r in found) == 2
+    (folder / "a.csv").write_text("start,end\n2,1\n")  # costs its recording alone
+    found = run("--modality", "audio", "--intervals", folder, out="malformed")
+    assert [r.error is None for r in found] == [False, False, True]
+    assert any("a.csv, line 2: the end 1.0 is not after" in (r.error or "") for r in found)
     for words, told in (
         (("--intervals", folder / "c.srt"), "does not say which of 3 recordings"),
         (("--intervals", table, "--window-s", 1), "in place of --window-s"),
@@ -138,6 +146,22 @@ def test_answers_for_given_spans(
         capfd.readouterr()
         run(*words, out="never", status=2)
         assert told in capfd.readouterr().err
+
+
+def test_a_name_in_a_table_means_one_recording(tmp_path: Path) -> None:
+    table = tmp_path / "spans.csv"
+    paths = [tmp_path / "a/clip.mp4", tmp_path / "b/clip.mp4"]
+    table.write_text("file,start,end\na\\clip.mp4,0,1\nb/clip,1,2\n")
+    found, missing = intervals_of(table, None, paths)
+    assert [own[0].start_s for own in found.values()] == [0, 1] and not missing
+    for content, reason in (
+        ("file,start,end\nclip.mp4,0,1\n", "clip.mp4 may be .*a/clip.mp4 or .*; write more"),
+        ("file,start,end\na/clip,0,1\n,0,1\n", "does not say which of 2 recordings"),
+        ("file,start,end\nx,0,1\n", "names none of the recordings"),
+    ):
+        table.write_text(content)
+        with pytest.raises(UsageError, match=reason):
+            intervals_of(table, None, paths)
 
 
 def test_sound_that_is_not_there_gives_no_label(

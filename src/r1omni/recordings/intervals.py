@@ -25,7 +25,7 @@ from r1omni.types import UsageError, why_no_file
 
 IntervalKind = Literal["textgrid", "eaf", "srt", "vtt", "table", "json"]
 # Kinds by the names of their files; a file of another name is told by its content.
-_SUFFIXES: dict[str, IntervalKind] = {
+SUFFIXES: dict[str, IntervalKind] = {
     ".textgrid": "textgrid", ".eaf": "eaf", ".srt": "srt", ".vtt": "vtt", ".csv": "table",
     ".tsv": "table", ".json": "json",
 }  # fmt: skip
@@ -71,7 +71,7 @@ def read_intervals(path: Path, tier: str | None = None) -> list[Interval]:
             several tiers to choose from, or an interval without a sensible span.
     """
     data = _read(path)
-    kind = _SUFFIXES.get(path.suffix.lower()) or _kind_of(data)
+    kind = SUFFIXES.get(path.suffix.lower()) or _kind_of(data)
     if kind in ("textgrid", "eaf"):
         tiers = read_eaf(path, data) if kind == "eaf" else read_textgrid(path, _text(path, data))
         found = [
