@@ -24,6 +24,7 @@ from r1omni.recordings.decoding import Plan, decoded
 from r1omni.recordings.given_intervals import intervals_of
 from r1omni.recordings.log import LOG, LogState, read_log, read_recordings
 from r1omni.recordings.records import Record
+from r1omni.recordings.running import Output
 from r1omni.types import UsageError
 
 Run = Callable[..., list[Record]]
@@ -89,6 +90,41 @@ def test_a_run_that_was_cut_off_goes_on(run: Run, tmp_path: Path) -> None:
             assert answers(run(*words, "--resume", out=folder.name)) == answers(whole)
             assert (folder / LOG).read_bytes().count(b"\n") == len(lines)
     assert (tmp_path / "whole" / LOG).read_bytes() == b"".join(lines)
+
+
+def test_what_failed_or_changed_is_told_when_a_run_goes_on(
+    mini_world: Path, clips: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, out, table = tmp_path / "data", tmp_path / "out", tmp_path / "who.csv"
+    folder.mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (folder / name).write_bytes((clips / name).read_bytes())
+    (folder / "c.mp4").write_bytes((clips / "a.mp4").read_bytes())
+
+    def analyze(*words: object, status: int) -> str:
+        args = ["analyze", folder, "--model", mini_world / "init", "--max-new-tokens", 2,
+                "--num-workers", 0, "--out", out, "--resume", *words]  # fmt: skip
+        assert main([str(word) for word in args]) == status
+        return capfd.readouterr().err
+
+    table.write_text("file,start,end\na,0,1\nb,0,1\nc,0.5,1\nc,0,1.5\n")
+    assert "1 of 3 recordings" in analyze("--intervals", table, status=1)
+    lines = (out / LOG).read_bytes().splitlines(keepends=True)
+    (folder / "d.wav").write_bytes((clips / "c.wav").read_bytes())  # another one, later
+    table.write_text(table.read_text() + "d,0,1\n")
+    told = analyze("--intervals", table, "--retry-failed", status=1)
+    assert "2 of 4 recordings" in told and "d.wav: has no picture" in told
+    assert [Path(r.path).stem for r in read_log(out / LOG)] == [*"accbd"]
+    table.write_text(table.read_text().replace("c,0,1.5", "c,0,1.6"))
+    assert "or other intervals of" in analyze("--intervals", table, status=2)
+    told = analyze("--window-s", 1, status=2)
+    assert "(window_s None, now 1.0; hop_s None, now 1.0; has_intervals True, now False)" in told
+    with Output.of(out, resumes=True).opened([]):
+        assert "another process writes there" in analyze("--intervals", table, status=2)
+    (out / LOG).write_bytes(b"".join(lines[:3]))  # c is begun
+    table.write_text(table.read_text().replace("c,0,1.6", "c,0,1.5"))
+    encode(folder / "c.mp4", "mpeg4", "aac", times=range(4), sound_s=0.4)
+    assert "c.mp4: is another recording" in analyze("--intervals", table, status=1)
 
 
 def test_what_is_complete_is_written_in_formats_without_the_model(
@@ -228,6 +264,8 @@ def test_what_was_answered_stays_when_the_process_is_ended(
         time.sleep(0.05)
     os.kill(running.pid, signum)
     assert running.wait() == status
+    if signum != signal.SIGKILL:
+        assert f"what was answered is in {log}, and --resume goes on" in running.stderr
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert 0 < len(rows) < 10 and not any(row["is_last"] for row in rows)
     # What there is is in the other formats, too, unless nobody could write them any more.
@@ -262,5 +300,6 @@ def test_a_decoder_that_crashes_or_hangs_costs_its_recording(
     kinds = [(name, told.partition(": ")[2] or told) for name, told in told]
     assert kinds[:2] == [("first", "window"), ("first", "None")]
     assert kinds[2] == ("crashes", "window") and "ended with status 7 on it" in kinds[3][1]
-    assert kinds[4] == ("hangs", "window") and "not read within 3 s" in kinds[5][1]
+    assert kinds[4] == ("hangs", "window")
+    assert "not read within 3 s; convert or shorten the file, or raise --decode" in kinds[5][1]
     assert kinds[6:] == [("last", "window"), ("last", "None")]

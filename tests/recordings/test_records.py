@@ -10,7 +10,14 @@ import jsonschema
 import pytest
 
 import r1omni.recordings
-from r1omni.recordings.log import LogState, as_line, cut_torn_line, read_log
+from r1omni.recordings.log import (
+    LogState,
+    as_line,
+    cut_torn_line,
+    drop_failed,
+    read_log,
+    settings_file,
+)
 from r1omni.recordings.records import Record
 from r1omni.types import R1OmniError, UsageError
 
@@ -22,7 +29,7 @@ FULL = Record(
     "sad", {"happy": 0.5, "sad": 0.5}, "The face laughs.", "silent", "<think>", True,
     ("video", "audio"), ("dark",), None, True, "m", "s",
 )  # fmt: skip
-RECORDS = [FULL, Record("a.mp4"), Record("b.mp4", error="is none", is_last=True)]
+RECORDS = [FULL, Record("b.mp4", error="is none", is_last=True), Record("a.mp4")]
 
 
 def test_records_are_what_the_schema_says(tmp_path: Path) -> None:
@@ -38,9 +45,28 @@ def test_records_are_what_the_schema_says(tmp_path: Path) -> None:
     state = LogState.read(log)
     assert state.is_complete(Path(FULL.path)) and state.num_records(Path("a.mp4")) == 1
     assert state.errors == {"b.mp4": "is none"}
-    state.check(log, "", "")
-    with pytest.raises(UsageError, match="other model"):
-        state.check(log, "another", "")
+    row = {"window_s": 1.0, "has_intervals": False}
+    state.check(log, "", row, {"a.mp4": "", "new.mp4": "x"})
+    with pytest.raises(UsageError, match="another model"):
+        state.check(log, "another", row, {})
+    settings_file(log).write_text(json.dumps({"window_s": 2.0}))
+    with pytest.raises(UsageError, match=r"other settings \(window_s 2.0, now 1.0\)"):
+        state.check(log, "", row, {"a.mp4": "x"})
+    with pytest.raises(UsageError, match=r"other settings \(or other intervals of 'a.mp4'\)"):
+        state.check(log, "", row | {"window_s": 2.0, "has_intervals": True}, {"a.mp4": "x"})
+
+
+def test_lines_of_a_recording_stand_together(tmp_path: Path) -> None:
+    one, last, other = Record("a"), Record("a", 1.0, is_last=True), Record("b", is_last=True)
+    log = tmp_path / "log"
+    for records in ((one, other), (one, last, other, last), (last, other, one)):
+        log.write_bytes(b"".join(map(as_line, records)))
+        with pytest.raises(R1OmniError, match="not all lines of 'a' are there, or"):
+            LogState.read(log)
+    failed = Record("c", error="is none", is_last=True)
+    log.write_bytes(b"".join(map(as_line, (one, last, Record("c"), failed, other))))
+    drop_failed(log)
+    assert [*read_log(log)] == [one, last, other]
 
 
 @pytest.mark.parametrize("size", [0, 1, 70_000])

@@ -47,12 +47,19 @@ def analyze(args: list[str]) -> None:
         "csv, parquet, srt, vtt, textgrid, eaf, labelstudio, html",
     )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on where --out stops")
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="with --resume: try again what failed"
+    )
     parser.add_argument("--device", default="cpu", help="torch device")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights")
     parser.add_argument("--batch-size", type=Number(at_least(1)), default=8, help="spans at once")
     parser.add_argument(
         "--num-workers", type=Number(WORKERS), default=1, help="processes that decode; 0 for none"
     )
+    parser.add_argument(
+        "--decode-limit-s", type=seconds, default=120.0,
+        help="seconds that decoding a window may take, or finding out how long a recording is",
+    )  # fmt: skip
     options = parser.parse_args(args)
     if options.tier is not None and options.intervals is None:
         raise UsageError("--tier is of a file of intervals; give --intervals, or leave it out")
@@ -65,7 +72,7 @@ def analyze(args: list[str]) -> None:
     from r1omni.recordings.running import analyze as run
 
     formats = [name for name in options.format.split(",") if name]
-    output = Output.of(options.out, formats, options.resume)
+    output = Output.of(options.out, formats, options.resume, options.retry_failed)
     from r1omni.models.answering import Question
 
     question = Question(
@@ -77,6 +84,7 @@ def analyze(args: list[str]) -> None:
         window_s=options.window_s, hop_s=options.hop_s, intervals=options.intervals,
         tier=options.tier, device=options.device, dtype=options.dtype,
         batch_size=options.batch_size, num_workers=options.num_workers,
+        limit_s=options.decode_limit_s,
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from r1omni.media.audio import (
     read_waveform,
 )
 from r1omni.media.config import FrameFit, MediaConfig, normalise_frames
+from r1omni.media.container import MediaError
 from r1omni.media.log_mel import LogMel
 from r1omni.media.timeline import scan_extent, scan_timeline
 from r1omni.media.video import DecodedFrames, read_frames, read_windows
@@ -50,6 +51,11 @@ def given_media(media: ClipMedia) -> tuple[Medium, ...]:
         for name, tensor, used in stands_in
         if tensor is not None and not any(told.endswith(used) for told in media.warnings)
     )
+
+
+def _within(spans: Sequence[tuple[float, float]], length_s: float) -> list[tuple[float, float]]:
+    """Spans as they are reported: one that begins after the end has no length."""
+    return [(start_s, end_s if start_s < length_s else start_s) for start_s, end_s in spans]
 
 
 def _channels_first(frames: NDArray[np.uint8]) -> Tensor:
@@ -125,6 +131,7 @@ class MediaProcessor:
         modality: Modality = "video_audio",
         intervals: Sequence[tuple[float, float]] | None = None,
         skip: int = 0,
+        last: tuple[float, float] | None = None,
     ) -> Iterator[Window]:
         """One span after the other.
 
@@ -141,9 +148,11 @@ class MediaProcessor:
             intervals: spans in place of windows, by their ends; the ends of those that reach
                 beyond the recording are its end.
             skip: so many of the first spans are left out.
+            last: the last one of them, by which the same recording is known again.
 
         Raises:
-            MediaError: the recording cannot be read, or lacks a picture or sound altogether.
+            MediaError: the recording cannot be read, lacks a picture or sound altogether, or is
+                another one.
             UsageError: unknown modality, or lengths that are not positive.
         """
         check_modality(modality)
@@ -161,6 +170,10 @@ class MediaProcessor:
             asked = windows(length_s, window_s, hop_s)
         else:
             asked = [(start_s, min(end_s, length_s)) for start_s, end_s in intervals]
+        if last is not None and _within(asked[skip - 1 : skip], length_s) != [last]:
+            raise MediaError(
+                f"{path}: is another recording than the one that was begun; analyze it anew"
+            )
         rest = asked[skip:]
         spans = [span for span in rest if span[0] < length_s]
         pictures: Iterator[DecodedFrames | str | None] = repeat(None)
@@ -170,12 +183,12 @@ class MediaProcessor:
         if modality != "video":
             sounds = self._sounds(path, spans)
         told = f"begins after the end of the recording, at {length_s:.2f} s"
-        for index, (start_s, end_s) in enumerate(rest, start=skip):
-            if start_s < length_s:
+        for index, span in enumerate(_within(rest, length_s), start=skip):
+            if span[0] < length_s:
                 media = self._window(next(pictures), next(sounds))
-                yield Window(start_s, end_s, media, index, len(asked))
             else:
-                yield Window(start_s, start_s, ClipMedia(None, None, (told,)), index, len(asked))
+                media = ClipMedia(None, None, (told,))
+            yield Window(*span, media, index, len(asked))
 
     def _sounds(
         self, path: Path, spans: Sequence[tuple[float, float]]

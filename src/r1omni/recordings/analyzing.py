@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -16,11 +17,12 @@ from r1omni.media.processor import given_media
 from r1omni.media.windows import Window
 from r1omni.models.answering import Question, analyze_windows
 from r1omni.models.pipeline import R1Omni
-from r1omni.recordings.decoding import Decoded, Plan, decoded
+from r1omni.recordings.decoding import DECODE_LIMIT_S, Decoded, Plan, decoded
 from r1omni.recordings.intervals import Interval
 from r1omni.recordings.log import Log
 from r1omni.recordings.records import Record
 from r1omni.text.emotions import LABEL_SETS
+from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.text.reasoning import verdict
 from r1omni.types import NUM_EXAMPLES, Analysis
 
@@ -44,20 +46,30 @@ class Asked:
     intervals: Intervals | None = None
     dtype: str = "float32"
 
-    def hash(self) -> str:
-        """Tells settings apart: two analyses with the same one may stand in one log."""
-        spans = {
-            str(path): [asdict(i) for i in own] for path, own in (self.intervals or {}).items()
+    def row(self) -> dict[str, Any]:
+        """The settings of all recordings by their names, with the defaults in force."""
+        return {
+            **asdict(self.question),
+            "instruction": self.question.instruction or R1OMNI_INSTRUCTION,
+            "window_s": self.window_s,
+            "hop_s": self.window_s if self.hop_s is None else self.hop_s,
+            "dtype": self.dtype,
+            "has_intervals": self.intervals is not None,
         }
-        whole = [asdict(self.question), self.window_s, self.hop_s, spans, self.dtype]
-        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:16]
 
-    def plan(self, path: Path, skip: int) -> Plan:
+    def hash(self, path: Path) -> str:
+        """Tells settings of a recording apart: with the same ones its answers may go on."""
+        own = (self.intervals or {}).get(path, ())
+        spans = [(i.start_s, i.end_s, i.speaker) for i in own]
+        whole = json.dumps([self.row(), spans], sort_keys=True)
+        return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+    def plan(self, path: Path, skip: int, last: tuple[float, float] | None) -> Plan:
         """What is to be decoded of a recording, of which the first spans are answered already."""
         own = None if self.intervals is None else self.intervals[path]
         spans = None if own is None else tuple((i.start_s, i.end_s) for i in own)
         modality = self.question.modality
-        return Plan(path, modality, self.window_s, self.hop_s, spans, skip)
+        return Plan(path, modality, self.window_s, self.hop_s, spans, skip, last)
 
 
 @dataclass
@@ -71,8 +83,10 @@ class Analyzer:
         model: hash of the model, for the records.
         batch_size: spans that are answered at once, of one recording or of several.
         num_workers: processes that decode.
+        limit_s: as for `decoded`.
         shows_progress: on standard error.
         failures: recordings that could not be analyzed, with the reasons.
+        settings: by recording, the hash for its records.
     """
 
     omni: R1Omni
@@ -81,11 +95,10 @@ class Analyzer:
     model: str
     batch_size: int = 8
     num_workers: int = 1
+    limit_s: float = DECODE_LIMIT_S
     shows_progress: bool = False
     failures: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.settings = self.asked.hash()
+    settings: dict[Path, str] = field(default_factory=dict)
 
     def run(self, plans: Sequence[Plan]) -> None:
         """Analyze recordings in order; a recording that fails has a record that says why.
@@ -95,13 +108,16 @@ class Analyzer:
         """
         batch: list[tuple[Plan, Decoded]] = []
         num_windows = 0
-        items = decoded(self.omni.processor.config, plans, self.num_workers, ahead=self.batch_size)
+        items = decoded(
+            self.omni.processor.config, plans, self.num_workers, self.batch_size, self.limit_s
+        )
         with _Progress(len(plans), self.shows_progress) as progress:
             try:
                 for plan, item in items:
                     batch.append((plan, item))
                     num_windows += isinstance(item, Window)
-                    if num_windows == self.batch_size:
+                    # What no answer is waited for is written at once.
+                    if num_windows in (0, self.batch_size):
                         self._answer(batch, progress)
                         batch, num_windows = [], 0
                 self._answer(batch, progress)
@@ -111,14 +127,14 @@ class Analyzer:
     def fail(self, path: Path, reason: str) -> None:
         """Write why a recording cannot be analyzed."""
         self.failures[str(path)] = reason
-        self._write(Record(str(path), error=reason, is_last=True))
+        self._write(path, Record(str(path), error=reason, is_last=True))
 
     def _answer(self, batch: Sequence[tuple[Plan, Decoded]], progress: _Progress) -> None:
         windows = [item for _, item in batch if isinstance(item, Window)]
         analyses = iter(analyze_windows(self.omni, windows, self.asked.question))
         for plan, item in batch:
             if isinstance(item, Window):
-                self._write(self._record(plan, item, next(analyses)))
+                self._write(plan.path, self._record(plan, item, next(analyses)))
                 progress.answered(item)
             elif item is not None:
                 self.fail(plan.path, str(item))
@@ -149,8 +165,10 @@ class Analyzer:
             is_last=window.is_last,
         )
 
-    def _write(self, record: Record) -> None:
-        self.log.write(replace(record, model=self.model, settings=self.settings))
+    def _write(self, path: Path, record: Record) -> None:
+        if path not in self.settings:
+            self.settings[path] = self.asked.hash(path)
+        self.log.write(replace(record, model=self.model, settings=self.settings[path]))
 
 
 def failures_line(failures: Mapping[str, str], total: int) -> str:
@@ -177,7 +195,7 @@ class _Progress:
             bar_format="{percentage:3.0f}% of {total} recordings, {remaining} left{postfix}",
         )  # fmt: skip
         self._begun_s = time.monotonic()
-        self._heard_s = self._share = 0.0
+        self._heard_s = self._until_s = self._share = 0.0
 
     def __enter__(self) -> _Progress:
         return self
@@ -187,7 +205,9 @@ class _Progress:
 
     def answered(self, window: Window) -> None:
         """Count a window."""
-        self._heard_s += window.end_s - window.start_s
+        # Where spans overlap, a second counts once.
+        self._heard_s += max(window.end_s - max(window.start_s, self._until_s), 0.0)
+        self._until_s = max(self._until_s, window.end_s)
         share = (window.place + 1) / window.total
         self._bar.update(share - self._share)
         self._share = share
@@ -197,4 +217,4 @@ class _Progress:
     def ended(self) -> None:
         """Count what is missing of a recording that has come to its end."""
         self._bar.update(1.0 - self._share)
-        self._share = 0.0
+        self._share = self._until_s = 0.0

@@ -24,11 +24,14 @@ from r1omni.media.config import MediaConfig
 from r1omni.media.container import MediaError
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.windows import Window
-from r1omni.media.workers import CLIP_LIMIT_S, MEMORY_LIMIT_BYTES, how_ended, limit_worker
+from r1omni.media.workers import MEMORY_LIMIT_BYTES, how_ended, limit_worker
 from r1omni.types import ClipMedia, Modality, R1OmniError
 
 # Of a worker's first answer: it imports torch before.
 _START_LIMIT_S = 120.0
+# More than a clip of a training has: a long recording is surveyed whole, and an AVI file with
+# reordered frames decoded from its beginning.
+DECODE_LIMIT_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Plan:
 
     Attributes:
         path: the recording.
-        modality, window_s, hop_s, intervals, skip: as there.
+        modality, window_s, hop_s, intervals, skip, last: as there.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class Plan:
     hop_s: float | None = None
     intervals: tuple[tuple[float, float], ...] | None = None
     skip: int = 0
+    last: tuple[float, float] | None = None
 
 
 # What is decoded of a recording: its windows, then nothing or the error that ended it.
@@ -57,7 +61,7 @@ def decoded(
     plans: Sequence[Plan],
     num_workers: int,
     ahead: int,
-    limit_s: float = CLIP_LIMIT_S,
+    limit_s: float = DECODE_LIMIT_S,
 ) -> Generator[tuple[Plan, Decoded], None, None]:
     """What is decoded of each recording, in the order of the plans; each ends with no `Window`.
 
@@ -67,7 +71,7 @@ def decoded(
         num_workers: processes; each has every `num_workers`-th recording. 0 decodes in this one,
             which a file that crashes or hangs the decoder then takes along.
         ahead: windows that a worker decodes before they are asked for.
-        limit_s: seconds that one window may take.
+        limit_s: seconds that one window may take, and finding out how long a recording is.
     """
     if num_workers == 0:
         processor = MediaProcessor(config)
@@ -92,7 +96,13 @@ def decoded(
 def _items(processor: MediaProcessor, plan: Plan) -> Iterator[Decoded]:
     try:
         yield from processor.load_windows(
-            plan.path, plan.window_s, plan.hop_s, plan.modality, plan.intervals, plan.skip
+            plan.path,
+            plan.window_s,
+            plan.hop_s,
+            plan.modality,
+            plan.intervals,
+            plan.skip,
+            plan.last,
         )
     except R1OmniError as error:
         yield error
@@ -146,7 +156,10 @@ class _Worker:
 
     def _why(self, lost: _Lost) -> str:
         if lost.is_late:
-            return f"was not read within {self._limit_s:g} s; convert or shorten the file"
+            return (
+                f"was not read within {self._limit_s:g} s; convert or shorten the file, or raise "
+                "--decode-limit-s"
+            )
         assert self._process is not None
         self._process.join(5)
         how = how_ended(self._process.exitcode or 0)
@@ -176,7 +189,7 @@ def _receive(
     limit_s: float,
 ) -> None:
     """Take what a worker sends, until it ends, is late, or nobody asks any more."""
-    patience_s = _START_LIMIT_S
+    patience_s = _START_LIMIT_S + limit_s
     item: Decoded | _Lost
     while not stopped.is_set():
         try:

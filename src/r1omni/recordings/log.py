@@ -111,6 +111,21 @@ def cut_torn_line(path: Path) -> None:
             file.truncate(end)
 
 
+def drop_failed(path: Path) -> None:
+    """Take all lines of recordings that could not be analyzed out of a log.
+
+    Raises:
+        R1OmniError: as `read_log`.
+    """
+    failed = {record.path for record in read_log(path) if record.error is not None}
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as kept:
+        for record in read_log(path):
+            if record.path not in failed:
+                kept.write(as_line(record))
+    partial.replace(path)
+
+
 @dataclass(frozen=True)
 class LogState:
     """What a log holds so far.
@@ -118,28 +133,45 @@ class LogState:
     Attributes:
         records: of each recording how many records it has, or None where it is complete.
         errors: of recordings that could not be analyzed, with the reasons.
-        model, settings: hashes in its records, the last one's; None of an empty log.
+        settings: of each recording the hash in its records.
+        model: hash in its records, the last one's; None of an empty log.
+        last: the span of the last record.
     """
 
     records: Mapping[str, int | None] = field(default_factory=dict)
     errors: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
     model: str | None = None
-    settings: str | None = None
+    last: tuple[float, float] | None = None
 
     @classmethod
     def read(cls, path: Path) -> LogState:
-        """What is in a log; raises as `read_log`."""
+        """What is in a log.
+
+        Raises:
+            R1OmniError: as `read_log`, or lines of a recording are missing or away from its others.
+        """
         records: dict[str, int | None] = {}
         errors: dict[str, str] = {}
-        record = None
+        settings: dict[str, str] = {}
+        record = before = None
         for record in read_log(path):
-            before = records.get(record.path)
-            records[record.path] = None if record.is_last else (before or 0) + 1
+            if before is not None and record.path != before.path:
+                wrong = before if not before.is_last else record if record.path in records else None
+                if wrong is not None:
+                    raise R1OmniError(
+                        f"{path}: not all lines of {wrong.path!a} are there, or they do not "
+                        "stand together; remove those that are"
+                    )
+            known = records.get(record.path)
+            records[record.path] = None if record.is_last else (known or 0) + 1
+            settings[record.path] = record.settings
             if record.error is not None:
                 errors[record.path] = record.error
+            before = record
         if record is None:
             return cls()
-        return cls(records, errors, record.model, record.settings)
+        return cls(records, errors, settings, record.model, (record.start_s, record.end_s))
 
     def is_complete(self, path: Path) -> bool:
         """Whether all of a recording is answered, or it could not be analyzed."""
@@ -149,18 +181,51 @@ class LogState:
         """Records of a recording that is not complete."""
         return self.records.get(str(path)) or 0
 
-    def check(self, path: Path | None, model: str, settings: str) -> None:
+    def check(
+        self, path: Path | None, model: str, row: Mapping[str, Any], hashes: Mapping[str, str]
+    ) -> None:
         """Check that records of a model and of settings may follow.
+
+        Args:
+            path: of the log.
+            model: the hash.
+            row: the settings by their names.
+            hashes: of each recording that is asked for the hash of its settings.
 
         Raises:
             UsageError: the log has others.
         """
-        for what, now, then in (
-            ("model", model, self.model),
-            ("settings", settings, self.settings),
-        ):
-            if then not in (None, now):
-                raise UsageError(
-                    f"{path}: was written with other {what} ({then}, now {now}); resume with the "
-                    "same, or choose another --out"
-                )
+        same = "resume with the same, or choose another --out"
+        if self.model not in (None, model):
+            raise UsageError(
+                f"{path}: was written with another model ({self.model}, now {model}); {same}"
+            )
+        changed = [name for name, now in hashes.items() if self.settings.get(name, now) != now]
+        if not changed:
+            return
+        assert path is not None  # there are records of earlier
+        told = _differences(_read_settings(path), row)
+        if told is None and row["has_intervals"]:
+            told = f"or other intervals of {changed[0]!a}"
+        raise UsageError(
+            f"{path}: was written with other settings{f' ({told})' if told else ''}; {same}"
+        )
+
+
+def settings_file(log: Path) -> Path:
+    """Where the settings of the log of a folder are told in words."""
+    return log.with_name("settings.json")
+
+
+def _read_settings(log: Path) -> Mapping[str, Any]:
+    try:
+        row = json.loads(settings_file(log).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # it only explains; the hashes decide
+    return row if isinstance(row, dict) else {}
+
+
+def _differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """Which settings were others, or None where that is not known."""
+    names = [name for name in now if name in then and then[name] != now[name]]
+    return "; ".join(f"{name} {then[name]!r}, now {now[name]!r}" for name in names) or None

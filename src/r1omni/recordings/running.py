@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import json
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from r1omni.models.answering import Question
 from r1omni.models.folders import find_model_folder
 from r1omni.models.pipeline import R1Omni
 from r1omni.recordings.analyzing import Analyzer, Asked, failures_line
+from r1omni.recordings.decoding import DECODE_LIMIT_S
 from r1omni.recordings.finding import find_recordings, named_paths
 from r1omni.recordings.formats import check_formats, write_formats
 from r1omni.recordings.given_intervals import intervals_of
-from r1omni.recordings.log import LOG, Log, LogState, cut_torn_line, read_recordings
+from r1omni.recordings.log import (
+    LOG,
+    Log,
+    LogState,
+    cut_torn_line,
+    drop_failed,
+    read_recordings,
+    settings_file,
+)
 from r1omni.types import Dtype, R1OmniError, Terminated, UsageError
 
 
@@ -31,15 +43,23 @@ class Output:
         folder: for other formats, or None where `log` is all.
         formats: names of `FORMATS`.
         resumes: whether to go on where an earlier run stopped.
+        retries: whether what could not be analyzed then is tried again.
     """
 
     log: Path | None = None
     folder: Path | None = None
     formats: tuple[str, ...] = ()
     resumes: bool = False
+    retries: bool = False
 
     @classmethod
-    def of(cls, out: Path | None, formats: Sequence[str] = (), resumes: bool = False) -> Output:
+    def of(
+        cls,
+        out: Path | None,
+        formats: Sequence[str] = (),
+        resumes: bool = False,
+        retries: bool = False,
+    ) -> Output:
         """An output by what the command line says; nothing is touched.
 
         A name with a suffix is a file of JSON lines, every other one, and every folder that is
@@ -49,16 +69,18 @@ class Output:
             UsageError: a format that cannot be written, or options that need a folder or a file.
         """
         check_formats(formats)
+        if retries and not resumes:
+            raise UsageError("--retry-failed has an effect only with --resume; give both")
         if out is None:
             if formats or resumes:
                 option = "--format" if formats else "--resume"
                 raise UsageError(f"{option} needs --out, a folder to write to")
             return cls()
         if out.is_dir() or not out.suffix:
-            return cls(out / LOG, out, tuple(formats), resumes)
+            return cls(out / LOG, out, tuple(formats), resumes, retries)
         if formats:
             raise UsageError(f"--out {out}: is a file; with --format it has to be a folder")
-        return cls(out, None, (), resumes)
+        return cls(out, None, (), resumes, retries)
 
     @contextlib.contextmanager
     def opened(self, recordings: Sequence[Path]) -> Iterator[LogState]:
@@ -91,15 +113,40 @@ class Output:
                 f"--out {self.log}: cannot be written ({error.strerror}); {remedy}"
             ) from error
         try:
-            if not is_new:
-                cut_torn_line(self.log)
-            yield LogState.read(self.log)
+            with self._alone():
+                if not is_new:
+                    cut_torn_line(self.log)
+                if self.retries:
+                    drop_failed(self.log)
+            with self._alone():  # the file may be another one now
+                yield LogState.read(self.log)
         finally:
             if is_new and self.log.stat().st_size == 0:  # the model could not be loaded, say
                 self.log.unlink()
                 if self.folder is not None:
+                    settings_file(self.log).unlink(missing_ok=True)
                     with contextlib.suppress(OSError):  # other things are in it
                         self.folder.rmdir()
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Within it no other process writes to the same log."""
+        assert self.log is not None
+        with self.log.open("ab") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(
+                    f"--out {self.log}: another process writes there; wait for it, or choose "
+                    "another"
+                ) from error
+            yield
+
+    def tell_settings(self, row: Mapping[str, Any]) -> None:
+        """Write beside the log of a folder what its answers are made with."""
+        if self.log is not None and self.folder is not None:
+            text = json.dumps(row, indent=2) + "\n"
+            settings_file(self.log).write_text(text, encoding="utf-8")
 
     def write_formats(self) -> None:
         """Write the other formats from what the log holds."""
@@ -121,6 +168,7 @@ def analyze(
     dtype: Dtype = "float32",
     batch_size: int = 8,
     num_workers: int = 1,
+    limit_s: float = DECODE_LIMIT_S,
 ) -> None:
     """Analyze recordings, and write what is said about them.
 
@@ -135,6 +183,7 @@ def analyze(
         device, dtype: of the model.
         batch_size: spans that are answered at once.
         num_workers: processes that decode.
+        limit_s: seconds that one window may take them.
 
     Raises:
         UsageError: wrong use.
@@ -153,26 +202,39 @@ def analyze(
     with output.opened([*recordings, *missing]) as state, _told_to_end():
         folder = find_model_folder(model)
         digest = folder.digest()
-        state.check(output.log, digest, asked.hash())
+        hashes = {str(path): asked.hash(path) for path in (*recordings, *missing)}
+        state.check(output.log, digest, asked.row(), hashes)
+        if not state.records:
+            output.tell_settings(asked.row())
         todo = [path for path in recordings if not state.is_complete(path)]
         # What was begun comes first: its records stand at the end of the log.
         todo.sort(key=lambda path: not state.num_records(path))
         new = {path: why for path, why in missing.items() if not state.is_complete(path)}
-        failures = dict(state.errors)
+        failures = {name: why for name, why in state.errors.items() if name in hashes}
         if todo or new:
             omni = R1Omni.from_pretrained(model, device=device, dtype=dtype)
             log = Log(output.log)
             analyzer = Analyzer(
-                omni, asked, log, digest, batch_size, num_workers,
+                omni, asked, log, digest, batch_size, num_workers, limit_s,
                 shows_progress=sys.stderr.isatty(),
             )  # fmt: skip
             try:
-                plans = [asked.plan(path, state.num_records(path)) for path in todo]
+                plans = [
+                    asked.plan(path, state.num_records(path), state.last if begun else None)
+                    for path in todo
+                    for begun in [state.num_records(path) > 0]
+                ]
                 begun = [plan for plan in plans if plan.skip]
                 analyzer.run(begun)
                 for path, why in new.items():
                     analyzer.fail(path, why)
                 analyzer.run(plans[len(begun) :])
+            except (KeyboardInterrupt, Terminated) as end:
+                signum = end.signum if isinstance(end, Terminated) else signal.SIGINT
+                word = "interrupted" if signum == signal.SIGINT else "terminated"
+                if output.log is not None:
+                    word += f"; what was answered is in {output.log}, and --resume goes on"
+                raise Terminated(word, signum) from end
             finally:
                 failures |= analyzer.failures
                 log.close()
@@ -188,7 +250,7 @@ def _told_to_end() -> Iterator[None]:
     """Within it SIGTERM ends the process as an exception does, after the record that is written."""
 
     def end(signum: int, frame: FrameType | None) -> None:
-        raise Terminated("told to end; what was answered is written", signum)
+        raise Terminated("terminated", signum)
 
     if threading.current_thread() is not threading.main_thread():
         yield
