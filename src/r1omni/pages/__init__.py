@@ -13,6 +13,7 @@ import hashlib
 import importlib.resources
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -43,14 +44,6 @@ def render(
         media: sources of sound and video for the page's policy.
         values: what the template is given.
     """
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader(package), PackageLoader(__name__)]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["json_block"] = json_block
     code = [_static(package, name) for name in scripts]
     looks = ["\n".join(_static(package, name) for name in ("base.css", *styles))]
     policy = {
@@ -62,7 +55,7 @@ def render(
         "base-uri": "'none'",
         "form-action": "'none'",
     }
-    return environment.get_template(template).generate(
+    return _environment(package).get_template(template).generate(
         scripts=[Markup(text) for text in code],
         styles=[Markup(text) for text in looks],
         policy="; ".join(f"{name} {sources}" for name, sources in policy.items()),
@@ -82,6 +75,21 @@ def json_block(value: Any) -> Markup:
     return Markup(text)
 
 
+@cache
+def _environment(package: str) -> Environment:
+    """Where a package's templates are found, and what they can use; read once."""
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader(__name__)]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["json_block"] = json_block
+    return environment
+
+
+@cache
 def _static(package: str, name: str) -> str:
     """A file of a package's folder `static`, or the shared one of that name."""
     for owner in (package, __name__):

@@ -50,7 +50,7 @@ def content(
     places: list[list[int]] = [[] for _ in answers]
     is_video, sound = False, None
     try:
-        if answers:  # what could not be analyzed is not opened again
+        if answers and path.is_file():  # what could not be analyzed is not opened again
             extent = scan_extent(path)
             length_s, is_video = max(length_s, extent.length_s), extent.picture_s > 0
             found = outline(path, length_s)
