@@ -20,11 +20,11 @@ from page_cases import FILM, some_recordings
 from PIL import Image
 from some_records import record, recording
 
+from r1omni.media.previews import MAX_PEAKS, MAX_PICTURES, Outline, outline, pictures
 from r1omni.media.timeline import scan_timeline
 from r1omni.media.video import read_frames
 from r1omni.recordings import page
 from r1omni.recordings.formats import write_formats
-from r1omni.recordings.page.pictures import MAX_PEAKS, MAX_PICTURES, Outline, outline, pictures
 from r1omni.types import UsageError
 
 
@@ -199,7 +199,7 @@ def test_the_outline_of_a_long_sound_is_short(
 ) -> None:
     path = Path(some_recordings(tmp_path)[1].path)
     whole = outline(path, 2.0)
-    monkeypatch.setattr("r1omni.recordings.page.pictures._CHUNK_S", 0.25)
+    monkeypatch.setattr("r1omni.media.previews._CHUNK_S", 0.25)
     assert outline(path, 2.0) == whole
     longer = outline(path, 60.0)
     assert isinstance(longer, Outline) and len(longer.highs) == MAX_PEAKS

@@ -32,6 +32,7 @@ def render(
     scripts: Sequence[str] = (),
     styles: Sequence[str] = (),
     media: str = "'none'",
+    styled: bool = False,
     **values: Any,
 ) -> Iterator[str]:
     """A page in pieces, so that one that holds much is never whole in memory.
@@ -42,6 +43,7 @@ def render(
         scripts: files of `static`, in the order in which they run; the page's own or shared ones.
         styles: likewise, behind the shared `base.css`.
         media: sources of sound and video for the page's policy.
+        styled: whether elements have attributes of style, such as the length of a bar.
         values: what the template is given.
     """
     code = [_static(package, name) for name in scripts]
@@ -50,16 +52,21 @@ def render(
         "default-src": "'none'",
         "script-src": " ".join(map(_source, code)) or "'none'",
         "style-src": " ".join(map(_source, looks)),
+        "style-src-attr": "'unsafe-inline'" if styled else "'none'",
         "img-src": "data:",
         "media-src": media,
         "base-uri": "'none'",
         "form-action": "'none'",
     }
-    return _environment(package).get_template(template).generate(
-        scripts=[Markup(text) for text in code],
-        styles=[Markup(text) for text in looks],
-        policy="; ".join(f"{name} {sources}" for name, sources in policy.items()),
-        **values,
+    return (
+        _environment(package)
+        .get_template(template)
+        .generate(
+            scripts=[Markup(text) for text in code],
+            styles=[Markup(text) for text in looks],
+            policy="; ".join(f"{name} {sources}" for name, sources in policy.items()),
+            **values,
+        )
     )
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from r1omni.media.container import MediaError
+from r1omni.media.previews import Picture, outline, pictures
 from r1omni.media.timeline import scan_extent, scan_timeline
 from r1omni.recordings.formats.words import name_of, plain
 from r1omni.recordings.page.attachments import attachments
-from r1omni.recordings.page.pictures import Picture, outline, pictures
 from r1omni.recordings.records import Record, Recording
 from r1omni.recordings.segments import pieces
 
