@@ -33,7 +33,7 @@ RECIPES = "configs/mini/recipes"
 ORDER = (
     PAPER, "consistency_summed", "consistency_separate", "cues", "gated", "masked_modality",
     "calibration", "best_together", "right_reason", "described",
-    "support_bonus", "support_bonus_masked", "support_double",
+    "support_bonus", "support_bonus_masked", "support_double", "support_double_masked",
 )  # fmt: skip
 # The validation sets: those that are trained on, in a world of other people.
 VALIDATION = ("dfew", "mafw")

@@ -16,6 +16,7 @@ from side_by_side import ROOT, Command
 # The folder and the fold that the configurations name; those of a run take their place.
 OUT_OF_CONFIGS, FOLD_OF_CONFIGS = "outputs/real_voices", "fold_1"
 EXPERIMENT = "ravdess-speech"
+FAITHFUL = "configs/overlay/faithful.yaml"
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Recipe:
     Attributes:
         model: its name in tables.
         folder: of its run.
-        configs: its configuration, and what is laid over it.
+        configs: files of its configuration, and of what is laid over it.
         starts_from: the folder of the recipe whose model it goes on from; None is the fresh model.
     """
 
@@ -35,12 +36,13 @@ class Recipe:
     starts_from: str | None
 
 
+_GRPO = f"{CONFIGS}/r1omni.yaml"
 RECIPES = (
-    Recipe("base", "base", ("base",), None),
-    Recipe("EMER-SFT", "emer_sft", ("emer_sft",), "base"),
-    Recipe("label SFT", "label_sft", ("label_sft",), "base"),
-    Recipe("R1-Omni", "r1omni", ("r1omni",), "emer_sft"),
-    Recipe("R1-Omni, faithful", "r1omni_faithful", ("r1omni", "faithful"), "emer_sft"),
+    Recipe("base", "base", (f"{CONFIGS}/base.yaml",), None),
+    Recipe("EMER-SFT", "emer_sft", (f"{CONFIGS}/emer_sft.yaml",), "base"),
+    Recipe("label SFT", "label_sft", (f"{CONFIGS}/label_sft.yaml",), "base"),
+    Recipe("R1-Omni", "r1omni", (_GRPO,), "emer_sft"),
+    Recipe("R1-Omni, faithful", "r1omni_faithful", (_GRPO, FAITHFUL), "emer_sft"),
 )
 
 
@@ -66,10 +68,6 @@ class Training(Job):
             return self.settings.out / f"fold_{self.fold}" / "init"
         return self.folder.with_name(self.recipe.starts_from) / "model"
 
-    @property
-    def configs(self) -> list[str]:
-        return [f"{CONFIGS}/{name}.yaml" for name in self.recipe.configs]
-
     def left(self) -> list[str]:
         done = {
             "fit": has_model(self.folder / "model"),
@@ -80,9 +78,9 @@ class Training(Job):
 
     def words(self, kind: str) -> Command:
         command, out = kind.split()[0], self.settings.out
-        contents = [_yaml(config) for config in self.configs]
+        contents = [_yaml(config) for config in self.recipe.configs]
         settings = [
-            *(word for config in self.configs for word in ("--config", config)),
+            *(word for config in self.recipe.configs for word in ("--config", config)),
             "--seed_everything", self.seed,
             "--run.name", self.name,
             "--run.tracking_uri", tracking_uri(out),
@@ -135,7 +133,7 @@ class Training(Job):
         weights = sorted(self.start.glob("*.safetensors"))
         return {
             "seed": self.seed,
-            "configuration": [sha256(ROOT / config) for config in self.configs],
+            "configuration": [sha256(ROOT / config) for config in self.recipe.configs],
             "tables": sha256(self.folder.parents[1] / "tables" / "texts.json"),
             "start": [sha256(file) for file in weights],
         }

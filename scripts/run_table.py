@@ -1,4 +1,4 @@
-"""Make the paper's table in miniature: one world, four models, three test sets.
+"""Make the paper's table in miniature, and the faithful recipe's row: five models, three sets.
 
     python scripts/run_table.py --out outputs/quickstart --seed 0
 
@@ -27,20 +27,34 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Stage:
-    """One model of the table: its name, its config and folder, the stage it starts from."""
+    """One model of the table.
+
+    Attributes:
+        model: its name.
+        folder: of its run.
+        starts_from: the model folder it goes on from.
+        config: below configs/.
+        overlays: laid over it.
+    """
 
     model: str
     folder: str
     starts_from: str
+    config: str
+    overlays: tuple[str, ...] = ()
 
 
-BASE = Stage("HumanOmni", "base", "towers")
-EMER = Stage("EMER-SFT", "emer_sft", "base/model")
-LABEL = Stage("MAFW-DFEW-SFT", "label_sft", "base/model")
-GRPO = Stage("R1-Omni", "r1omni", "emer_sft/model")
-STAGES = (BASE, EMER, LABEL, GRPO)
+BASE = Stage("HumanOmni", "base", "towers", "mini/base.yaml")
+EMER = Stage("EMER-SFT", "emer_sft", "base/model", "mini/emer_sft.yaml")
+LABEL = Stage("MAFW-DFEW-SFT", "label_sft", "base/model", "mini/label_sft.yaml")
+GRPO = Stage("R1-Omni", "r1omni", "emer_sft/model", "mini/r1omni.yaml")
+FAITHFUL = Stage(
+    "R1-Omni, faithful", "r1omni_faithful", "emer_sft/model", "mini/r1omni.yaml",
+    ("overlay/faithful.yaml",),
+)  # fmt: skip
+STAGES = (BASE, EMER, LABEL, GRPO, FAITHFUL)
 # Those that reason: their answers are compared with the ones that they would give at once.
-REASONING = (EMER, GRPO)
+REASONING = (EMER, GRPO, FAITHFUL)
 
 
 @dataclass(frozen=True)
@@ -77,8 +91,9 @@ class Table:
         self.run(*self.fit(BASE))
         self.run(*self.fit(EMER), *self.fit(LABEL))
         self.run(*self.test(BASE), *self.test(EMER))
-        self.run(*self.fit(GRPO))
-        self.run(*self.test(GRPO), *self.test(LABEL))
+        self.run(*self.fit(GRPO), *self.fit(FAITHFUL))
+        self.run(*self.test(GRPO), *self.test(FAITHFUL))
+        self.run(*self.test(LABEL))
         self.run(
             _command(
                 "report", "report", "--out", self.out, "--world", self.world,
@@ -132,7 +147,9 @@ class Table:
     def settings(self, stage: Stage) -> list[Any]:
         """What a stage's config leaves to the table: folders and seeds."""
         settings = [
-            "--config", f"configs/mini/{stage.folder}.yaml",
+            *(word for file in (stage.config, *stage.overlays)
+              for word in ("--config", f"configs/{file}")),
+            "--run.name", stage.model,
             "--seed_everything", self.seed,
             "--trainer.default_root_dir", self.out / stage.folder,
             "--model.init_args.init_from", self.out / stage.starts_from,
@@ -140,7 +157,7 @@ class Table:
             "--data.loader.cache_dir", self.out / "cache",
             "--data.loader.seed", self.seed,
         ]  # fmt: skip
-        if stage is GRPO:
+        if stage in (GRPO, FAITHFUL):
             settings += ["--model.init_args.grpo.seed", self.seed]
         return settings
 

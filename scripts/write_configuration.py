@@ -305,12 +305,13 @@ def page() -> str:
         "# Configuration",
         "",
         "Every option of a configuration file, written from the classes that take them by "
-        "`python scripts/write_configuration.py`; a test holds that it is up to date. "
-        "`python -m r1omni fit --help` says the same. An option is given in a file, in an overlay, "
-        "or on the command line by its dotted name, such as `--data.loader.batch_size 8`. A value "
-        "of another type, outside its range or that is none of the choices is refused by its name, "
-        "with status 2, before anything is loaded. So is another `class_path` than a file's where "
-        "settings of the file's own class would be lost, and a setting that a file has twice.",
+        "`python scripts/write_configuration.py`; a test holds that it is up to date. `python "
+        "-m r1omni fit --help-all` says the same. An option is given in a file, in an overlay, "
+        "or on the command line by its dotted name, such as `--data.loader.batch_size 8`. A "
+        "value of another type, outside its range or that is none of the choices is refused by "
+        "its name, with status 2, before anything is loaded. So is another `class_path` than a "
+        "file's where settings of the file's own class would be lost, and a setting that a file "
+        "has twice.",
         "",
         "It does not list what a model folder fixes (architecture, frames, sampling rate), and the "
         "arguments of `analyze`, `export` and the other plain commands, which `--help` of each "

@@ -67,6 +67,9 @@ OPEN_TEXTS = {
     "balanced_accuracy.class_counts": "labels of the user's data",
     "analyze --model": "a path, or a repository of the hub",
     "analyze --device": "a device of torch",
+    "analyze --tier": "a name in the user's file",
+    "analyze --instruction": "any question",
+    "analyze --format": "names of `FORMATS` with commas between them; others are refused",
     **dict.fromkeys(
         [
             f"create --{part}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import pytest
 from torch.utils.data import DataLoader, Dataset
 
 from r1omni import commands
-from r1omni.cli import main
+from r1omni.cli import _TRAINER_COMMANDS, main
 from r1omni.training.lightning_cli import R1OmniCLI
 from r1omni.training.module import EmotionModule
 from r1omni.types import R1OmniError, UsageError
@@ -85,9 +87,11 @@ def test_overlays_of_grpo_train(
             "--model.init_args.grpo.max_new_tokens", 4)  # fmt: skip
     args = fit(mini_world, tmp_path / "run", *more, config="mini/r1omni")
     grpo = R1OmniCLI(args[1:], run=False).model.grpo
-    wanted = {"dapo": "dapo", "dr_grpo": "dr_grpo", "gspo": "grpo", "cispo": "cispo"}
+    wanted = {"dapo": "dapo", "dr_grpo": "dr_grpo", "gspo": "grpo", "cispo": "cispo",
+              "faithful": "grpo"}  # fmt: skip
     assert grpo.loss.loss_type == wanted[overlay]
-    assert grpo.loss.beta == 0 and not grpo.needs_reference
+    assert (grpo.loss.beta == 0) == (not grpo.needs_reference) == (overlay != "faithful")
+    assert ("supported_accuracy" in grpo.reward_names) == (overlay == "faithful")
     assert (grpo.loss.importance_sampling_level == "sequence") == (overlay == "gspo")
     assert grpo.temperature == 0.7  # what the overlay does not name stays
     assert main(args) == 0
@@ -152,8 +156,41 @@ def test_values_that_the_parser_does_not_get(
 
 def test_no_command_and_unknown_command(capfd: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
-    assert "train" in refused(capfd, ["train"], 2)
+    assert "use one of fit, validate" in refused(capfd, ["xyzzy"], 2)
     assert main(["--help"]) == 0
+
+
+@pytest.mark.parametrize("command", ["", *_TRAINER_COMMANDS, *commands.COMMANDS])
+def test_help_answers_without_heavy_imports(command: str) -> None:
+    code = (
+        "import sys\nfrom r1omni.cli import main\n"
+        "try: status = main([*sys.argv[1:], '--help'])\n"
+        "except SystemExit as end: status = end.code\n"
+        "heavy = {'torch', 'lightning', 'transformers', 'mlflow', 'numpy', 'av'} & {*sys.modules}\n"
+        "sys.exit(status or ', '.join(heavy) or 0)"
+    )
+    words = [command] if command else []
+    found = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr
+    assert f"python -m r1omni {command or 'COMMAND'}" in found.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["analyse"], "unknown command 'analyse'; did you mean analyze?"),
+        (["analyze", "x", "--model", "m", "--windows-s", "3"], "did you mean --window-s?"),
+        (["fit", "--confg", "x"], "confg is no option; did you mean config?"),
+        (["fit", "--learning_rates", "3"], "did you mean model.init_args.optimizer.learning_rate?"),
+        (["fit", "--batch_size", "3"], "did you mean data.loader.batch_size?"),
+    ],
+)
+def test_a_near_name_is_suggested(
+    words: list[str], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert told in refused(capfd, words, 2)
 
 
 def test_a_refusal_among_several_types_is_wrong_use(
@@ -172,7 +209,8 @@ def test_a_refusal_among_several_types_is_wrong_use(
     [
         ("--model.init_args.grpo.scale_rewards", "nope",
          "model.init_args.grpo.scale_rewards: 'nope' is unknown; use one of group, batch, none "),
-        ("--model.init_args.grpo.group_sise", "3", "model.init_args.grpo.group_sise is no option "),
+        ("--model.init_args.grpo.group_sise", "3", "model.init_args.grpo.group_sise is no option; "
+         "did you mean model.init_args.grpo.group_size? (see "),
         ("--data.conditions", "[full, loud]", "data.conditions: 'loud' is unknown; use one of"),
         ("--data.train", "[{name: foo, root: x}]", "dataset 'foo' is unknown; use one of"),
     ],
@@ -433,5 +471,5 @@ def test_analyze_a_folder_and_go_on_behind_what_fails(
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     paths = [Path(row["path"]).name for row in rows]
     assert list(dict.fromkeys(paths)) == ["gone.mp4", "a.mp4", "b.mp4", "c"]
-    assert {Path(row["path"]).name for row in rows if "error" in row} == {"gone.mp4", "b.mp4"}
+    assert {Path(row["path"]).name for row in rows if row["error"]} == {"gone.mp4", "b.mp4"}
     assert paths.count("a.mp4") == paths.count("c") >= 2  # windows

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-import typing
 from argparse import ArgumentError
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +15,15 @@ from r1omni.parser_lines import _OF_ONE_MODULE, parser_line
 from r1omni.training import GRPOModule, SFTModule
 from r1omni.training.lightning_cli import R1OmniCLI
 from r1omni.training.logger import RunConfig
-from test_options import argument_types, reached
+from r1omni.training.option_names import below
+from test_options import argument_types
 
 CONFIG = Path(__file__).parents[1] / "configs" / "mini" / "r1omni.yaml"
 PLACES = {"model.init_args": GRPOModule, "data": EmotionDataModule, "run": RunConfig}
 
 
-def options_below(place: str, kind: type) -> Iterator[tuple[str, Any]]:
-    """Dotted options of a class with their types, those of sections in place of a section."""
-    for name, hint in argument_types(kind).items():
-        members = [m for m in (*typing.get_args(hint), hint) if m in reached(kind)]
-        if members and inspect.isclass(members[0]) and typing.get_origin(hint) is not list:
-            yield from options_below(f"{place}.{name}", members[0])
-        yield f"{place}.{name}", hint
-
-
 # One option of each type: the parser treats all of a type alike.
-OPTIONS = {hint: key for place, kind in PLACES.items() for key, hint in options_below(place, kind)}
+OPTIONS = {hint: key for place, kind in PLACES.items() for key, hint in below(place, kind)}
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,8 @@ def test_every_stage_has_its_configs_and_what_it_starts_from(
         files = [words[i + 1] for i, word in enumerate(words) if word == "--config"]
         assert files and all((script.ROOT / file).is_file() for file in files)
         run = OmegaConf.merge(*(OmegaConf.load(script.ROOT / file) for file in files))
-        assert run.run.name == stage.model
+        assert words[words.index("--run.name") + 1] == stage.model
+        assert run.run.name == stage.model or stage.overlays
         assert stage.starts_from in made
         seeded = "--model.init_args.grpo.seed" in words
         assert seeded == run.model.class_path.endswith("GRPOModule")

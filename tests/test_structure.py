@@ -45,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": {*_ALL, "training", "pages"},
     "doctor": {*_ALL, "training", "analysis"},
     "parser_lines": {"options"},
-    "commands": {*_ALL, "voices", "recordings", "training", "analysis", "doctor"},
+    "commands": {*_ALL, "voices", "recordings", "training", "analysis", "doctor", "parser_lines"},
     "cli": {
         *_ALL,
         "voices",

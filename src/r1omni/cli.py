@@ -15,11 +15,29 @@ from collections.abc import Callable
 from typing import Any
 
 from r1omni import commands
-from r1omni.parser_lines import parser_line
+from r1omni.parser_lines import did_you_mean, parser_line
 from r1omni.types import R1OmniError, Terminated, UsageError
 
-_TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
+_TRAINER_COMMANDS = {
+    "fit": "Train a model, or resume its training",
+    "validate": "Judge a model on the validation sets",
+    "test": "Judge a model on the test sets",
+    "predict": "Write a model's answers, without judging them",
+}
 _USAGE = "usage: python -m r1omni COMMAND ...\n\n  fit | validate | test | predict --config FILE"
+# The parser's own page names every option, and takes ten seconds to import what they belong to.
+_TRAINER_HELP = """usage: python -m r1omni {command} --config FILE [--config OVERLAY] [--OPTION X]
+
+{does}, with the settings of a configuration file.
+
+  --config FILE      settings of the run; what a later file sets takes the place of a former's
+  --OPTION X         an option by its dotted name: --trainer.max_steps 100
+  --ckpt_path last   go on from the newest checkpoint of the run's folder; best, or a path
+  --print_config     print the settings that all of this makes, and do nothing
+  --help-all         every option with type and default (some seconds)
+  --debug            show the traceback of an error
+
+configs/ has files to begin with; docs/configuration.md lists every option."""
 
 
 def main(args: list[str] | None = None) -> int:
@@ -48,8 +66,15 @@ def main(args: list[str] | None = None) -> int:
         if own is not None:
             return _fail(_own_line(own), 2 if isinstance(own, UsageError) else 1, debug)
         if isinstance(error, ArgumentError) or _is_of_parser(error):
-            help_hint = f"(see `python -m r1omni {args[0]} --help`)"
-            return _fail(f"{parser_line(_one_line(str(error)))} {help_hint}", 2, debug)
+            line = parser_line(_one_line(str(error)))
+            unknown, is_unknown, _ = line.partition(" is no option")
+            if is_unknown:
+                from r1omni.training.option_names import option_names
+
+                known = option_names()
+                if unknown not in known:  # else it is the other module's, which the line says
+                    line = f"{unknown} is no option{did_you_mean(unknown, known)}"
+            return _fail(f"{line} (see `python -m r1omni {args[0]} --help`)", 2, debug)
         if type(error).__module__.startswith("omegaconf."):
             return _fail(f"configuration: {_one_line(str(error))}", 2, debug)
         if _is_of_trainer(error):
@@ -113,10 +138,14 @@ def _dispatch(args: list[str]) -> int:
     if args[0] in plain:
         plain[args[0]](args[1:])
     elif args[0] in _TRAINER_COMMANDS:
-        run_trainer(args)
+        if {"-h", "--help"} & {*args[1:]}:
+            print(_TRAINER_HELP.format(command=args[0], does=_TRAINER_COMMANDS[args[0]]))
+            return 0
+        run_trainer(["--help" if arg == "--help-all" else arg for arg in args])
     else:
-        known = ", ".join((*_TRAINER_COMMANDS, *plain))
-        raise UsageError(f"unknown command {args[0]!r}; use one of {known}")
+        known = [*_TRAINER_COMMANDS, *plain]
+        near = did_you_mean(args[0], known) or f"; use one of {', '.join(known)}"
+        raise UsageError(f"unknown command {args[0]!r}{near}")
     return 0
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
 from typing import Any
 
 from r1omni.options import shortened
@@ -188,3 +189,17 @@ def _in_words(expected: str) -> str:
     text = re.sub(r"<class '(?:[\w.]*\.)?(\w+)'>", words, expected)
     text = re.sub(r"list\[[\w.]+\]", "list", text)
     return text.replace("tuple with 2 elements", "list of 2 numbers").replace(", ", " or ")
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """What to add to a refusal of an unknown name: a known one that is near, or nothing.
+
+    Of dotted names the last part may be near alone.
+    """
+    names = list(known)
+    near = get_close_matches(word, names, n=1, cutoff=0.7)
+    if not near:
+        ends = {name.rpartition(".")[2]: name for name in reversed(names)}
+        last = get_close_matches(word.rpartition(".")[2], ends, n=1, cutoff=0.8)
+        near = [ends[end] for end in last]
+    return f"; did you mean {near[0]}?" if near else ""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     # The command line says what is wrong with a machine, also where torch does not import.
     from torch import Tensor
 
+Medium = Literal["video", "audio"]
 Modality = Literal["video_audio", "video", "audio"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
 # Of a speaker, as the publisher of a data set states it.

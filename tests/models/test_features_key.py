@@ -103,6 +103,7 @@ CHANGES: dict[str, Callable[[OmniConfig], OmniConfig]] = {
     "text": other("text", hidden_act="relu"),
     "media": lambda c: replace(c, media=replace(c.media, image_mean=(0.1, 0.5, 0.5))),
     "vision_select_layer": lambda c: replace(c, vision_select_layer=-1),
+    "audio_select_layer": lambda c: replace(c, audio_select_layer=1),
     "gate_hidden_size": lambda c: replace(c, gate_hidden_size=2 * c.gate_hidden_size),
     "released": lambda c: replace(c, released={**c.released, "more": 1}),
 }
@@ -123,7 +124,7 @@ def test_what_changes_features_changes_the_key(tiny: R1Omni) -> None:
             assert key(changed, model) != own_key, field.name
         else:  # and features are not made anew for nothing
             assert key(changed, model) == own_key, field.name
-    assert changing == {"vision", "audio", "media", "vision_select_layer"}
+    assert changing == {*("vision", "audio", "media", "vision_select_layer", "audio_select_layer")}
 
 
 def test_weights_and_precision_count(tiny: R1Omni) -> None:

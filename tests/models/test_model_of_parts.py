@@ -369,6 +369,7 @@ def test_parts_that_cannot_be_used(
         (("audio", "vision"), {}, {"audio_tower"}, "sections language, vision, text, omni"),
         (("audio",), {"omni": {"audio_tower": "x"}}, {"audio_tower"}, "omni names the audio_tower"),
         (("audio",), {"omni": {"mm_vision_select_layer": -9}}, {"audio_tower"}, "_layer is -9"),
+        (("audio",), {"omni": {"mm_audio_select_layer": 9}}, {"audio_tower"}, "_layer is 9"),
         (("audio",), {"omni": {"text_tower": "a", "vision_tower": "a"}}, {"audio_tower"}, "apart"),
         (("audio",), {"language": {"hidden_size": "w"}}, {"audio_tower"}, "no model can be built"),
         (("audio",), {"text": {"hidden_act": "no"}}, {"audio_tower"}, "no model can be built"),

@@ -118,7 +118,11 @@ def test_siblings_do_not_see_each_other(tiny: R1Omni) -> None:
 def test_visible_by_hand() -> None:
     # Prompts of two tokens and of one, two completions each of up to three tokens.
     prompts = torch.tensor([[True, True], [True, False]])
-    rows = PackedRows.of(prompts, completion_length=3, group_size=2, dtype=torch.float32)
+    mask = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 0]]).bool()
+    rows = PackedRows.of(prompts, mask, torch.float32)
+    assert rows.prompt_slots.tolist() == [0, 1, 2]
+    assert rows.completion_slots.tolist() == [0, 1, 2, 3, 9, 10]
+    assert (rows.group_size, rows.num_prompt_tokens) == (2, 3)
     assert rows.bias.shape == (4, 1, 3, 5)
     first = [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
     second = [[1, 0, 1, 0, 0], [1, 0, 1, 1, 0], [1, 0, 1, 1, 1]]
@@ -128,22 +132,52 @@ def test_visible_by_hand() -> None:
 
 def test_attention_equals_a_square_mask() -> None:
     torch.manual_seed(0)
-    batch, heads, prompt_length, group_size, length, width = 2, 4, 5, 3, 4, 8
-    total = prompt_length + group_size * length
-    query = torch.randn(batch, heads, total, width, dtype=torch.float64)
-    key, value = torch.randn(2, batch, heads // 2, total, width, dtype=torch.float64)
-    prompts = torch.arange(prompt_length)[None] < torch.tensor([5, 3])[:, None]
-    rows = PackedRows.of(prompts, length, group_size, torch.float64)
+    heads, width, group_size = 4, 8, 3
+    prompts = torch.arange(5) < torch.tensor([5, 3])[:, None]
+    mask = torch.arange(4) < torch.tensor([4, 1, 3, 0, 2, 4])[:, None]
+    rows = PackedRows.of(prompts, mask, torch.float64)
+    # Of each token which prompt it belongs to, and which completion, 0 for a prompt.
+    owner = torch.cat(
+        [
+            torch.arange(2)[:, None].expand(2, 5)[prompts],
+            torch.arange(6)[:, None].expand(6, 4)[mask] // group_size,
+        ]
+    )
+    member = torch.cat([torch.zeros(8), torch.arange(1, 7)[:, None].expand(6, 4)[mask]])
+    total = len(owner)
+    query = torch.randn(1, heads, total, width, dtype=torch.float64)
+    key, value = torch.randn(2, 1, heads // 2, total, width, dtype=torch.float64)
     found, _ = packed_attention(torch.nn.Identity(), query, key, value, rows, scaling=0.3)
-
-    member = torch.cat([torch.zeros(prompt_length), torch.arange(1, 4).repeat_interleave(length)])
     same = (member[None] == member[:, None]) | (member[None] == 0)
-    square = (same & torch.ones(total, total).tril().bool()).repeat(batch, 1, 1)
-    square[:, :, :prompt_length] &= prompts[:, None]
-    square |= torch.eye(total).bool()
+    square = same & (owner[None] == owner[:, None]) & torch.ones(total, total).tril().bool()
     wide = (t.repeat_interleave(2, dim=1) for t in (key, value))
     wanted = torch.nn.functional.scaled_dot_product_attention(
-        query, *wide, attn_mask=square[:, None], scale=0.3
+        query, *wide, attn_mask=square, scale=0.3
     ).transpose(1, 2)
-    counts = torch.cat([prompts, torch.ones(batch, group_size * length).bool()], dim=1)
-    assert_close(found[counts], wanted[counts])
+    assert_close(found, wanted)
+
+
+@torch.no_grad()
+def test_the_trunk_reads_no_padding(tiny: R1Omni) -> None:
+    prompts = embed(tiny, prompts_of(tiny))
+    ids, mask = completions(len(prompts) * 3)
+    seen = []
+    hook = tiny.model.language_model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["inputs_embeds"].shape[:2]),
+        with_kwargs=True,
+    )
+    tiny.model.completion_logps(prompts, ids, mask)
+    hook.remove()
+    assert seen == [(1, sum(map(len, prompts)) + int(mask.sum()))]
+
+
+@torch.no_grad()
+def test_a_completion_without_a_token_changes_no_other(tiny: R1Omni) -> None:
+    prompts = embed(tiny, prompts_of(tiny))
+    ids, mask = completions(len(prompts) * 3)
+    before, _ = tiny.model.completion_logps(prompts, ids, mask)
+    for row in (0, 4, len(mask) - 1):
+        fewer = mask.clone()
+        fewer[row] = False
+        after, _ = tiny.model.completion_logps(prompts, ids, fewer)
+        assert_close(after, before.masked_fill(~fewer, 0), rtol=0, atol=1e-6)

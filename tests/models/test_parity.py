@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from r1omni.models import R1Omni
+from r1omni.models.config import AUDIO_POOL
 from r1omni.models.sampler import generate
+from r1omni.models.towers import AudioTower
 from r1omni.text.prompt import encode_prompt
 from r1omni.types import MODALITIES, ClipFeatures, ClipMedia, Modality, PromptInputs
 
@@ -44,6 +47,21 @@ def test_vision_tower(tiny: R1Omni, expected: Recorded) -> None:
 def test_audio_tower_and_projector(tiny: R1Omni, expected: Recorded) -> None:
     tokens = tiny.model.audio_projector(tiny.model.audio_tower(expected["mel"]))
     close(tokens, expected["audio_tokens"], 1e-5)
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2, -1, -2])
+@torch.no_grad()
+def test_selected_layers_of_the_audio_tower(tiny: R1Omni, expected: Recorded, layer: int) -> None:
+    config = replace(tiny.model.config, audio_select_layer=layer)
+    tower = AudioTower(config.audio, config.audio_select_layer)
+    tower.load_state_dict(tiny.model.audio_tower.state_dict())
+    encoder = tower.eval().audio_tower.encoder
+    states = encoder(expected["mel"], output_hidden_states=True)
+    state = states.hidden_states[layer]
+    is_last = layer in (-1, config.audio.encoder_layers)
+    wanted = states.last_hidden_state if is_last else encoder.layer_norm(state)
+    pooled = wanted.unfold(1, AUDIO_POOL, AUDIO_POOL).mean(-1)
+    close(tower(expected["mel"]), pooled, 1e-6)
 
 
 @pytest.mark.parametrize(("index", "name"), [(0, "branch_video"), (1, "branch_body")])

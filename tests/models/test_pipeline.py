@@ -159,6 +159,8 @@ def test_generate_several(tiny: R1Omni, expected: Recorded) -> None:
     assert len({tuple(row) for row in ids.tolist()}) == 3
     assert torch.equal(ids, tiny.generate(inputs, seed=1, **options))
     assert not torch.equal(ids, tiny.generate(inputs, seed=2, **options))
+    pieces = list(tiny.generate(inputs, seed=1, stream=True, **options))
+    assert torch.equal(torch.cat(pieces, dim=1), ids) and len(pieces) == 2
     # A fresh seed follows torch's global one, as users of `torch.manual_seed` expect.
     torch.manual_seed(5)
     first, second = tiny.generate(inputs, **options), tiny.generate(inputs, **options)

@@ -20,8 +20,9 @@ from r1omni.models import R1Omni
 from r1omni.models.adapters import LoRAConfig, adapters_off, add_adapters
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import pad_embeds
-from r1omni.models.sampler import Sampled, Sampling, generate
+from r1omni.models.sampler import Sampled, Sampling, generate, generate_stream
 from r1omni.models.sampler import engine as sampler_engine
+from r1omni.models.sampler import grid as sampler_grid
 from r1omni.models.sampler.grid import fewer_slots
 from r1omni.models.sampler.layers import product
 from r1omni.models.sampler.weights import WeightReader
@@ -116,6 +117,23 @@ def test_tokens_and_probabilities_are_those_of_the_library(
     assert temperature == 0 or len(lengths) > 3  # rows left the grid at several places
 
 
+@pytest.mark.usefixtures("pace")
+@pytest.mark.parametrize("ends", [MANY_ENDS, ()])
+def test_a_stream_gives_the_same_completions_in_pieces(
+    tiny: R1Omni, prompts: list[Tensor], ends: tuple[int, ...]
+) -> None:
+    whole = draw(tiny.model, prompts, 1.0, ends=ends)
+    sampling = Sampling(LENGTH, 1.0, ends, PAD)
+    seeds = seeds_for(len(whole.ids))
+    pieces = []
+    for piece in generate_stream(tiny.model, prompts, sampling, group_size=GROUP_SIZE, seeds=seeds):
+        assert piece.shape[0] == len(whole.ids) and 1 <= piece.shape[1] <= 8
+        pieces.append(piece)
+        generate(tiny.model, prompts[:1], Sampling(2, 0.0, (), PAD))  # another call between
+    assert len(pieces) >= 2
+    assert torch.equal(torch.cat(pieces, dim=1), whole.ids)
+
+
 def test_triton_is_refused_on_a_cpu(tiny: R1Omni, prompts: list[Tensor]) -> None:
     with use("triton"), pytest.raises(ValueError, match="a tensor is on cpu"):
         draw(tiny.model, prompts, 1.0)
@@ -131,7 +149,8 @@ def test_logits_are_those_of_the_library(
         seen.append(logits.clone())
         return choose(logits, *rest)
 
-    monkeypatch.setattr(sampler_engine, "choose", listening)
+    for place in (sampler_grid, sampler_engine):  # the first token, and all others
+        monkeypatch.setattr(place, "choose", listening)
     found = draw(tiny.model, prompts, 1.0, length=6, ends=())
     with torch.no_grad():
         for row in range(len(found.ids)):

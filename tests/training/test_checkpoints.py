@@ -5,6 +5,7 @@ The checkpoints are those that a version of r1omni has left, see `tests/test_art
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from torch import Tensor
 from r1omni.models import R1Omni
 from r1omni.models.omni import OmniModel
 from r1omni.training.checkpoints import (
-    export_checkpoint,
     frozen_fingerprint,
     newest_checkpoint,
     read_checkpoint,
@@ -26,6 +26,7 @@ from r1omni.training.checkpoints import (
     start_fingerprint,
     trained_state,
 )
+from r1omni.training.export import export_checkpoint
 from r1omni.types import R1OmniError, UsageError
 
 VERSION = Path(__file__).parents[1] / "fixtures" / "v0_1_0"
@@ -162,6 +163,7 @@ def test_export(run: str, tmp_path: Path) -> None:
     export_checkpoint(VERSION / run, out, MODEL)  # a run, for its newest
     start, found = weights(MODEL), weights(out)
     assert found.keys() == start.keys()
+    assert json.loads((out / "config.json").read_text())["trained_on"] == ["own"]
     changed = {name for name in start if not torch.equal(found[name], start[name])}
     kept = read_checkpoint(checkpoint(run))["state_dict"]
     if run == "grpo_lora":

@@ -141,6 +141,10 @@ def test_what_is_not_needed_is_not_computed(
     one = replace(BASE, masked_modality=MaskedModality(1.0, modalities=["audio"]))
     module = fit(mini_world, tmp_path, one, seen=_Seen)
     assert module.parts[0].evidence.shape[2] == len(module.parts[0].masked_media) == 1
+    # At every second step alone.
+    half = replace(one, masked_modality=MaskedModality(1.0, every=2))
+    parts = fit(mini_world, tmp_path, half, steps=3, seen=_Seen).parts
+    assert [part.evidence is not None for part in parts] == [True, False, True]
     # Nothing is described: no pass, and a term of 0.
     monkeypatch.setattr(evidence, "described", lambda text, ended: [])
     module = fit(mini_world, tmp_path, one, seen=_Seen)

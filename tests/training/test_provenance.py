@@ -10,8 +10,11 @@ import pytest
 import yaml
 
 from r1omni.data.registry import DatasetSpec, dataset_names, options_in_force
-from r1omni.training.provenance import stages
+from r1omni.models.sizes import config_from_sizes
+from r1omni.training.stages import stages, with_data_sets
 from r1omni.types import R1OmniError
+
+SIZES = Path(__file__).parents[2] / "configs" / "mini" / "model.yaml"
 
 
 def write_stage(run: Path, start: Path, **changes: Any) -> Path:
@@ -42,6 +45,20 @@ def test_stages_are_followed_to_the_first_that_is_recorded(tmp_path: Path) -> No
     ]
     assert found[0]["method"] == "SFT" and found[0]["rewards"] == []
     assert stages(tmp_path / "downloaded") == stages(None) == []
+
+
+def test_a_model_keeps_the_data_sets_of_all_its_stages(tmp_path: Path) -> None:
+    (tmp_path / "world").mkdir()
+    (tmp_path / "world" / "world.json").write_text("{}")
+    spec = {"split": "train", "sampling": "all", "options": {}}
+    data = {name: {"root": str(tmp_path / root), "train": [{"name": name, **spec}]}
+            for name, root in (("mafw", "real"), ("dfew", "world"))}  # fmt: skip
+    first = write_stage(tmp_path / "first", tmp_path / "downloaded", data=data["mafw"])
+    second = write_stage(tmp_path / "second", first / "model", data=data["dfew"])
+    config = with_data_sets(config_from_sizes(SIZES), second)
+    assert config.released["trained_on"] == ["drawn world", "mafw"]
+    again = with_data_sets(config, write_stage(tmp_path / "third", tmp_path / "copied"))
+    assert again.released["trained_on"] == ["drawn world", "mafw", "own"]
 
 
 def test_a_circle_of_stages_ends(tmp_path: Path) -> None:

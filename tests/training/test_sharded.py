@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from sharded_job import CUT, STEPS, resume, start, train
 
 from processes import ranks
-from r1omni.training.checkpoints import export_checkpoint, read_checkpoint
+from r1omni.training.checkpoints import read_checkpoint
+from r1omni.training.export import export_checkpoint
 from r1omni.training.shards import PLAIN_VALUES
 from r1omni.types import R1OmniError
 

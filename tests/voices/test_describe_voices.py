@@ -17,7 +17,7 @@ from r1omni.text.emotions import LABEL_SETS
 from r1omni.types import Clip, R1OmniError, Sample, UsageError
 from r1omni.voices import describe, measures, measuring
 from r1omni.voices.choosing import choose, count_of
-from r1omni.voices.measures import MEASURES
+from r1omni.voices.vocabulary import MEASURES
 
 # name -> its fundamental, level and label; two speakers, of whom one has no neutral clips.
 CLIPS = {

@@ -51,7 +51,7 @@ def whisper(folder: Path) -> Path:
     """A tiny one that reads a second."""
     torch.manual_seed(0)
     config = WhisperConfig(
-        d_model=24, encoder_layers=1, encoder_attention_heads=2, encoder_ffn_dim=32,
+        d_model=24, encoder_layers=3, encoder_attention_heads=2, encoder_ffn_dim=32,
         num_mel_bins=80, max_source_positions=50,
     )  # fmt: skip
     WhisperEncoder(config).save_pretrained(folder)

@@ -4,7 +4,7 @@ import pytest
 
 from r1omni.text.cue_words import VALUES
 from r1omni.voices.levels import SCALES, compare, heard_cues
-from r1omni.voices.measures import VoiceMeasures
+from r1omni.voices.vocabulary import VoiceMeasures
 
 
 def clips(**values):

@@ -9,7 +9,8 @@ from voice_sounds import RATE_HZ, at_db, complex_tone, pulses, syllables
 
 from r1omni.types import R1OmniError
 from r1omni.voices.levels import SCALES
-from r1omni.voices.measures import MEASURES, VoiceMeasures, measure_voice
+from r1omni.voices.measures import measure_voice
+from r1omni.voices.vocabulary import MEASURES, VoiceMeasures
 
 
 def test_every_measure_has_a_scale():

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from r1omni.options import Range
+from r1omni.parser_lines import did_you_mean
 from r1omni.types import UsageError
 
 
@@ -40,6 +41,9 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
+        unknown = re.match(r"unrecognized arguments: (--[^ =]+)", message)
+        if unknown:
+            message += did_you_mean(unknown[1], self._option_string_actions)
         raise UsageError(f"{message} (see `{self.prog} --help`)")
 
 

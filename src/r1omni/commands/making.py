@@ -116,8 +116,7 @@ def pretrain_towers(args: list[str]) -> None:
 
 def describe_voices(args: list[str]) -> None:
     """Measure the voices of a data set and write explanations of them, by machine."""
-    from r1omni.voices.levels import COMPARISONS
-    from r1omni.voices.measures import MEASURES
+    from r1omni.voices.vocabulary import COMPARISONS, MEASURES
 
     parser = parser_of("describe-voices", describe_voices)
     parser.add_argument("--dataset", required=True, help="dfew, mafw, ravdess, emer, own, ...")
@@ -187,7 +186,7 @@ def export(args: list[str]) -> None:
     parser.add_argument("--dtype", choices=DTYPES, help="of the weights; float32, as trained")
     options = parser.parse_args(args)
     check_out(options.out)
-    from r1omni.training.checkpoints import export_checkpoint
+    from r1omni.training.export import export_checkpoint
 
     export_checkpoint(options.ckpt_path, options.out, options.model, options.dtype)
     print(f"{options.out} is a model folder; `analyze --model {options.out}` uses it")

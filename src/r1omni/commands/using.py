@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import sys
 from pathlib import Path
 
 from r1omni.commands.arguments import Number, check_out, parser_of
-from r1omni.options import SECONDS, TOKENS
+from r1omni.options import SECONDS, TOKENS, WORKERS, at_least
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.types import ANSWER_MODES, DTYPES, MODALITIES, UsageError
 
@@ -16,9 +15,11 @@ _logger = logging.getLogger(__name__)
 
 
 def analyze(args: list[str]) -> None:
-    """Say which emotion recordings show, and why, as JSON lines."""
+    """Say which emotion recordings show, and why, in the formats of other tools."""
     parser = parser_of("analyze", analyze)
-    parser.add_argument("paths", type=Path, nargs="+", help="recordings, or folders of them")
+    parser.add_argument(
+        "paths", nargs="+", help="recordings, folders of them, patterns, or - for a list of paths"
+    )
     parser.add_argument(
         "--model", required=True, help="model folder, or owner/name[@revision] on the hub"
     )
@@ -26,39 +27,57 @@ def analyze(args: list[str]) -> None:
     seconds = Number(SECONDS, float)
     parser.add_argument("--window-s", type=seconds, help="seconds of a window; the whole recording")
     parser.add_argument("--hop-s", type=seconds, help="seconds between windows; one window")
-    parser.add_argument("--device", default="cpu", help="torch device")
-    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights")
+    parser.add_argument(
+        "--intervals", type=Path,
+        help="answer for these spans: TextGrid, .eaf, .srt, .vtt, table, WhisperX; or a folder",
+    )  # fmt: skip
+    parser.add_argument("--tier", help="of the intervals' file; the only one, or all")
+    parser.add_argument("--label-set", choices=[*LABEL_SETS], default="all", help="what is scored")
+    parser.add_argument("--instruction", help="the question; R1-Omni's")
     parser.add_argument("--max-new-tokens", type=Number(TOKENS), default=512)
     parser.add_argument(
         "--answer-mode", choices=ANSWER_MODES, default="think",
         help="after reasoning that the model writes, direct (without), or both",
     )  # fmt: skip
-    parser.add_argument("--out", type=Path, default=None, help="file to write; standard output")
+    parser.add_argument(
+        "--out", type=Path, help="folder, or with a suffix a file, to write; standard output"
+    )
+    parser.add_argument(
+        "--format", metavar="NAME,...", default="", help="more files in the folder --out: "
+        "csv, parquet, srt, vtt, textgrid, eaf, labelstudio, html",
+    )  # fmt: skip
+    parser.add_argument("--resume", action="store_true", help="go on where --out stops")
+    parser.add_argument("--device", default="cpu", help="torch device")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights")
+    parser.add_argument("--batch-size", type=Number(at_least(1)), default=8, help="spans at once")
+    parser.add_argument(
+        "--num-workers", type=Number(WORKERS), default=1, help="processes that decode; 0 for none"
+    )
     options = parser.parse_args(args)
-    from r1omni.analysis.recordings import find_recordings, open_output, write_analyses
+    if options.tier is not None and options.intervals is None:
+        raise UsageError("--tier is of a file of intervals; give --intervals, or leave it out")
+    if options.intervals is not None and options.window_s is not None:
+        raise UsageError("--intervals stands in place of --window-s; leave one of them out")
     from r1omni.media.windows import windows
 
     windows(0.0, options.window_s, options.hop_s)  # lengths that are none
-    recordings, missing, notes = find_recordings(options.paths)
-    for note in notes:
-        print(note, file=sys.stderr)
-    with open_output(options.out, recordings) as out:
-        from r1omni.models.pipeline import R1Omni
+    from r1omni.recordings.running import Output
+    from r1omni.recordings.running import analyze as run
 
-        omni = R1Omni.from_pretrained(options.model, device=options.device, dtype=options.dtype)
-        if options.out is not None and options.out.is_file():
-            out.truncate(0)  # not before the model is there
-        write_analyses(
-            omni,
-            recordings,
-            missing,
-            out,
-            modality=options.modality,
-            window_s=options.window_s,
-            hop_s=options.hop_s,
-            max_new_tokens=options.max_new_tokens,
-            answer_mode=options.answer_mode,
-        )
+    formats = [name for name in options.format.split(",") if name]
+    output = Output.of(options.out, formats, options.resume)
+    from r1omni.models.answering import Question
+
+    question = Question(
+        options.modality, options.instruction, options.max_new_tokens, options.label_set,
+        options.answer_mode,
+    )  # fmt: skip
+    run(
+        options.paths, options.model, question, output,
+        window_s=options.window_s, hop_s=options.hop_s, intervals=options.intervals,
+        tier=options.tier, device=options.device, dtype=options.dtype,
+        batch_size=options.batch_size, num_workers=options.num_workers,
+    )  # fmt: skip
 
 
 def report(args: list[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import repeat
 from pathlib import Path
@@ -28,8 +28,8 @@ from r1omni.media.config import FrameFit, MediaConfig, normalise_frames
 from r1omni.media.log_mel import LogMel
 from r1omni.media.timeline import scan_extent, scan_timeline
 from r1omni.media.video import DecodedFrames, read_frames, read_windows
-from r1omni.media.windows import windows
-from r1omni.types import MODALITIES, Clip, ClipMedia, Modality, UsageError
+from r1omni.media.windows import Window, windows
+from r1omni.types import MODALITIES, Clip, ClipMedia, Medium, Modality, UsageError
 
 BLACK_USED = ": black frames are used"
 
@@ -38,6 +38,18 @@ def check_modality(modality: str) -> None:
     """Raise UsageError for a modality that is none."""
     if modality not in MODALITIES:
         raise UsageError(f"modality {modality!r} is unknown; use one of {', '.join(MODALITIES)}")
+
+
+def given_media(media: ClipMedia) -> tuple[Medium, ...]:
+    """The media that a clip has itself, and that nothing stands in for."""
+    stands_in: tuple[tuple[Medium, Tensor | None, str], ...] = (
+        ("video", media.frames, BLACK_USED), ("audio", media.mel, SILENCE_USED),
+    )  # fmt: skip
+    return tuple(
+        name
+        for name, tensor, used in stands_in
+        if tensor is not None and not any(told.endswith(used) for told in media.warnings)
+    )
 
 
 def _channels_first(frames: NDArray[np.uint8]) -> Tensor:
@@ -111,18 +123,24 @@ class MediaProcessor:
         window_s: float | None = None,
         hop_s: float | None = None,
         modality: Modality = "video_audio",
-    ) -> Iterator[tuple[float, float, ClipMedia]]:
-        """(start, end in seconds, media) of a recording, or of one window of it after the other.
+        intervals: Sequence[tuple[float, float]] | None = None,
+        skip: int = 0,
+    ) -> Iterator[Window]:
+        """One span after the other.
 
-        The recording is surveyed once, and decoded forward once at most. A window that lacks one
-        of two media has black frames or silence instead, one that lacks all of them neither frames
-        nor mel; its warnings say so.
+        The spans are the recording as a whole, windows of it, or given intervals. The recording is
+        surveyed once, and decoded forward once at most. A span that lacks one of two media has
+        black frames or silence instead, one that lacks all of them neither frames nor mel; its
+        warnings say so.
 
         Args:
             path: the recording.
             window_s: length of a window; None takes the recording as a whole.
             hop_s: from the start of one window to the next; None is `window_s`.
             modality: which of its media are given.
+            intervals: spans in place of windows, by their starts; the ends of those that reach
+                beyond the recording are its end.
+            skip: so many of the first spans are left out.
 
         Raises:
             MediaError: the recording cannot be read, or lacks a picture or sound altogether.
@@ -130,14 +148,20 @@ class MediaProcessor:
         """
         check_modality(modality)
         windows(0.0, window_s, hop_s)  # wrong lengths are told before anything is read
-        if window_s is None:
-            media = self.load(Clip(path), modality)
-            yield 0.0, scan_extent(path).length_s, media
+        if window_s is None and intervals is None:
+            if not skip:
+                media = self.load(Clip(path), modality)
+                yield Window(0.0, scan_extent(path).length_s, media)
             return
         timeline = scan_extent(path) if modality == "audio" else scan_timeline(path)
         if modality == "audio" and not timeline.sound_s:
             self.load(Clip(path), modality)  # says what is missing, and what to do
-        spans = windows(timeline.length_s, window_s, hop_s)
+        length_s = timeline.length_s
+        if intervals is None:
+            asked = windows(length_s, window_s, hop_s)
+        else:
+            asked = [(start_s, min(end_s, length_s)) for start_s, end_s in intervals]
+        spans = [span for span in asked[skip:] if span[0] < length_s]  # others are the last ones
         pictures: Iterator[DecodedFrames | str | None] = repeat(None)
         if modality != "audio":
             pictures = read_windows(path, timeline, spans, self.config.num_frames, self._fit)
@@ -147,9 +171,16 @@ class MediaProcessor:
                 (start_s, self._last_audio_second(start_s, end_s)) for start_s, end_s in spans
             ]
             sounds = read_sound_windows(path, audible, self.config.sampling_rate_hz)
+        index = skip
         # Not strict: what is not asked for has no end.
         for span, picture, sound in zip(spans, pictures, sounds):  # noqa: B905
-            yield *span, self._window(picture, sound)
+            yield Window(*span, self._window(picture, sound), index, len(asked))
+            index += 1
+        told = f"begins after the end of the recording, at {length_s:.2f} s"
+        for start_s, _ in asked[index:]:
+            nothing = ClipMedia(None, None, (told,))
+            yield Window(start_s, start_s, nothing, index, len(asked))
+            index += 1
 
     def _window(
         self, picture: DecodedFrames | str | None, sound: DecodedAudio | str | None

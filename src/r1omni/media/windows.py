@@ -3,13 +3,54 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
-from r1omni.types import UsageError
+from r1omni.types import ClipMedia, UsageError
 
 # A damaged file may claim to last for years.
 MAX_WINDOWS = 1_000_000
 # A shorter rest says nothing: two frames of film, a part of a syllable.
 MIN_REST_S = 0.1
+
+
+class Window(NamedTuple):
+    """A span of a recording, in seconds, with what is seen and heard in it.
+
+    Attributes:
+        place, total: its place, from 0, among the spans of the recording.
+    """
+
+    start_s: float
+    end_s: float
+    media: ClipMedia
+    place: int = 0
+    total: int = 1
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it is the last one of its recording."""
+        return self.place + 1 == self.total
+
+
+def check_intervals(
+    intervals: Sequence[tuple[float, float]] | None, window_s: float | None
+) -> list[tuple[float, float]] | None:
+    """Intervals by their starts; None stays None.
+
+    Raises:
+        UsageError: none at all, windows beside them, or one without a length.
+    """
+    if intervals is None:
+        return None
+    if window_s is not None:
+        raise UsageError("intervals stand in place of windows; leave window_s or intervals out")
+    for start_s, end_s in intervals:
+        if not (0 <= start_s < end_s < math.inf):
+            raise UsageError(f"an interval goes from {start_s} s to {end_s} s; correct it")
+    if not intervals:
+        raise UsageError("intervals is empty; leave it out to take the recording as a whole")
+    return sorted(intervals)
 
 
 def windows(

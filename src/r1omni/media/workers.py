@@ -142,7 +142,7 @@ class _Worker:
     def _died(self) -> tuple[Clip, str]:
         self._process.join()
         status = self._process.exitcode or 0
-        how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        how = how_ended(status)
         if self._clip is None:
             without = f"; {self._remedies.none} does without it" if self._remedies.none else ""
             raise R1OmniError(
@@ -171,19 +171,29 @@ class _Worker:
         self.connection.close()
 
 
+def how_ended(status: int) -> str:
+    """How a process ended, for a message, by its `exitcode`."""
+    return f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+
+
 def _reason(clip: Clip, what: str) -> str:
     files = str(clip.path) if clip.audio_path is None else f"{clip.path} with {clip.audio_path}"
     return str(MediaError(f"{files}: {what}"))
 
 
-def _serve(connection: Connection, work: Work, memory_limit_bytes: int) -> None:
-    """The worker: answers every clip by its outcome, or by the exception that ends the run."""
+def limit_worker(memory_limit_bytes: int) -> None:
+    """Make this process one that decodes for another: one thread, and memory within a limit."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends us
     torch.set_num_threads(1)  # the processes share the cores
     _, highest = resource.getrlimit(resource.RLIMIT_DATA)
     if highest != resource.RLIM_INFINITY:
         memory_limit_bytes = min(memory_limit_bytes, highest)
     resource.setrlimit(resource.RLIMIT_DATA, (memory_limit_bytes, highest))
+
+
+def _serve(connection: Connection, work: Work, memory_limit_bytes: int) -> None:
+    """The worker: answers every clip by its outcome, or by the exception that ends the run."""
+    limit_worker(memory_limit_bytes)
     connection.send(None)  # ready: the clock of the first clip may start
     while True:
         try:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from r1omni.media.processor import check_modality
+from r1omni.media.windows import Window
 from r1omni.models.sampler import generate, read_prompts
 from r1omni.models.scoring import emotion_scores
+from r1omni.options import check_choice
 from r1omni.text.answers import read_answer
+from r1omni.text.emotions import LABEL_SETS
 from r1omni.text.tags import EMPTY_REASONING
-from r1omni.types import Analysis, AnswerMode, ClipMedia, PromptInputs
+from r1omni.types import Analysis, AnswerMode, Modality, PromptInputs, UsageError
 
 if TYPE_CHECKING:
     from r1omni.models.pipeline import R1Omni
 
 Scores = dict[str, float]
+NOT_ANSWERED = "not answered"
 
 
 @dataclass(frozen=True)
@@ -78,35 +83,79 @@ def answer_prompts(
     return Answered(texts, ended, reasoned, direct)
 
 
-def analyze_prompt(
-    omni: R1Omni,
-    inputs: PromptInputs,
-    span: tuple[float, float],
-    max_new_tokens: int,
-    mode: AnswerMode,
-    words: Mapping[str, str],
-) -> Analysis:
-    """What a model says about one span of a recording; otherwise as `answer_prompts`.
+@dataclass(frozen=True)
+class Question:
+    """What is asked about a recording, and how it is answered.
 
-    Args:
-        inputs: one prompt.
-        span: start and end in seconds.
+    Attributes:
+        modality: which of its media the model is given.
+        instruction: the question; None asks R1-Omni's.
+        max_new_tokens: longest answer in tokens.
+        label_set: the emotions that are scored, a key of `LABEL_SETS`.
+        answer_mode: "think" has the model write reasoning and answer, "direct" takes the most
+            probable emotion after an empty reasoning, "both" gives the second beside the first.
+
+    Raises:
+        UsageError: an unknown modality, label set or mode.
     """
-    with torch.no_grad():
-        prompts = omni.model.embed_prompts(inputs)
-    answered = answer_prompts(omni, prompts, max_new_tokens, mode, words)
-    answer, media = read_answer(answered.texts[0], answered.ended[0]), inputs.media[0]
-    direct = None if answered.direct is None else answered.direct[0]
-    scores = direct if answered.reasoned is None else answered.reasoned[0]
+
+    modality: Modality = "video_audio"
+    instruction: str | None = None
+    max_new_tokens: int = 512
+    label_set: str = "all"
+    answer_mode: AnswerMode = "think"
+
+    def __post_init__(self) -> None:
+        check_modality(self.modality)
+        check_choice("answer_mode", self.answer_mode, AnswerMode)
+        if self.label_set not in LABEL_SETS:
+            known = sorted(LABEL_SETS)
+            raise UsageError(f"label_set {self.label_set!r} is unknown; use one of {known}")
+
+
+@torch.no_grad()
+def analyze_windows(omni: R1Omni, windows: Sequence[Window], question: Question) -> list[Analysis]:
+    """What a model says about spans of recordings, all at once; otherwise as `answer_prompts`.
+
+    A span that has nothing of what is asked for is not answered (label None); its warnings say so.
+    """
+    asked = [w for w in windows if w.media.frames is not None or w.media.mel is not None]
+    answers: Iterator[Analysis] = iter(())
+    if asked:
+        prompts = [omni.prompt(w.media, question.instruction, question.modality) for w in asked]
+        inputs = PromptInputs(
+            tuple(ids for prompt in prompts for ids in prompt.token_ids),
+            tuple(ids for prompt in prompts for ids in prompt.instruction_ids),
+            tuple(w.media for w in asked),
+        )
+        answered = answer_prompts(
+            omni, omni.model.embed_prompts(inputs), question.max_new_tokens,
+            question.answer_mode, LABEL_SETS[question.label_set].words,
+        )  # fmt: skip
+        answers = (_analysis(window, answered, row) for row, window in enumerate(asked))
+    return [
+        next(answers)
+        if window.media.frames is not None or window.media.mel is not None
+        else Analysis(
+            window.start_s, window.end_s, None, warnings=(*window.media.warnings, NOT_ANSWERED)
+        )
+        for window in windows
+    ]
+
+
+def _analysis(window: Window, answered: Answered, row: int) -> Analysis:
+    answer = read_answer(answered.texts[row], answered.ended[row])
+    direct = None if answered.direct is None else answered.direct[row]
+    scores = direct if answered.reasoned is None else answered.reasoned[row]
     return Analysis(
-        start_s=span[0],
-        end_s=span[1],
+        start_s=window.start_s,
+        end_s=window.end_s,
         label=answer.emotion,
         scores=scores or {},
         reasoning=answer.reasoning,
-        text=answered.texts[0],
+        text=answered.texts[row],
         format_ok=answer.format_ok,
-        warnings=media.warnings if isinstance(media, ClipMedia) else (),
+        warnings=window.media.warnings,
         direct_label=None if direct is None else most_probable(direct),
         direct_scores=direct,
     )

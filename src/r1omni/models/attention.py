@@ -1,8 +1,9 @@
-"""Attention over packed rows `[prompt | completion 1 | ... | completion G]` without a square mask.
+"""Attention over prompts and completions that are packed into one row, without a square mask.
 
-A mask over a packed row has (P + G*C)^2 entries, most of them closed: completions do not see each
-other. Here the prompt attends to itself once, and each completion to the prompt and itself, which
-is P^2 + G*C*(P + C) entries. At P = 131, C = 62, G = 8 that is a third.
+A mask over a prompt with G completions has (P + G*C)^2 entries, most of them closed: completions do
+not see each other. Here the prompt attends to itself once, and each completion to the prompt and
+itself, which is P^2 + G*C*(P + C) entries. At P = 131, C = 62, G = 8 that is a third. Attention
+alone is computed over padded prompts and completions; everything else knows no padding.
 
 The language model runs this function in every layer; on anything but packed rows it is the
 library's own scaled dot-product attention.
@@ -25,40 +26,51 @@ PACKED_ATTENTION = "r1omni_packed"
 
 @dataclass(frozen=True)
 class PackedRows:
-    """Which key a query of a packed row may see; stands where a mask would.
+    """Where the tokens of a packed row belong, and which of them they may see; stands for a mask.
 
     Attributes:
-        prompt_length: P, padding included.
-        group_size: G.
-        bias: float [N, 1, C, P + C], N = B * G, added to the attention scores of each token of a
-            completion over its prompt and its completion: 0, or minus infinity where it may not
-            look. Numbers, because a bool mask is turned into numbers again in every layer.
+        grid: B, P and G: prompts, the longest prompt, completions a prompt.
+        prompt_slots: long, for each token of a prompt its place in [B, P].
+        completion_slots: long, for each token of a completion its place in [N, C], N = B * G.
+        bias: float [N, 1, C, P + C], added to the attention scores of each token of a completion
+            over its prompt and its completion: 0, or minus infinity where it may not look. Numbers,
+            because a bool mask is turned into numbers again in every layer.
     """
 
-    prompt_length: int
-    group_size: int
+    grid: tuple[int, int, int]
+    prompt_slots: Tensor
+    completion_slots: Tensor
     bias: Tensor
 
+    @property
+    def group_size(self) -> int:
+        """G."""
+        return self.grid[2]
+
+    @property
+    def num_prompt_tokens(self) -> int:
+        """Tokens of prompts, which are the first of the row."""
+        return len(self.prompt_slots)
+
     @classmethod
-    def of(
-        cls, prompt_mask: Tensor, completion_length: int, group_size: int, dtype: torch.dtype
-    ) -> PackedRows:
-        """Rows whose prompts and completions are padded on the right.
+    def of(cls, prompt_mask: Tensor, mask: Tensor, dtype: torch.dtype) -> PackedRows:
+        """Rows of prompts and completions, each with its tokens first.
 
         Args:
             prompt_mask: bool [B, P].
-            completion_length: C, padding included. Padding needs no mask: it comes after every
-                token that counts.
-            group_size: G.
+            mask: bool [N, C].
             dtype: of the attention scores.
         """
-        batch, prompt_length = prompt_mask.shape
+        (batch, prompt_length), completion_length = prompt_mask.shape, mask.shape[1]
+        group_size = len(mask) // batch
+        # Padding of a completion needs no mask: it comes after every token that counts.
         causal = prompt_mask.new_ones(completion_length, completion_length).tril()
         shape = (batch, completion_length, -1)
         visible = torch.cat([prompt_mask[:, None].expand(shape), causal.expand(shape)], dim=2)
         visible = visible.repeat_interleave(group_size, dim=0)[:, None]
         bias = torch.zeros_like(visible, dtype=dtype).masked_fill(~visible, float("-inf"))
-        return cls(prompt_length, group_size, bias)
+        prompts, completions = (torch.nonzero(m.flatten()).flatten() for m in (prompt_mask, mask))
+        return cls((batch, prompt_length, group_size), prompts, completions, bias)
 
 
 def packed_attention(
@@ -74,15 +86,15 @@ def packed_attention(
 
     Args:
         module: the attention layer.
-        query: float [B, H, L, d], L = P + G * C for packed rows.
-        key: float [B, Hkv, L, d], positions already rotated in.
-        value: float [B, Hkv, L, d].
+        query: float [1, H, T, d], all tokens of packed rows; or [B, H, L, d].
+        key: float [1, Hkv, T, d], positions already rotated in; or [B, Hkv, L, d].
+        value: as key.
         attention_mask: `PackedRows`, or a usual mask.
         scaling: factor of the scores.
         kwargs: what the library's attention takes besides.
 
     Returns:
-        float [B, L, H, d], and None for the weights.
+        float [1, T, H, d] or [B, L, H, d], and None for the weights.
     """
     if not isinstance(attention_mask, PackedRows):
         return sdpa_attention_forward(  # type: ignore[no-any-return]
@@ -90,9 +102,9 @@ def packed_attention(
         )
     rows = attention_mask
     repeats = query.shape[1] // key.shape[1]
-    key, value = (t.repeat_interleave(repeats, dim=1) for t in (key, value))
-    (prompt_q, own_q), (prompt_k, own_k), (prompt_v, own_v) = (
-        _split(tensor, rows) for tensor in (query, key, value)
+    (prompt_q, own_q), *others = (_padded(tensor, rows) for tensor in (query, key, value))
+    (prompt_k, own_k), (prompt_v, own_v) = (
+        [part.repeat_interleave(repeats, dim=1) for part in parts] for parts in others
     )
     # The prompt's padding is on the right, so no token that counts looks at it.
     prompt = F.scaled_dot_product_attention(
@@ -105,16 +117,28 @@ def packed_attention(
     completions = F.scaled_dot_product_attention(
         own_q, seen_k, seen_v, attn_mask=rows.bias, scale=scaling
     )  # [N, H, C, d]
-    batch = query.shape[0]
-    joined = completions.transpose(1, 2).reshape(batch, -1, query.shape[1], query.shape[3])
-    return torch.cat([prompt.transpose(1, 2), joined], dim=1), None
+    found = [
+        grid.transpose(1, 2).flatten(0, 1)[slots]
+        for grid, slots in ((prompt, rows.prompt_slots), (completions, rows.completion_slots))
+    ]
+    return torch.cat(found)[None], None
 
 
-def _split(tensor: Tensor, rows: PackedRows) -> tuple[Tensor, Tensor]:
-    """[B, H, P + G*C, d] into the prompts [B, H, P, d] and the completions [N, H, C, d]."""
-    prompt, packed = tensor.tensor_split([rows.prompt_length], dim=2)
-    own = packed.unflatten(2, (rows.group_size, -1)).transpose(1, 2).flatten(0, 1)
-    return prompt, own
+def _padded(tensor: Tensor, rows: PackedRows) -> tuple[Tensor, Tensor]:
+    """[1, H, T, d] as prompts [B, H, P, d] and completions [N, H, C, d], 0 where no token is."""
+    prompt, own = tensor[0].transpose(0, 1).tensor_split([rows.num_prompt_tokens])
+    batch, prompt_length, group_size = rows.grid
+    num_rows = batch * group_size
+    return (
+        _grid(prompt, rows.prompt_slots, batch, prompt_length),
+        _grid(own, rows.completion_slots, num_rows, rows.bias.shape[2]),
+    )
+
+
+def _grid(tokens: Tensor, slots: Tensor, num_rows: int, length: int) -> Tensor:
+    """[tokens, H, d] -> [rows, H, length, d]."""
+    empty = tokens.new_zeros(num_rows * length, *tokens.shape[1:])
+    return empty.index_copy(0, slots, tokens).unflatten(0, (num_rows, length)).transpose(1, 2)
 
 
 AttentionInterface.register(PACKED_ATTENTION, packed_attention)

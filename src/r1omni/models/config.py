@@ -42,6 +42,7 @@ class OmniConfig:
         text: BERT sizes, for the gate's text encoder.
         media: how a clip becomes pixel values and a mel spectrogram.
         vision_select_layer: index into the vision tower's hidden states.
+        audio_select_layer: index into the audio tower's; -1 is its output, as in the releases.
         gate_hidden_size: width of the gate's hidden layer.
         released: the whole main config.json, so that saving keeps what we do not use.
     """
@@ -52,6 +53,7 @@ class OmniConfig:
     text: BertConfig
     media: MediaConfig
     vision_select_layer: int = -2
+    audio_select_layer: int = -1
     gate_hidden_size: int = 3584
     released: dict[str, Any] = field(default_factory=dict, compare=False)
 
@@ -151,6 +153,7 @@ def read_config(main: Path, vision: Path, audio: Path, text: Path) -> OmniConfig
         text=build_config(BertConfig, text),
         media=media,
         vision_select_layer=_integer(released, "mm_vision_select_layer", -2, main),
+        audio_select_layer=_integer(released, "mm_audio_select_layer", -1, main),
         gate_hidden_size=_integer(released, "mm_gate_hidden_size", 3584, main),
         released=released,
     )

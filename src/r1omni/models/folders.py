@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -9,6 +10,7 @@ from typing import Any
 
 from r1omni.models.config import read_json
 from r1omni.models.hub import PUBLIC_IDS, fetch_settings, fetch_weights, is_hub_id, split_id
+from r1omni.models.weights import quick_digest
 from r1omni.types import R1OmniError, UsageError
 
 # A model that is being written lies in a folder of this name until it is whole.
@@ -58,6 +60,18 @@ class ModelFolder:
             return f"{self.hub_ids[part]}@{self.commits[part]}"
         folder: Path = getattr(self, part)
         return str(folder.resolve())
+
+    def digest(self) -> str:
+        """16 characters that tell models apart.
+
+        They are of the commits of what is from the hub, and of `quick_digest` of other folders.
+        """
+        parts = ("main", *TOWER_KEYS)
+        found = [
+            self.pinned(part) if part in self.hub_ids else quick_digest(getattr(self, part))
+            for part in parts
+        ]
+        return hashlib.sha256(repr(found).encode()).hexdigest()[:16]
 
     def origin(self, released: Mapping[str, Any]) -> dict[str, str]:
         """`owner/name@commit` of each part that came from the hub, now or at an earlier stage.

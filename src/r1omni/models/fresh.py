@@ -171,12 +171,14 @@ def _sizes_blamed(file: Path | None, given: Mapping[str, Part]) -> Iterator[None
 
 def _check_config(config: OmniConfig) -> None:
     """Raise ValueError where a tower would give the language model nothing."""
-    layers = config.vision.num_hidden_layers
-    if not -layers - 1 <= config.vision_select_layer <= layers:
-        raise ValueError(
-            f"mm_vision_select_layer is {config.vision_select_layer}, but the vision tower has "
-            f"{layers} layers"
-        )
+    for tower, layers, selected in (
+        ("vision", config.vision.num_hidden_layers, config.vision_select_layer),
+        ("audio", config.audio.encoder_layers, config.audio_select_layer),
+    ):
+        if not -layers - 1 <= selected <= layers:
+            raise ValueError(
+                f"mm_{tower}_select_layer is {selected}, but the {tower} tower has {layers} layers"
+            )
     if config.grid < 2:
         raise ValueError(
             f"image_size {config.media.image_size} and patch_size {config.vision.patch_size} make "

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from r1omni.media.processor import MediaProcessor
 from r1omni.options import check_choice, check_type, shortened
-from r1omni.types import Modality, PromptInputs, UsageError
+from r1omni.types import Clip, ClipMedia, Modality, PromptInputs, UsageError
 
 
 def check_sources(video: Any, audio: Any, instruction: Any, modality: Any) -> None:
@@ -23,6 +23,41 @@ def check_sources(video: Any, audio: Any, instruction: Any, modality: Any) -> No
     check_type("video", video, str | Path | Tensor | None)
     check_type("audio", audio, str | Path | Tensor | None)
     check_type("instruction", instruction, str | None)
+
+
+def read_media(
+    video: str | Path | Tensor | None,
+    audio: str | Path | Tensor | None,
+    modality: Modality,
+    processor: MediaProcessor,
+) -> ClipMedia:
+    """The media of one clip, as `R1Omni.prepare` is given them.
+
+    Raises:
+        UsageError: a medium that the modality needs is missing, or a tensor does not fit.
+        MediaError: a file cannot be decoded.
+    """
+    frames, mel = None, None
+    warnings: tuple[str, ...] = ()
+    if "video" in modality:
+        if video is None:
+            raise UsageError(f"modality {modality!r} needs a video; give video=")
+        if isinstance(video, Tensor):
+            frames = given_frames(video, processor)
+        else:
+            loaded = processor.load(Clip(Path(video)), "video")
+            frames, warnings = loaded.frames, warnings + loaded.warnings
+    if "audio" in modality:
+        source = audio if audio is not None else video
+        if source is None or (isinstance(source, Tensor) and audio is None):
+            raise UsageError(f"modality {modality!r} needs sound; give audio=")
+        if isinstance(source, Tensor):
+            mel = given_sound(source, processor)
+        else:
+            # Beside a picture, sound that is not there is heard as silence.
+            loaded = processor.load(Clip(Path(source)), "audio", silence="video" in modality)
+            mel, warnings = loaded.mel, warnings + loaded.warnings
+    return ClipMedia(frames, mel, warnings)
 
 
 def given_frames(frames: Tensor, processor: MediaProcessor) -> Tensor:

@@ -17,7 +17,7 @@ from transformers import Cache, Qwen2Model
 from r1omni.media.config import normalise_frames
 from r1omni.models.attention import PACKED_ATTENTION, PackedRows
 from r1omni.models.config import OmniConfig
-from r1omni.models.packed import Embedded, pack, pad_embeds, pad_ids, predicting
+from r1omni.models.packed import Embedded, pack, pad_embeds, pad_ids
 from r1omni.models.projector import Gate, VideoProjector, audio_projector
 from r1omni.models.towers import AudioTower, TextTower, VisionTower
 from r1omni.models.weights import WithoutInitialWeights
@@ -65,7 +65,7 @@ class OmniModel(nn.Module):
         with room("vision_tower"):
             self.vision_tower = VisionTower(config.vision, config.vision_select_layer)
         with room("audio_tower"):
-            self.audio_tower = AudioTower(config.audio)
+            self.audio_tower = AudioTower(config.audio, config.audio_select_layer)
         with room("text_tower"):
             self.text_tower = TextTower(config.text)
         self.gate = Gate(config.text.hidden_size, config.gate_hidden_size)
@@ -298,9 +298,9 @@ class OmniModel(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Hidden states [tokens, D] that predict the completions, and the tokens' ids."""
         embedded = self._embedded(prompts) if isinstance(prompts, PromptInputs) else prompts
-        packed, rows, lengths = pack(embedded, self.embed_tokens(completion_ids), mask)
-        states = predicting(self._hidden(packed, rows), lengths, *mask.shape)  # [N, C, D]
-        return states[mask], completion_ids[mask]
+        ids = completion_ids[mask]
+        packed = pack(embedded, self.embed_tokens(ids), mask)
+        return packed.predicting(self._hidden(packed.embedded, packed.rows)), ids
 
 
 def _given(tensor: Tensor | None) -> Tensor:

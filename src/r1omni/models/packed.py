@@ -1,8 +1,9 @@
-"""Embedded sequences side by side: padded to a batch, or packed with their completions in a row.
+"""Embedded sequences side by side: padded to a batch, or packed into one row without padding.
 
-A prompt with its completions is one packed row `[prompt | completion 1 | ... | completion G]`:
-every completion sees the prompt and itself, never a sibling, and its positions start again where
-the prompt ends. The trunk reads P + G*C tokens instead of G*(P + C).
+Prompts with their completions are packed as `[prompt 1 | ... | prompt B | completion 1 | ...]`.
+Every completion sees its prompt and itself, never a sibling, and its positions start again where
+the prompt ends. The trunk reads each prompt once and no padding, so what it costs is the number of
+tokens that there are.
 """
 
 from __future__ import annotations
@@ -52,49 +53,65 @@ def pad_embeds(rows: Sequence[Tensor], side: str = "right") -> Embedded:
     return Embedded(embeds, mask, positions.clamp(min=0))
 
 
-def pack(
-    prompts: Sequence[Tensor], completions: Tensor, mask: Tensor
-) -> tuple[Embedded, PackedRows, Tensor]:
-    """Packed rows ready for the language model.
+@dataclass(frozen=True)
+class Packed:
+    """Prompts and their completions in one row without padding, ready for the language model.
+
+    Attributes:
+        embedded: one row of T tokens: all prompts, then all completions.
+        rows: which token sees which.
+        ends: long [B], where each prompt's last token is.
+        starts: long, for each completion that has a token, where its first is among completions.
+        filled: long, which of the N completions these are.
+    """
+
+    embedded: Embedded
+    rows: PackedRows
+    ends: Tensor
+    starts: Tensor
+    filled: Tensor
+
+    def predicting(self, hidden: Tensor) -> Tensor:
+        """The states that predict the tokens of completions, [tokens, D], row after row.
+
+        Token 0 of a completion is predicted by the prompt's last token, token j by token j - 1.
+        Each state is read once, so that the gradient adds up in one order, on a GPU too.
+
+        Args:
+            hidden: float [1, T, D], states of the row.
+        """
+        last = hidden[0, self.ends]
+        first = last[:, None].expand(-1, self.rows.group_size, -1).flatten(0, 1)
+        states = hidden[0, self.rows.num_prompt_tokens :]
+        before = torch.cat([states[:1], states[:-1]])
+        return before.index_copy(0, self.starts, first[self.filled])
+
+
+def pack(prompts: Sequence[Tensor], completions: Tensor, mask: Tensor) -> Packed:
+    """Put prompts and completions into one row.
 
     Args:
         prompts: B embedded prompts [P_i, D].
-        completions: float [N, C, D] embedded completions, N = B * G.
-        mask: bool [N, C].
-
-    Returns:
-        the packed batch, what sees what in it, and the prompt lengths, long [B].
+        completions: float [tokens, D], the embedded tokens of N = B * G completions, row by row.
+        mask: bool [N, C], which tokens these are; the first ones of each row.
     """
-    left = pad_embeds(prompts)
-    batch = len(prompts)
-    group_size, completion_length = len(completions) // batch, completions.shape[1]
-    lengths = left.mask.sum(dim=1)
-    steps = torch.arange(completion_length, device=lengths.device).repeat(group_size)
+    device = completions.device
+    lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
+    counts = mask.sum(dim=1)
+    prompt_length, length = (int(most) for most in torch.stack([lengths.max(), counts.max()]))
+    in_prompts = torch.arange(prompt_length, device=device) < lengths[:, None]
+    steps = torch.arange(length, device=device)
+    group_size = len(mask) // len(prompts)
+    positions = lengths.repeat_interleave(group_size)[:, None] + steps  # [N, C]
+    embeds = torch.cat([*prompts, completions])[None]
+    own = torch.arange(prompt_length, device=device).expand(len(prompts), -1)[in_prompts]
     embedded = Embedded(
-        embeds=torch.cat([left.embeds, completions.reshape(batch, -1, completions.shape[-1])], 1),
-        mask=torch.cat([left.mask, mask.reshape(batch, -1)], dim=1),
-        positions=torch.cat([left.positions, lengths[:, None] + steps[None]], dim=1),
+        embeds=embeds,
+        mask=torch.ones(embeds.shape[:2], dtype=torch.bool, device=device),
+        positions=torch.cat([own, positions[mask[:, :length]]])[None],
     )
-    rows = PackedRows.of(left.mask, completion_length, group_size, left.embeds.dtype)
-    return embedded, rows, lengths
-
-
-def predicting(hidden: Tensor, lengths: Tensor, num_rows: int, completion_length: int) -> Tensor:
-    """Of the states of packed rows those that predict a completion token, [N, C, D].
-
-    Token 0 of a completion is predicted by the prompt's last token, token j by token j - 1.
-
-    Args:
-        hidden: float [B, P + G * C, D].
-        lengths: long [B], of the prompts.
-        num_rows, completion_length: N and C.
-    """
-    batch = len(lengths)
-    group_size = num_rows // batch
-    first = hidden[torch.arange(batch, device=hidden.device), lengths - 1]  # [B, D]
-    later = hidden[:, -group_size * completion_length :].unflatten(
-        1, (group_size, completion_length)
+    rows = PackedRows.of(in_prompts, mask[:, :length], embeds.dtype)
+    filled = torch.nonzero(counts).flatten()
+    return Packed(
+        embedded, rows, lengths.cumsum(0) - 1, (counts.cumsum(0) - counts)[filled], filled
     )
-    return torch.cat(
-        [first[:, None, None].expand(-1, group_size, 1, -1), later[:, :, :-1]], dim=2
-    ).flatten(0, 1)

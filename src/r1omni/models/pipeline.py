@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
 from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
+from r1omni.media.windows import check_intervals
 from r1omni.models import given_tensors as given
-from r1omni.models.answering import analyze_prompt
+from r1omni.models.answering import Question, analyze_windows
 from r1omni.models.checkpoint import (
     check_device,
     end_tokens,
@@ -23,24 +26,26 @@ from r1omni.models.config import TORCH_DTYPES
 from r1omni.models.folders import ModelFolder, find_model_folder
 from r1omni.models.omni import OmniModel
 from r1omni.models.released import fill
-from r1omni.models.sampler import Sampled, Sampling, generate, mask_after_end
+from r1omni.models.sampler import (
+    Sampled,
+    Sampling,
+    generate,
+    generate_stream,
+    mask_after_end,
+)
 from r1omni.models.saving import save_model
 from r1omni.options import at_least, check_choice, check_number
 from r1omni.streams import stream_seed
-from r1omni.text.emotions import LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, decode_completion, encode_prompt
 from r1omni.types import (
     Analysis,
     AnswerMode,
-    Clip,
     ClipMedia,
     Dtype,
     Modality,
     PromptInputs,
     UsageError,
 )
-
-NOT_ANSWERED = "not answered"
 
 
 class R1Omni:
@@ -167,48 +172,18 @@ class R1Omni:
             R1OmniError: a file cannot be decoded.
         """
         given.check_sources(video, audio, instruction, modality)
-        return self._inputs(self._media(video, audio, modality, frame_fit), instruction, modality)
+        processor = self.processor if frame_fit is None else self.processor.with_fit(frame_fit)
+        media = given.read_media(video, audio, modality, processor)
+        return self.prompt(media, instruction, modality)
 
-    def _inputs(
-        self, media: ClipMedia, instruction: str | None, modality: Modality
-    ) -> PromptInputs:
+    def prompt(self, media: ClipMedia, instruction: str | None, modality: Modality) -> PromptInputs:
+        """The prompt about a clip that is decoded already; arguments as for `prepare`."""
         instruction = instruction or R1OMNI_INSTRUCTION
         return PromptInputs(
             token_ids=(encode_prompt(self.tokenizer, instruction, modality),),
             instruction_ids=(self.encode_instruction(instruction),),
             media=(media,),
         )
-
-    def _media(
-        self,
-        video: str | Path | Tensor | None,
-        audio: str | Path | Tensor | None,
-        modality: Modality,
-        frame_fit: FrameFit | None,
-    ) -> ClipMedia:
-        processor = self.processor if frame_fit is None else self.processor.with_fit(frame_fit)
-        frames, mel = None, None
-        warnings: tuple[str, ...] = ()
-        if "video" in modality:
-            if video is None:
-                raise UsageError(f"modality {modality!r} needs a video; give video=")
-            if isinstance(video, Tensor):
-                frames = given.given_frames(video, processor)
-            else:
-                loaded = processor.load(Clip(Path(video)), "video")
-                frames, warnings = loaded.frames, warnings + loaded.warnings
-        if "audio" in modality:
-            source = audio if audio is not None else video
-            if source is None or (isinstance(source, Tensor) and audio is None):
-                raise UsageError(f"modality {modality!r} needs sound; give audio=")
-            if isinstance(source, Tensor):
-                mel = given.given_sound(source, processor)
-            else:
-                # Beside a picture, sound that is not there is heard as silence.
-                beside = "video" in modality
-                loaded = processor.load(Clip(Path(source)), "audio", silence=beside)
-                mel, warnings = loaded.mel, warnings + loaded.warnings
-        return ClipMedia(frames, mel, warnings)
 
     @torch.no_grad()
     def logits(self, inputs: PromptInputs) -> Tensor:
@@ -228,6 +203,7 @@ class R1Omni:
         device = self.model.device
         return self.model.completion_logps(inputs, completion_ids.to(device), mask.to(device))[0]
 
+    @overload
     def generate(
         self,
         inputs: PromptInputs,
@@ -236,7 +212,32 @@ class R1Omni:
         temperature: float = 1.0,
         num_return_sequences: int = 1,
         seed: int | None = None,
-    ) -> Tensor:
+        stream: Literal[False] = False,
+    ) -> Tensor: ...
+
+    @overload
+    def generate(
+        self,
+        inputs: PromptInputs,
+        max_new_tokens: int = 512,
+        do_sample: bool = False,
+        temperature: float = 1.0,
+        num_return_sequences: int = 1,
+        seed: int | None = None,
+        *,
+        stream: Literal[True],
+    ) -> Iterator[Tensor]: ...
+
+    def generate(
+        self,
+        inputs: PromptInputs,
+        max_new_tokens: int = 512,
+        do_sample: bool = False,
+        temperature: float = 1.0,
+        num_return_sequences: int = 1,
+        seed: int | None = None,
+        stream: bool = False,
+    ) -> Tensor | Iterator[Tensor]:
         """Completions of one prompt, long [G, C], padded on the right.
 
         Args:
@@ -246,6 +247,8 @@ class R1Omni:
             temperature: sampling temperature, with `do_sample` alone.
             num_return_sequences: G.
             seed: seed of the sampling; None draws a fresh one.
+            stream: give the same completions piece by piece while they are written: an iterator of
+                long [G, k], k at most 8, which side by side are [G, C].
 
         Raises:
             UsageError: a number out of its range.
@@ -259,9 +262,10 @@ class R1Omni:
         if seed is None:
             seed = int(torch.randint(2**31, ()).item())
         seeds = [stream_seed(seed, index) for index in range(num_return_sequences)]
-        return generate(
-            self.model, prompts, settings, group_size=num_return_sequences, seeds=seeds
-        ).ids
+        drawn = self.model, prompts, settings
+        if stream:
+            return generate_stream(*drawn, group_size=num_return_sequences, seeds=seeds)
+        return generate(*drawn, group_size=num_return_sequences, seeds=seeds).ids
 
     def decode(self, ids: Tensor) -> list[str]:
         """Completions [N, C] as text, without special tokens."""
@@ -287,10 +291,12 @@ class R1Omni:
         max_new_tokens: int = 512,
         label_set: str = "all",
         answer_mode: AnswerMode = "think",
+        intervals: Sequence[tuple[float, float]] | None = None,
+        batch_size: int = 1,
     ) -> list[Analysis]:
         """What the model says about a recording: the list of what `iter_analyses` gives."""
         asked = modality, window_s, hop_s, instruction, max_new_tokens, label_set, answer_mode
-        return list(self.iter_analyses(path, *asked))
+        return list(self.iter_analyses(path, *asked, intervals, batch_size))
 
     def iter_analyses(
         self,
@@ -302,39 +308,34 @@ class R1Omni:
         max_new_tokens: int = 512,
         label_set: str = "all",
         answer_mode: AnswerMode = "think",
+        intervals: Sequence[tuple[float, float]] | None = None,
+        batch_size: int = 1,
     ) -> Iterator[Analysis]:
-        """What the model says about a recording, or about one window of it after the other.
+        """What the model says about a recording, or about one span of it after the other.
 
-        Each answer is given as soon as it is known, and only one window is in memory at a time,
-        however long the recording is. A window without picture or sound, where both are asked for,
-        is answered from the other medium; one that has nothing of what is asked for is not
+        Answers are given as soon as they are known, and only `batch_size` spans are in memory at a
+        time, however long the recording is. A span without picture or sound, where both are asked
+        for, is answered from the other medium; one that has nothing of what is asked for is not
         answered (label None). Its warnings say so.
 
         Args:
             path: the recording.
-            modality: which of its media the model is given.
+            modality, instruction, max_new_tokens, label_set, answer_mode: as in `Question`.
             window_s: length of a window in seconds; None takes the recording as a whole.
             hop_s: seconds from the start of one window to the next; None is `window_s`.
-            instruction: the question; None asks R1-Omni's.
-            max_new_tokens: longest answer in tokens.
-            label_set: the emotions that are scored, a key of `LABEL_SETS`.
-            answer_mode: "think" has the model write reasoning and answer, "direct" takes the most
-                probable emotion after an empty reasoning, "both" gives the second beside the first.
+            intervals: (start, end) in seconds in place of windows; answered by their starts.
+            batch_size: spans that are answered at once.
 
         Raises:
-            UsageError: a length that is not positive, or an unknown modality, label set or mode.
+            UsageError: a length that is not positive, windows beside intervals, or an unknown
+                modality, label set or mode.
             R1OmniError: the file cannot be decoded, or has no picture or no sound at all, as the
                 modality needs it.
         """
-        if label_set not in LABEL_SETS:
-            raise UsageError(f"label_set {label_set!r} is unknown; use one of {sorted(LABEL_SETS)}")
-        check_choice("answer_mode", answer_mode, AnswerMode)
-        words = LABEL_SETS[label_set].words
-        windows = self.processor.load_windows(Path(path), window_s, hop_s, modality)
-        for start_s, end_s, media in windows:
-            if media.frames is None and media.mel is None:
-                yield Analysis(start_s, end_s, None, warnings=(*media.warnings, NOT_ANSWERED))
-                continue
-            inputs = self._inputs(media, instruction, modality)
-            span = start_s, end_s
-            yield analyze_prompt(self, inputs, span, max_new_tokens, answer_mode, words)
+        question = Question(modality, instruction, max_new_tokens, label_set, answer_mode)
+        check_number("batch_size", batch_size, at_least(1), int)
+        windows = self.processor.load_windows(
+            Path(path), window_s, hop_s, modality, check_intervals(intervals, window_s)
+        )
+        while batch := list(islice(windows, batch_size)):
+            yield from analyze_windows(self, batch, question)

@@ -6,11 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from huggingface_hub import save_torch_state_dict
 from safetensors import SafetensorError
 
+from r1omni.models.card import CARD, model_card
 from r1omni.models.config import MODEL_TYPE, read_json
 from r1omni.models.folders import ORIGIN, TOWER_KEYS, WRITING, ModelFolder, find_model_folder
 from r1omni.models.omni import OmniModel
@@ -82,6 +84,9 @@ def _write(model: OmniModel, source: ModelFolder, out: Path) -> None:
         config[ORIGIN] = origin
     config["torch_dtype"] = str(model.dtype).removeprefix("torch.")
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    card = model_card(replace(model.config, released=config), num_parameters)
+    (out / CARD).write_text(card, encoding="utf-8")
     save_torch_state_dict(released_state(model), out, max_shard_size=_MAX_SHARD_SIZE)
     for weights in out.glob("*.safetensors"):  # safetensors makes files for their owner alone
         shutil.copymode(out / "config.json", weights)

@@ -22,16 +22,18 @@ from transformers import (
 from r1omni.models.config import AUDIO_POOL, OmniConfig
 
 
+def _layers_run(num_layers: int, select_layer: int) -> int:
+    """Layers up to a hidden state: state 0 is the embedding, so -2 never runs the last layer."""
+    return (num_layers + 1 + select_layer) % (num_layers + 1)
+
+
 class VisionTower(nn.Module):
     """SigLIP up to one of its last hidden states: every patch of every frame, no class token."""
 
     def __init__(self, config: SiglipVisionConfig, select_layer: int) -> None:
         super().__init__()
         self.vision_tower = SiglipVisionModel(config)
-        # Hidden state 0 is the embedding, so -2 leaves the last layer out: it is never run.
-        self.num_layers_run = (config.num_hidden_layers + 1 + select_layer) % (
-            config.num_hidden_layers + 1
-        )
+        self.num_layers_run = _layers_run(config.num_hidden_layers, select_layer)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Patch features.
@@ -49,13 +51,18 @@ class VisionTower(nn.Module):
 
 
 class AudioTower(nn.Module):
-    """Whisper's encoder, its output averaged over every three frames."""
+    """Whisper's encoder up to one of its hidden states, averaged over every three frames.
 
-    def __init__(self, config: WhisperConfig) -> None:
+    Emotion is told best by the middle layers, words by the last. The encoder's last norm, without
+    which states of different layers differ in size, is taken of whichever is selected.
+    """
+
+    def __init__(self, config: WhisperConfig, select_layer: int = -1) -> None:
         super().__init__()
         # The released tower is an audio-classification checkpoint; its unused head is kept so
         # that every tensor of a checkpoint has its place.
         self.audio_tower = WhisperForAudioClassification(config)
+        self.num_layers_run = _layers_run(config.encoder_layers, select_layer)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Pooled audio features.
@@ -66,7 +73,13 @@ class AudioTower(nn.Module):
         Returns:
             float [n, La, Da]; frames left over at the end are dropped.
         """
-        hidden = self.audio_tower.encoder(mel).last_hidden_state  # [n, F/2, Da]
+        encoder = self.audio_tower.encoder
+        hidden = F.gelu(encoder.conv2(F.gelu(encoder.conv1(mel)))).transpose(1, 2)
+        hidden = hidden + encoder.embed_positions.weight  # [n, F/2, Da]
+        hidden = F.dropout(hidden, encoder.dropout, self.training)
+        for layer in encoder.layers[: self.num_layers_run]:
+            hidden = layer(hidden, None)
+        hidden = encoder.layer_norm(hidden)
         return F.avg_pool1d(hidden.transpose(1, 2), AUDIO_POOL).transpose(1, 2)
 
 
@@ -121,6 +134,7 @@ def features_fingerprint(
         FEATURES_VERSION,
         config.media.fingerprint(),
         config.vision_select_layer,
+        config.audio_select_layer,
         vision,
         audio,
         [fingerprint(tower) for tower in weights],

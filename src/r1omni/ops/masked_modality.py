@@ -25,16 +25,15 @@ probability of the token that was sampled, and a margin bounds it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from r1omni.ops.step_totals import StepTotals
 from r1omni.options import Conditions, OnlyWith, Ranges, at_least, check_options
-from r1omni.types import UsageError
+from r1omni.types import Medium, UsageError
 
-Medium = Literal["video", "audio"]
 _WITH_A_WEIGHT = OnlyWith("weight", "above 0", lambda c: c.weight > 0)
 
 
@@ -47,6 +46,7 @@ class MaskedModality:
         margin: nats by which the medium should raise the log-probability of a word that describes
             it.
         modalities: which media are taken away, each by itself.
+        every: optimizer steps from one that has the term to the next; the others cost nothing.
 
     Raises:
         UsageError: a number out of range, an unknown medium or one named twice, or an option that
@@ -56,9 +56,16 @@ class MaskedModality:
     weight: float = 0.0
     margin: float = 1.0
     modalities: list[Medium] = field(default_factory=lambda: ["video", "audio"])
+    every: int = 1
 
-    RANGES: ClassVar[Ranges] = {"weight": at_least(0), "margin": at_least(0)}
-    ONLY_WITH: ClassVar[Conditions] = {"margin": _WITH_A_WEIGHT, "modalities": _WITH_A_WEIGHT}
+    RANGES: ClassVar[Ranges] = {"weight": at_least(0), "margin": at_least(0), "every": at_least(1)}
+    ONLY_WITH: ClassVar[Conditions] = dict.fromkeys(
+        ("margin", "modalities", "every"), _WITH_A_WEIGHT
+    )
+
+    def is_due(self, step: int) -> bool:
+        """Whether an optimizer step, counted from 0, has the term."""
+        return self.weight > 0 and step % self.every == 0
 
     def __post_init__(self) -> None:
         check_options(self, "grpo.masked_modality.")

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any
 
 from r1omni.text.reasoning import Verdict
-from r1omni.types import R1OmniError
-
-Medium = Literal["video", "audio"]
+from r1omni.types import Medium, R1OmniError
 
 # Raised when a field changes its meaning or goes; a new field does not raise it.
 SCHEMA_VERSION = 1
@@ -38,6 +36,7 @@ class Record:
         warnings: what a person should know about the input.
         error: why the recording could not be analyzed, in one line. Such a record has a path, and
             no answer.
+        is_last: whether it is the last record of its recording, which is complete with it.
         model, settings: hashes of the model folder and of the settings that made the answer.
         schema: `SCHEMA_VERSION`.
     """
@@ -57,6 +56,7 @@ class Record:
     media: tuple[Medium, ...] = ()
     warnings: tuple[str, ...] = ()
     error: str | None = None
+    is_last: bool = False
     model: str = ""
     settings: str = ""
     schema: int = SCHEMA_VERSION

@@ -171,7 +171,8 @@ class RolloutBatch:
                 *tokens, temperature=loss.temperature, with_entropy=config.with_entropy
             )
             masked_logps = self.masked_logps(model, loss.temperature)
-            result = self.loss(logps, entropies, loss, totals, config.masked_modality, masked_logps)
+            masked = None if masked_logps is None else config.masked_modality
+            result = self.loss(logps, entropies, loss, totals, masked, masked_logps)
             return result, logps
         objective = TokenObjective.of_part(
             self.advantages, self.loss_mask, old_logps=self.old_logps, ref_logps=self.ref_logps,

@@ -23,15 +23,16 @@ from r1omni.training.checkpoints import (
     CHECKPOINTS,
     MODEL,
     RUN,
-    export_checkpoint,
     newest_checkpoint,
     saved_checkpoints,
 )
 from r1omni.training.evaluation import EXPLANATION_FIGURES, FIGURES
+from r1omni.training.export import export_checkpoint
 from r1omni.training.grpo import GRPOModule
 from r1omni.training.logger import KeepBest, TrackingLogger
 from r1omni.training.module import EmotionModule
 from r1omni.training.sharded import FSDP2Strategy
+from r1omni.training.stages import with_data_sets
 from r1omni.types import R1OmniError, Terminated
 
 # Bytes; with less, a failed write needs no other explanation.
@@ -251,7 +252,9 @@ class ExportModel(L.Callback):
         if isinstance(trainer.strategy, FSDP2Strategy):  # no rank has the model
             export_checkpoint(run_dir, run_dir / MODEL, pl_module.init_from)
         else:
-            save_model(pl_module.model, pl_module.omni.folder, run_dir / MODEL)
+            model = pl_module.model
+            model.config = with_data_sets(model.config, run_dir)
+            save_model(model, pl_module.omni.folder, run_dir / MODEL)
 
 
 class LogConfig(SaveConfigCallback):

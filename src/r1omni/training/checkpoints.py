@@ -1,4 +1,4 @@
-"""Training checkpoints: what they record of their model, and how one becomes a model folder."""
+"""Training checkpoints: where they are, and what they record of their model."""
 
 from __future__ import annotations
 
@@ -9,18 +9,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from r1omni.models.adapters import LoRAConfig
-from r1omni.models.checkpoint import cast_weights, same_architecture
-from r1omni.models.config import TORCH_DTYPES
 from r1omni.models.omni import OmniModel
 from r1omni.models.parallelize import full_tensor
-from r1omni.models.pipeline import R1Omni
-from r1omni.models.saving import check_replaceable, save_model
 from r1omni.models.towers import fingerprint
 from r1omni.models.weights import unpickle
-from r1omni.options import check_choice
-from r1omni.training.optimization import choose_trained
 from r1omni.training.shards import PLAIN_VALUES, join_shards
-from r1omni.types import Dtype, R1OmniError, UsageError
+from r1omni.types import R1OmniError, UsageError
 
 # What a run folder holds: checkpoints, the model it ends with, and the settings of its training.
 CHECKPOINTS = "checkpoints"
@@ -29,7 +23,7 @@ FIT_CONFIG = "config_fit.yaml"
 # Key in a checkpoint: the settings of its run, its best step, and what was still to do.
 RUN = "run"
 # A LightningModule holds the model under this name.
-_PREFIX = "model."
+PREFIX = "model."
 
 
 def saved_checkpoints(run_dir: Path) -> dict[int, Path]:
@@ -120,41 +114,6 @@ def start_fingerprint(model: OmniModel) -> str:
     )
 
 
-def export_checkpoint(
-    path: Path, out: Path, model: str | None = None, dtype: Dtype | None = None
-) -> None:
-    """Write the model of a training checkpoint as a folder in the released layout.
-
-    Args:
-        path: a checkpoint of SFT or GRPO, or the folder of a run, for its newest one.
-        out: folder to write; an older model folder is replaced.
-        model: folder or repository the run started from, where it is not where it was.
-        dtype: "float32", "bfloat16" or "float16"; None keeps float32.
-
-    Raises:
-        UsageError: no such file, or an unknown dtype.
-        R1OmniError: the file cannot be read, or does not belong to the model.
-    """
-    check_choice("--dtype", dtype, Dtype | None)
-    if str(path) in ("last", "best") and not path.exists():
-        raise UsageError(
-            f"--ckpt_path {path} is of which run? `export` takes the folder of a run, for its "
-            "newest checkpoint, or one of the files in its checkpoints/"
-        )
-    is_run = path.is_dir() and not is_sharded(path)
-    file = resolve_checkpoint("last" if is_run else str(path), path)
-    check_replaceable(out)
-    checkpoint = read_checkpoint(file)
-    recorded = checkpoint["r1omni"]
-    omni = R1Omni.from_pretrained(model or _start(recorded, file))
-    same_architecture(omni.model.config, recorded["architecture"], str(file))
-    choose_trained(omni.model, recorded["trainable"], adapters_of(recorded))
-    _load_trained(omni.model, checkpoint["state_dict"], recorded["frozen"], file)
-    if dtype is not None:
-        cast_weights(omni.model, TORCH_DTYPES[dtype])
-    save_model(omni.model, omni.folder, out)
-
-
 def read_checkpoint(file: Path) -> dict[str, Any]:
     """A training checkpoint of ours, whole, opened without running anything in it.
 
@@ -189,31 +148,7 @@ def read_plain(file: Path) -> dict[str, Any]:
     return content
 
 
-def _start(recorded: Mapping[str, Any], file: Path) -> str:
-    start = recorded.get("init_from")
-    if start is None:
-        raise R1OmniError(f"{file} does not say which model it started from; give --model")
-    return str(start)
-
-
 def adapters_of(recorded: Mapping[str, Any]) -> LoRAConfig | None:
     """The adapters of a run, as a checkpoint records them."""
     lora = recorded["lora"]
     return None if lora is None else LoRAConfig(**{**lora, "targets": tuple(lora["targets"])})
-
-
-def _load_trained(model: OmniModel, state: Mapping[str, Tensor], frozen: str, file: Path) -> None:
-    """Put a checkpoint's weights over those the run started from."""
-    trained = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items()}
-    missing = sorted(trained_state(model).keys() - trained.keys())
-    if missing:
-        raise R1OmniError(
-            f"{file} lacks {len(missing)} weights of the model ({', '.join(missing[:5])}); "
-            "it is not complete"
-        )
-    if frozen_fingerprint(model) != frozen:
-        raise R1OmniError(
-            f"{file} was trained on other frozen weights than the model given; name the folder "
-            "its run started from by --model"
-        )
-    model.load_state_dict(trained, strict=False)

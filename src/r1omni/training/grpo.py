@@ -150,7 +150,7 @@ class GRPOModule(EmotionModule):
         schedule: Any = self.lr_schedulers()
         optimizer.zero_grad()
         step = with_entropy_mask(step, self.policy, self.layout)
-        if self.grpo.masked_modality.weight:
+        if self.grpo.masked_modality.is_due(self.global_step):
             step = with_evidence(step, self.policy, self.neutral(), self.layout)
         totals = step_totals(
             rollouts, step, self.grpo.steps_per_generation, self.trainer.world_size,

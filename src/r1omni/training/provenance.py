@@ -12,14 +12,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 import r1omni
 from r1omni.data.registry import DatasetSpec, options_in_force
 from r1omni.models.parts import PARTS
 from r1omni.models.weights import sha256
-from r1omni.training.checkpoints import CHECKPOINTS, FIT_CONFIG, MODEL, newest_checkpoint
-from r1omni.types import R1OmniError, Sample
+from r1omni.training.checkpoints import newest_checkpoint
+from r1omni.training.stages import run_of, stages
+from r1omni.types import Sample
 
 if TYPE_CHECKING:
     from r1omni.training.evaluated import EvaluatedModule
@@ -74,7 +73,7 @@ def provenance(module: EvaluatedModule, split: str) -> dict[str, Any]:
             "sha256": sha256(_weight_files(module.omni.folder.main)),
         },
         "checkpoint": None if checkpoint is None else _checkpoint(checkpoint, module.loaded_step),
-        "training": stages(_run_of(checkpoint, module.init_from)),
+        "training": stages(run_of(checkpoint, module.init_from)),
         "sets": {name: _set(spec, samples) for name, spec, samples in sets},
         "answers": {
             "temperature": 0.0,
@@ -93,61 +92,8 @@ def provenance(module: EvaluatedModule, split: str) -> dict[str, Any]:
     }
 
 
-def stages(run: Path | None) -> list[dict[str, Any]]:
-    """The trainings that led to a run's model, the last one first, as their folders record them.
-
-    A stage is known by the `config_fit.yaml` of its run, and the one before it where it started
-    from the folder `model` of another run. What came before the last entry is not recorded.
-    """
-    found: list[dict[str, Any]] = []
-    seen: set[Path] = set()
-    while run is not None and run not in seen and (run / FIT_CONFIG).is_file():
-        seen.add(run)
-        try:
-            found.append(_stage(run))
-        except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-            reason = " ".join(str(error).split())
-            raise R1OmniError(
-                f"{run / FIT_CONFIG} is no configuration of a training ({reason}); restore it, or "
-                "remove it to leave the training unrecorded"
-            ) from error
-        run = _run_of(None, found[-1]["init_from"])
-    return found
-
-
-def _stage(run: Path) -> dict[str, Any]:
-    config = yaml.safe_load((run / FIT_CONFIG).read_text(encoding="utf-8"))
-    model = config["model"]
-    arguments = model["init_args"]
-    return {
-        "run": str(run),
-        "name": config["run"]["name"],
-        "method": model["class_path"].rpartition(".")[2].removesuffix("Module"),
-        "init_from": arguments["init_from"],
-        "seed": config.get("seed_everything"),
-        "max_steps": config["trainer"]["max_steps"],
-        "rewards": [
-            {key: reward[key] for key in ("name", "weight")}
-            | {key: reward[key] for key in ("options", "schedule") if reward.get(key)}
-            for reward in (arguments.get("grpo") or {}).get("rewards", [])
-        ],
-        "data": [
-            {key: spec.get(key) for key in ("name", "split", "sampling", "options")}
-            for spec in config["data"]["train"]
-        ],
-    }
-
-
-def _run_of(checkpoint: Path | None, init_from: str) -> Path | None:
-    """The run folder that a checkpoint, or else a model folder, lies in."""
-    if checkpoint is not None:
-        return checkpoint.parent.parent if checkpoint.parent.name == CHECKPOINTS else None
-    start = Path(init_from).resolve()
-    return start.parent if start.name == MODEL else None
-
-
 def _checkpoint(path: Path, step: int | None) -> dict[str, Any]:
-    run = _run_of(path, "")
+    run = run_of(path, "")
     newest = None if run is None else newest_checkpoint(run)
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
     return {

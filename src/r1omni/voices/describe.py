@@ -20,9 +20,10 @@ from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.streams import stream_seed
 from r1omni.types import Clip, Sample, UsageError
 from r1omni.voices.choosing import choose, count_of
-from r1omni.voices.levels import NEUTRAL, SCALES, Compared, Comparison, compare, heard_cues
-from r1omni.voices.measures import MEASURES, VoiceMeasures, praat
+from r1omni.voices.levels import NEUTRAL, SCALES, Compared, compare, heard_cues
+from r1omni.voices.measures import praat
 from r1omni.voices.measuring import Measured, measure_clips
+from r1omni.voices.vocabulary import MEASURES, Comparison, VoiceMeasures
 from r1omni.voices.wording import describe_voice
 
 WRITTEN_BY = (

@@ -15,14 +15,11 @@ from typing import Literal, get_args
 import numpy as np
 
 from r1omni.text.cues import Cue
-from r1omni.voices.measures import VoiceMeasures
+from r1omni.voices.vocabulary import VoiceMeasures
 
 Level = Literal["very low", "low", "as usual", "high", "very high"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 Reference = Literal["speaker_neutral", "speaker_all", "population"]
-# What is asked for: the first of these, or the second even where there are neutral clips.
-Comparison = Literal["neutral", "all"]
-COMPARISONS: tuple[Comparison, ...] = get_args(Comparison)
 # Fewer clips say little about how a speaker usually sounds.
 MIN_NEUTRAL_CLIPS = 2
 MIN_SPEAKER_CLIPS = 5

@@ -16,7 +16,8 @@ from r1omni.media.audio import read_waveform
 from r1omni.media.container import MediaError
 from r1omni.media.workers import Remedies, in_workers
 from r1omni.types import Clip, R1OmniError
-from r1omni.voices.measures import ANALYSIS_RATE_HZ, VoiceMeasures, measure_voice, praat
+from r1omni.voices.measures import ANALYSIS_RATE_HZ, measure_voice, praat
+from r1omni.voices.vocabulary import VoiceMeasures
 
 # Whole recordings may be long; a clip of seconds takes a fraction of one.
 _CLIP_LIMIT_S = 300.0

@@ -6,7 +6,7 @@ batch it was sampled in, on the number of ranks, or on what was sampled before.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,11 +19,11 @@ from r1omni.kernels.choice import choose
 from r1omni.kernels.dispatch import uses_triton
 from r1omni.models.omni import OmniModel
 from r1omni.models.sampler.graphs import StepGraphs
-from r1omni.models.sampler.grid import Grid, Storage, fewer_slots
-from r1omni.models.sampler.layers import decode, product
+from r1omni.models.sampler.grid import Grid, Storage, fewer_slots, first_tokens
+from r1omni.models.sampler.layers import decode
 from r1omni.models.sampler.prompts import ReadPrompts, read_prompts
 from r1omni.models.sampler.settings import Sampled, Sampling, mask_after_end
-from r1omni.models.sampler.weights import DecoderWeights, WeightReader, pair_order
+from r1omni.models.sampler.weights import DecoderWeights, WeightReader
 from r1omni.streams import uniform_streams
 
 
@@ -99,95 +99,76 @@ def generate(
         ValueError: a positive temperature without N seeds.
         R1OmniError: a CUDA graph cannot be recorded.
     """
+    with_graphs = model.device.type == "cuda" and sampling.cuda_graphs
+    memory = _kept_memory(model) if with_graphs else SamplerMemory()
+    writer = _begun(model, prompts, sampling, group_size, seeds, memory)
+    with torch.autocast(model.device.type, enabled=False):
+        return writer.write()
+
+
+@torch.no_grad()
+def generate_stream(
+    model: OmniModel,
+    prompts: Sequence[Tensor] | ReadPrompts,
+    sampling: Sampling,
+    *,
+    group_size: int = 1,
+    seeds: Sequence[int] | None = None,
+) -> Iterator[Tensor]:
+    """The completions of `generate`, piece by piece while they are written.
+
+    The model may be used meanwhile: nothing is kept in the memory that other calls share, so on a
+    CUDA device graphs are recorded for this call alone.
+
+    Args, Raises: as for `generate`.
+
+    Yields:
+        the next tokens of all rows, long [N, k], padded where a row has ended; k is at most the
+        period of the device's `Pace`. Side by side they are `Sampled.ids`.
+    """
+    writer = _begun(model, prompts, sampling, group_size, seeds, SamplerMemory())
+    parts = writer.parts()
+    going = torch.ones(len(prompts) * group_size, 1, dtype=torch.bool, device=model.device)
+    while True:
+        with torch.autocast(model.device.type, enabled=False):
+            part = next(parts, None)
+        if part is None:
+            return
+        mask = mask_after_end(part, sampling.end_ids) & going
+        going = going & ~torch.isin(part, writer.ends).any(dim=1, keepdim=True)
+        yield part.masked_fill(~mask, sampling.pad_id)[:, : int(mask.sum(dim=1).max())]
+
+
+def _begun(
+    model: OmniModel,
+    prompts: Sequence[Tensor] | ReadPrompts,
+    sampling: Sampling,
+    group_size: int,
+    seeds: Sequence[int] | None,
+    memory: SamplerMemory,
+) -> _Writer:
+    """The prompts read, and the first token of every row drawn."""
     num_rows = len(prompts) * group_size
     uniforms = None
     if sampling.temperature > 0:
         if seeds is None or len(seeds) != num_rows:
             raise ValueError(f"sampling needs one seed a completion, {num_rows} in all")
         uniforms = uniform_streams(seeds, sampling.max_new_tokens).to(model.device)
-    with_graphs = model.device.type == "cuda" and sampling.cuda_graphs
-    memory = _kept_memory(model) if with_graphs else SamplerMemory()
     pace = pace_of(model.device)
     weights = memory.reader.read(model)
     read = prompts if isinstance(prompts, ReadPrompts) else read_prompts(model, prompts)
-    grid = _first_tokens(model, weights, read, group_size, sampling, uniforms, memory.storage, pace)
+    grid = first_tokens(
+        model, weights, read, group_size, sampling, uniforms, memory.storage, pace.prompt
+    )
+    with_graphs = model.device.type == "cuda" and sampling.cuda_graphs
     with torch.autocast(model.device.type, enabled=False):
-        return _Writer(weights, grid, sampling, memory, pace, with_graphs).write()
+        return _Writer(weights, grid, sampling, memory, pace, with_graphs)
 
 
 def _kept_memory(model: OmniModel) -> SamplerMemory:
     if model.sampler_memory is None:
         model.sampler_memory = SamplerMemory(copy_all=isinstance(model, FSDPModule))
     return model.sampler_memory
-
-
-def _first_tokens(
-    model: OmniModel,
-    weights: DecoderWeights,
-    read: ReadPrompts,
-    group_size: int,
-    sampling: Sampling,
-    uniforms: Tensor | None,
-    storage: Storage,
-    pace: Pace,
-) -> Grid:
-    """The grid after the first token of every row; prompts are read by the library's model."""
-    device = model.device
-    embedded, hidden = read.embedded, read.last.to(weights.dtype)
-    batch, padded = embedded.mask.shape
-    kept = -(-padded // pace.prompt) * pace.prompt
-    columns, rows = sampling.max_new_tokens, batch * group_size
-
-    def take(name: str, *shape: int, dtype: torch.dtype) -> Tensor:
-        return storage.take(name, shape, dtype, device)
-
-    inner = (weights.num_kv_heads, weights.head_dim)
-    prompt = take("prompt", len(weights.layers), 2, batch, inner[0], kept, inner[1],
-                  dtype=weights.dtype)  # fmt: skip
-    prompt[..., padded:, :] = 0  # masked, but what is no number would go through a mask
-    order = pair_order(weights.head_dim, device)
-    cache_layers: list[Any] = read.cache.layers
-    for place, layer in zip(prompt, cache_layers, strict=True):
-        place[0, ..., :padded, :].copy_(layer.keys[..., order])
-        place[1, ..., :padded, :].copy_(layer.values)
-    own = take("own", len(weights.layers), 2, batch, inner[0], group_size, columns, inner[1],
-               dtype=weights.dtype)  # fmt: skip
-    own.zero_()
-    bias = take("bias", batch, kept + columns, dtype=weights.dtype)
-    bias.fill_(float("-inf"))
-    bias[:, :padded].masked_fill_(embedded.mask, 0.0)
-    turns = _turns(model, embedded.embeds, kept + columns)
-    grid = Grid(
-        prompt=prompt,
-        own=own,
-        bias=bias,
-        lengths=take("lengths", rows, dtype=torch.long),
-        token=take("token", rows, dtype=torch.long),
-        uniforms=None if uniforms is None else take("uniforms", rows, columns, dtype=torch.float64),
-        ids=take("ids", rows, columns, dtype=torch.long),
-        logps=take("logps", rows, columns, dtype=torch.float32),
-        step=take("step", 1, dtype=torch.long),
-        turns=take("turns", *turns.shape, dtype=turns.dtype).copy_(turns),
-    )
-    grid.lengths.copy_(embedded.mask.sum(dim=1).repeat_interleave(group_size))
-    grid.step.zero_()
-    if grid.uniforms is not None and uniforms is not None:
-        grid.uniforms.copy_(uniforms)
-    with torch.autocast(device.type, enabled=False):
-        logits = product(hidden, weights.head).repeat_interleave(group_size, dim=0)
-    first = None if uniforms is None else uniforms[:, 0]
-    token, grid.logps[:, 0] = choose(logits, sampling.temperature, first)
-    grid.ids[:, 0] = token
-    grid.token.copy_(token)
-    return grid
-
-
-def _turns(model: OmniModel, like: Tensor, length: int) -> Tensor:
-    """The library's rotary positions as complex64 [length, d / 2], in the precision of `like`."""
-    positions = torch.arange(length, device=model.device)[None]
-    cosines, sines = model.language_model.rotary_emb(like, positions)
-    half = sines.shape[-1] // 2
-    return torch.complex(cosines[0, :, :half].float(), sines[0, :, :half].float())
 
 
 class _Writer:
@@ -220,15 +201,22 @@ class _Writer:
         self.logps = torch.zeros(self.ids.shape, dtype=torch.float32, device=self.ids.device)
 
     def write(self) -> Sampled:
+        for _ in self.parts():
+            pass
+        return self._finished()
+
+    def parts(self) -> Iterator[Tensor]:
+        """The next tokens of all rows, long [N, k]; what is behind an end token says nothing."""
         last = self.sampling.max_new_tokens - 1
         checked = 0
         for step in range(last + 1):
             if step == last or step - checked + 1 == self.pace.period:
-                if not self._leave(checked, step + 1) or step == last:
-                    break
+                goes_on = self._leave(checked, step + 1)
+                yield self.ids[:-1, checked : step + 1]
+                if not goes_on or step == last:
+                    return
                 checked = step + 1
             self._advance(step)
-        return self._finished()
 
     def _advance(self, step: int) -> None:
         """One more token for every row of the grid; `step` is the place of their newest."""

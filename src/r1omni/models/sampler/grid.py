@@ -8,9 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from r1omni.kernels.choice import choose
+from r1omni.models.omni import OmniModel
+from r1omni.models.sampler.layers import product
+from r1omni.models.sampler.prompts import ReadPrompts
+from r1omni.models.sampler.settings import Sampling
+from r1omni.models.sampler.weights import DecoderWeights, pair_order
 
 
 class Storage:
@@ -100,6 +108,86 @@ class Grid:
         old: Tensor = getattr(self, name)
         kept = old[rows]
         return storage.take(name, kept.shape, old.dtype, old.device).copy_(kept)
+
+
+def first_tokens(
+    model: OmniModel,
+    weights: DecoderWeights,
+    read: ReadPrompts,
+    group_size: int,
+    sampling: Sampling,
+    uniforms: Tensor | None,
+    storage: Storage,
+    multiple: int,
+) -> Grid:
+    """The grid after the first token of every row; prompts are read by the library's model.
+
+    Args:
+        model: the policy.
+        weights: of its language model.
+        read: B prompts.
+        group_size: G.
+        sampling: how to draw.
+        uniforms: float64 [N, C], the random numbers; None takes the best token.
+        storage: where the grid lies.
+        multiple: lengths of prompts are rounded up to a multiple of this.
+    """
+    device = model.device
+    embedded, hidden = read.embedded, read.last.to(weights.dtype)
+    batch, padded = embedded.mask.shape
+    kept = -(-padded // multiple) * multiple
+    columns, rows = sampling.max_new_tokens, batch * group_size
+
+    def take(name: str, *shape: int, dtype: torch.dtype) -> Tensor:
+        return storage.take(name, shape, dtype, device)
+
+    inner = (weights.num_kv_heads, weights.head_dim)
+    prompt = take("prompt", len(weights.layers), 2, batch, inner[0], kept, inner[1],
+                  dtype=weights.dtype)  # fmt: skip
+    prompt[..., padded:, :] = 0  # masked, but what is no number would go through a mask
+    order = pair_order(weights.head_dim, device)
+    cache_layers: list[Any] = read.cache.layers
+    for place, layer in zip(prompt, cache_layers, strict=True):
+        place[0, ..., :padded, :].copy_(layer.keys[..., order])
+        place[1, ..., :padded, :].copy_(layer.values)
+    own = take("own", len(weights.layers), 2, batch, inner[0], group_size, columns, inner[1],
+               dtype=weights.dtype)  # fmt: skip
+    own.zero_()
+    bias = take("bias", batch, kept + columns, dtype=weights.dtype)
+    bias.fill_(float("-inf"))
+    bias[:, :padded].masked_fill_(embedded.mask, 0.0)
+    turns = _turns(model, embedded.embeds, kept + columns)
+    grid = Grid(
+        prompt=prompt,
+        own=own,
+        bias=bias,
+        lengths=take("lengths", rows, dtype=torch.long),
+        token=take("token", rows, dtype=torch.long),
+        uniforms=None if uniforms is None else take("uniforms", rows, columns, dtype=torch.float64),
+        ids=take("ids", rows, columns, dtype=torch.long),
+        logps=take("logps", rows, columns, dtype=torch.float32),
+        step=take("step", 1, dtype=torch.long),
+        turns=take("turns", *turns.shape, dtype=turns.dtype).copy_(turns),
+    )
+    grid.lengths.copy_(embedded.mask.sum(dim=1).repeat_interleave(group_size))
+    grid.step.zero_()
+    if grid.uniforms is not None and uniforms is not None:
+        grid.uniforms.copy_(uniforms)
+    with torch.autocast(device.type, enabled=False):
+        logits = product(hidden, weights.head).repeat_interleave(group_size, dim=0)
+    first = None if uniforms is None else uniforms[:, 0]
+    token, grid.logps[:, 0] = choose(logits, sampling.temperature, first)
+    grid.ids[:, 0] = token
+    grid.token.copy_(token)
+    return grid
+
+
+def _turns(model: OmniModel, like: Tensor, length: int) -> Tensor:
+    """The library's rotary positions as complex64 [length, d / 2], in the precision of `like`."""
+    positions = torch.arange(length, device=model.device)[None]
+    cosines, sines = model.language_model.rotary_emb(like, positions)
+    half = sines.shape[-1] // 2
+    return torch.complex(cosines[0, :, :half].float(), sines[0, :, :half].float())
 
 
 def fewer_slots(

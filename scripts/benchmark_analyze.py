@@ -1,0 +1,156 @@
+"""What `analyze` costs on long recordings: memory, speed against real time, and the last window.
+
+    python scripts/benchmark_analyze.py --model outputs/quickstart/r1omni/model \\
+        --out docs/benchmarks/analyze.json
+
+Makes films of one and of --minutes minutes (a drawn loop with a tone, joined without encoding it
+again), analyzes each in windows of 5 seconds by the command itself, in a process of its own, and
+writes JSON: peak memory of the process with those that decode, times real time without the start,
+and the seconds between records at the end over those at the beginning. A model that was not trained
+answers up to the limit of tokens, so give a trained one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))
+
+import av  # noqa: E402
+from clean_media import encode  # noqa: E402
+from script_options import ScriptParser  # noqa: E402
+
+WINDOW_S = 5.0
+LOOP_S = 20.0
+# Of the records, those of the first and of the last windows that are compared.
+SHARE = 0.2
+
+
+def film(path: Path, seconds: float, size: tuple[int, int]) -> None:
+    """A film of so many seconds: one encoded loop, its packets written again and again."""
+    loop = path.with_name("loop.mp4")
+    frames = int(LOOP_S * 10)
+    encode(loop, "mpeg4", "aac", size=size, times=range(frames), sound_s=LOOP_S)
+    with av.open(os.fspath(path), "w") as out:
+        streams: dict[int, Any] = {}
+        last: dict[int, int] = {}
+        for turn in range(round(seconds / LOOP_S)):
+            with av.open(os.fspath(loop)) as source:
+                for stream in source.streams:
+                    if stream.index not in streams:
+                        streams[stream.index] = out.add_stream_from_template(stream)
+                for packet in source.demux():
+                    if packet.dts is None or packet.time_base is None:
+                        continue
+                    offset = round(turn * LOOP_S / packet.time_base)
+                    packet.pts = (packet.pts or 0) + offset
+                    packet.dts += offset
+                    if packet.dts <= last.get(packet.stream_index, -1):
+                        continue  # what a codec puts before the first moment of each turn
+                    last[packet.stream_index] = packet.dts
+                    packet.stream = streams[packet.stream_index]
+                    out.mux(packet)
+
+
+def analyzed(path: Path, model: str, folder: Path, batch_size: int, workers: int) -> dict[str, Any]:
+    """The command on one film: when each record came, and the peak memory of all its processes."""
+    out = folder / f"{path.stem}.jsonl"
+    words = ["-m", "r1omni", "analyze", path, "--model", model, "--window-s", WINDOW_S,
+             "--batch-size", batch_size, "--num-workers", workers, "--max-new-tokens", 64,
+             "--out", out]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    process = subprocess.Popen([sys.executable, *map(str, words)], env=environment)
+    times: list[float] = []
+    peak = 0.0
+    while process.poll() is None:
+        lines = out.read_bytes().count(b"\n") if out.exists() else 0
+        times += [time.monotonic()] * (lines - len(times))
+        peak = max(peak, memory_mb(process.pid))
+        time.sleep(0.1)
+    if process.returncode:
+        raise SystemExit(process.returncode)
+    lines = out.read_bytes().count(b"\n")
+    times += [time.monotonic()] * (lines - len(times))
+    return {"times": times, "peak_mb": peak, "windows": lines}
+
+
+def memory_mb(pid: int) -> float:
+    """Memory of a process and of those that it started, not shared with others, in MB."""
+    total = 0.0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and pid in lineage(int(entry.name)):
+            try:
+                rollup = (entry / "smaps_rollup").read_text()
+            except OSError:
+                continue
+            found = [line for line in rollup.splitlines() if line.startswith("Pss:")]
+            total += sum(int(line.split()[1]) for line in found) / 1000
+    return total
+
+
+def lineage(pid: int) -> set[int]:
+    """A process and those that it came from."""
+    seen = {pid}
+    while pid > 1:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            break
+        pid = int(stat.rpartition(")")[2].split()[1])
+        seen.add(pid)
+    return seen
+
+
+def main() -> None:
+    parser = ScriptParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", required=True, help="a trained model folder")
+    parser.add_argument("--minutes", type=float, default=60.0, help="of the long film")
+    parser.add_argument("--size", type=int, nargs=2, default=(320, 240), help="of its picture")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--num-workers", type=int, default=1)
+    parser.add_argument("--out", type=Path, help="JSON to write")
+    options = parser.parse_args()
+    seconds = {"short": 60.0, "long": 60 * options.minutes}
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="r1omni-analyze-") as name:
+        folder = Path(name)
+        for film_name, length_s in seconds.items():
+            film(folder / f"{film_name}.mp4", length_s, tuple(options.size))
+            found[film_name] = analyzed(
+                folder / f"{film_name}.mp4", options.model, folder, options.batch_size,
+                options.num_workers,
+            )  # fmt: skip
+    times = found["long"]["times"]
+    few = max(2, int(SHARE * len(times)))
+    first, last = ((part[-1] - part[0]) / (len(part) - 1) for part in (times[:few], times[-few:]))
+    result = {
+        "minutes": options.minutes,
+        "size": list(options.size),
+        "window_s": WINDOW_S,
+        "batch_size": options.batch_size,
+        "num_workers": options.num_workers,
+        "windows": found["long"]["windows"],
+        "peak_mb": {key: round(value["peak_mb"]) for key, value in found.items()},
+        "more_mb": round(found["long"]["peak_mb"] - found["short"]["peak_mb"]),
+        "times_real_time": round(WINDOW_S * (len(times) - 1) / (times[-1] - times[0]), 1),
+        "last_over_first": round(last / first, 2),
+        "machine": {"cpus": os.cpu_count(), "architecture": platform.machine(),
+                    "load": round(os.getloadavg()[0], 1)},
+    }  # fmt: skip
+    text = json.dumps(result, indent=2) + "\n"
+    print(text)
+    if options.out is not None:
+        options.out.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""The command `analyze`: what it is given, where its answers go, and how it goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from r1omni.models.answering import Question
+from r1omni.models.folders import find_model_folder
+from r1omni.models.pipeline import R1Omni
+from r1omni.recordings.analyzing import Analyzer, Asked, failures_line
+from r1omni.recordings.finding import find_recordings, named_paths
+from r1omni.recordings.formats import check_formats, write_formats
+from r1omni.recordings.given_intervals import intervals_of
+from r1omni.recordings.log import LOG, Log, LogState, cut_torn_line, read_recordings
+from r1omni.types import Dtype, R1OmniError, Terminated, UsageError
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where answers go.
+
+    Attributes:
+        log: the file of JSON lines, or None for standard output.
+        folder: for other formats, or None where `log` is all.
+        formats: names of `FORMATS`.
+        resumes: whether to go on where an earlier run stopped.
+    """
+
+    log: Path | None = None
+    folder: Path | None = None
+    formats: tuple[str, ...] = ()
+    resumes: bool = False
+
+    @classmethod
+    def of(cls, out: Path | None, formats: Sequence[str] = (), resumes: bool = False) -> Output:
+        """An output by what the command line says; nothing is touched.
+
+        A name with a suffix is a file of JSON lines, every other one, and every folder that is
+        there, a folder that holds `analyses.jsonl` and the other formats.
+
+        Raises:
+            UsageError: a format that cannot be written, or options that need a folder or a file.
+        """
+        check_formats(formats)
+        if out is None:
+            if formats or resumes:
+                option = "--format" if formats else "--resume"
+                raise UsageError(f"{option} needs --out, a folder to write to")
+            return cls()
+        if out.is_dir() or not out.suffix:
+            return cls(out / LOG, out, tuple(formats), resumes)
+        if formats:
+            raise UsageError(f"--out {out}: is a file; with --format it has to be a folder")
+        return cls(out, None, (), resumes)
+
+    @contextlib.contextmanager
+    def opened(self, recordings: Sequence[Path]) -> Iterator[LogState]:
+        """What the log holds so far; a new one is made, and taken away again if it stays empty.
+
+        Raises:
+            UsageError: it is there and is not to be resumed, is one of the recordings, or cannot
+                be written.
+            R1OmniError: it cannot be read.
+        """
+        if self.log is None:
+            yield LogState()
+            return
+        is_new = not self.log.exists()
+        if not is_new:
+            if any(r.exists() and self.log.samefile(r) for r in recordings):
+                raise UsageError(f"--out {self.log}: is one of the recordings; choose another file")
+            if not self.resumes:
+                raise UsageError(
+                    f"--out {self.log}: is there already; go on with --resume, or choose another"
+                )
+        try:
+            if self.folder is not None:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            self.log.open("ab").close()
+        except OSError as error:
+            missing = not self.log.parent.is_dir()
+            remedy = f"make the folder {self.log.parent} first" if missing else "choose another"
+            raise UsageError(
+                f"--out {self.log}: cannot be written ({error.strerror}); {remedy}"
+            ) from error
+        try:
+            if not is_new:
+                cut_torn_line(self.log)
+            yield LogState.read(self.log)
+        finally:
+            if is_new and self.log.stat().st_size == 0:  # the model could not be loaded, say
+                self.log.unlink()
+                if self.folder is not None:
+                    with contextlib.suppress(OSError):  # other things are in it
+                        self.folder.rmdir()
+
+    def write_formats(self) -> None:
+        """Write the other formats from what the log holds."""
+        if self.log is not None and self.folder is not None and self.formats:
+            write_formats(self.formats, read_recordings(self.log), self.folder)
+
+
+def analyze(
+    words: Sequence[str],
+    model: str,
+    question: Question,
+    output: Output,
+    *,
+    window_s: float | None = None,
+    hop_s: float | None = None,
+    intervals: Path | None = None,
+    tier: str | None = None,
+    device: str = "cpu",
+    dtype: Dtype = "float32",
+    batch_size: int = 8,
+    num_workers: int = 1,
+) -> None:
+    """Analyze recordings, and write what is said about them.
+
+    Args:
+        words: files, folders, patterns, or "-".
+        model: model folder, or repository of the hub.
+        question: to the model.
+        output: where to.
+        window_s, hop_s: of windows.
+        intervals: a file of intervals, or a folder that has one for each recording.
+        tier: of a file that has several.
+        device, dtype: of the model.
+        batch_size: spans that are answered at once.
+        num_workers: processes that decode.
+
+    Raises:
+        UsageError: wrong use.
+        R1OmniError: recordings that could not be analyzed, after all others were.
+        Terminated: the process was told to end; all answers so far are written.
+    """
+    recordings, missing, notes = find_recordings(named_paths(words))
+    for note in notes:
+        print(note, file=sys.stderr)
+    spans = None
+    if intervals is not None:
+        spans, without = intervals_of(intervals, tier, recordings)
+        missing = {**missing, **without}
+        recordings = [path for path in recordings if path in spans]
+    asked = Asked(question, window_s, hop_s, spans, dtype)
+    with output.opened([*recordings, *missing]) as state, _told_to_end():
+        folder = find_model_folder(model)
+        digest = folder.digest()
+        state.check(output.log, digest, asked.hash())
+        todo = [path for path in recordings if not state.is_complete(path)]
+        # What was begun comes first: its records stand at the end of the log.
+        todo.sort(key=lambda path: not state.num_records(path))
+        new = {path: why for path, why in missing.items() if not state.is_complete(path)}
+        failures = dict(state.errors)
+        if todo or new:
+            omni = R1Omni.from_pretrained(model, device=device, dtype=dtype)
+            log = Log(output.log)
+            analyzer = Analyzer(
+                omni, asked, log, digest, batch_size, num_workers,
+                shows_progress=sys.stderr.isatty(),
+            )  # fmt: skip
+            try:
+                plans = [asked.plan(path, state.num_records(path)) for path in todo]
+                begun = [plan for plan in plans if plan.skip]
+                analyzer.run(begun)
+                for path, why in new.items():
+                    analyzer.fail(path, why)
+                analyzer.run(plans[len(begun) :])
+            finally:
+                failures |= analyzer.failures
+                log.close()
+                output.write_formats()
+        else:
+            output.write_formats()
+    if failures:
+        raise R1OmniError(failures_line(failures, len(recordings) + len(missing)))
+
+
+@contextlib.contextmanager
+def _told_to_end() -> Iterator[None]:
+    """Within it SIGTERM ends the process as an exception does, after the record that is written."""
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        raise Terminated("told to end; what was answered is written", signum)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
