@@ -75,6 +75,8 @@ LIBRARY_HOMES: dict[str, set[str]] = {
     "mlflow": {"training"},
     "av": {"media", "world", "analysis", "doctor"},
     "parselmouth": {"voices"},
+    "jinja2": {"pages"},
+    "markupsafe": {"pages"},
     "praatio": {"recordings"},
     "pympi": {"recordings"},
     "pyarrow": {"recordings"},

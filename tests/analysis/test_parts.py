@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from r1omni.analysis.charts import nice_ticks, smooth, waveform_chart
-from r1omni.analysis.clips import choose_clips
+from r1omni.analysis.clips import choose_clips, wave_of
+from r1omni.analysis.curves import smooth
 from r1omni.analysis.recall import wilson_interval
 from r1omni.analysis.runs import chance
 
@@ -28,21 +28,6 @@ def test_wilson_interval() -> None:
     assert wilson_interval(10, 10)[1] == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [
-        (0.0, 1.0, [0, 0.25, 0.5, 0.75, 1]),
-        (0.1, 0.37, [0.1, 0.2, 0.3, 0.4]),
-        (2.0, 2.0, [1, 1.5, 2, 2.5, 3]),
-        (0.0, 0.0, [-0.5, -0.25, 0, 0.25, 0.5]),
-    ],
-)
-def test_ticks_are_round_and_span_the_values(
-    low: float, high: float, expected: list[float]
-) -> None:
-    assert nice_ticks(low, high) == expected
-
-
 def test_smoothing_keeps_a_line_and_calms_noise() -> None:
     line = [0.5 * i for i in range(50)]
     assert smooth(line) == pytest.approx(line)
@@ -53,7 +38,9 @@ def test_smoothing_keeps_a_line_and_calms_noise() -> None:
 
 def test_a_waveform_of_any_length_can_be_drawn() -> None:
     for length in (0, 1, 7, 16_000):
-        assert "<svg" in waveform_chart(np.ones(length, dtype=np.float32), length / 16_000, "x")
+        wave = wave_of(-0.5 * np.ones(length, dtype=np.float32), 16_000)
+        assert wave.seconds == length / 16_000
+        assert len(wave.reaches) == 180 and sum(wave.reaches) == min(length, 180)
 
 
 def records(rights: list[bool]) -> dict[str, dict[str, Any]]:

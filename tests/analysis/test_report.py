@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from synthetic_runs import PLAYERS, Player, invented_samples, write_clip, write_figures, write_run
 
+from browser import chromium, inaccessible, opened
 from r1omni.analysis.explanations import NUM_CONTRADICTIONS, worst_contradictions
 from r1omni.analysis.report import table_text, write_report
 from r1omni.analysis.runs import read_run
@@ -52,7 +53,7 @@ class Reader(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
+        if not {"style", "script"} & set(self.open):
             self.words.append(data)
 
     @property
@@ -118,7 +119,8 @@ def test_results_json_has_the_agreed_form(written: Written) -> None:
 
 def test_the_page_needs_nothing_else(written: Written, reader: Reader) -> None:
     assert len(written.page) < 3_000_000
-    assert not {"script", "link", "iframe"} & {tag for tag, _ in reader.tags}
+    assert not {"link", "iframe"} & {tag for tag, _ in reader.tags}
+    assert "default-src &#39;none&#39;; script-src &#39;sha256-" in written.page
     for _, attributes in reader.tags:
         for key in ("src", "href"):
             assert (attributes.get(key) or "#").startswith(("#", "data:image/"))
@@ -126,12 +128,27 @@ def test_the_page_needs_nothing_else(written: Written, reader: Reader) -> None:
     assert "@import" not in written.page
 
 
+def test_a_browser_shows_it_all(written: Written, tmp_path: Path) -> None:
+    write_report({"R1-Omni": written.runs["R1-Omni"]}, tmp_path)
+    with chromium() as browser:
+        with opened(browser, (written.out / "report.html").as_uri(), 360) as watched:
+            page = watched.page
+            assert page.locator(".plot canvas").count() == page.locator(".plot").count() == 8
+            page.locator(".plot").first.hover()
+            assert re.search(r"smoothed:?\s*1\.\d", page.locator(".plot").first.inner_text())
+            assert page.evaluate("document.documentElement.scrollWidth") == 360
+            assert watched.trouble == []
+        with opened(browser, (tmp_path / "report.html").as_uri(), scheme="dark") as watched:
+            assert inaccessible(watched.page) == []
+
+
 def test_the_page_can_be_heard(reader: Reader) -> None:
     images = [attributes for tag, attributes in reader.tags if tag == "img"]
     assert len(images) % 4 == 0
     assert images
     assert all(attributes.get("alt") for attributes in images)
-    charts = [attributes for tag, attributes in reader.tags if tag == "svg"]
+    charts = [a for tag, a in reader.tags if tag == "svg" or a.get("role") == "img"]
+    assert len(charts) > 20
     assert all(attributes.get("aria-label") for attributes in charts)
     headers = [attributes for tag, attributes in reader.tags if tag == "th"]
     assert all(attributes.get("scope") for attributes in headers)
@@ -237,7 +254,7 @@ def test_explanations_of_an_earlier_version_are_a_dash(written: Written, tmp_pat
 
 
 def test_curves_come_from_the_run_folders(reader: Reader) -> None:
-    labels = [a.get("aria-label") or "" for tag, a in reader.tags if tag == "svg"]
+    labels = [a.get("aria-label") or "" for _, a in reader.tags if a.get("role") == "img"]
     for title in ("Reward", "Accuracy reward", "Format reward", "KL to the start", "Length"):
         assert any(label.startswith(f"{title}: ") for label in labels), title
     assert any(re.match(r"EMER-SFT: 3\.\d+ at step 0, 0\.\d+ at step 58", la) for la in labels)

@@ -20,11 +20,11 @@ from page_cases import FILM, some_recordings
 from PIL import Image
 from some_records import record, recording
 
+from r1omni.media.previews import MAX_PEAKS, MAX_PICTURES, Outline, outline, pictures
 from r1omni.media.timeline import scan_timeline
 from r1omni.media.video import read_frames
 from r1omni.recordings import page
 from r1omni.recordings.formats import write_formats
-from r1omni.recordings.page.pictures import MAX_PEAKS, MAX_PICTURES, Outline, outline, pictures
 from r1omni.types import UsageError
 
 
@@ -100,7 +100,7 @@ def test_one_page_holds_all_and_can_load_nothing(tmp_path: Path) -> None:
     highs = sound["sound"]["highs"]
     assert len(highs) == 200 and 8 < max(highs[:99]) < 12 and 76 < max(highs[101:]) < 84
     assert gone["media"] is None and gone["length"] == 2.0
-    assert "not where it was" in gone["notes"][0] and "cannot be read" in gone["notes"][1]
+    assert gone["notes"] == ["The recording is not where it was; put it back to play it here."]
     assert broken["records"] == [{"error": "is no recording"}] and broken["pieces"] == []
 
 
@@ -199,7 +199,7 @@ def test_the_outline_of_a_long_sound_is_short(
 ) -> None:
     path = Path(some_recordings(tmp_path)[1].path)
     whole = outline(path, 2.0)
-    monkeypatch.setattr("r1omni.recordings.page.pictures._CHUNK_S", 0.25)
+    monkeypatch.setattr("r1omni.media.previews._CHUNK_S", 0.25)
     assert outline(path, 2.0) == whole
     longer = outline(path, 60.0)
     assert isinstance(longer, Outline) and len(longer.highs) == MAX_PEAKS

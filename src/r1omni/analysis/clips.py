@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
-from dataclasses import dataclass
-from html import escape
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from PIL import Image
+import numpy as np
+from numpy.typing import NDArray
 
-from r1omni.analysis.charts import waveform_chart
-from r1omni.analysis.markup import paragraph, section
+from r1omni.analysis.page import Section, Text
 from r1omni.analysis.runs import (
     EvaluatedRun,
     find_baseline,
@@ -23,6 +21,7 @@ from r1omni.analysis.runs import (
 )
 from r1omni.media.audio import read_waveform
 from r1omni.media.container import MediaError
+from r1omni.media.previews import jpeg
 from r1omni.media.video import read_frames
 from r1omni.text.answers import Answer, read_answer
 
@@ -30,7 +29,8 @@ NUM_CLIPS = 12
 _NUM_FRAMES = 4
 _FRAME_PX = 160
 _RATE_HZ = 16_000
-_LONGEST_TEXT = 600
+_NUM_REACHES = 180
+LONGEST_TEXT = 600
 
 Records = dict[str, dict[str, Any]]
 
@@ -109,14 +109,73 @@ def _is_right(record: dict[str, Any]) -> bool:
     return bool(record["prediction"] == record["label"])
 
 
-def clips_section(runs: list[EvaluatedRun], *, synthetic: bool) -> str:
+@dataclass(frozen=True)
+class Wave:
+    """A sound: its length, and how far each of its pieces reaches, from 0 to 1, the loudest."""
+
+    seconds: float
+    reaches: Sequence[float]
+
+
+@dataclass(frozen=True)
+class Media:
+    """What is shown of a clip: frames as data URLs, its sound, and why something is missing."""
+
+    frames: Sequence[str] = ()
+    wave: Wave | None = None
+    notes: Sequence[Text] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a card.
+
+    Attributes:
+        who: a model, or what the line is about.
+        verdict, mark: class and text of a mark; "" for none.
+        word: what was answered.
+        text: what was written, of class `kind`.
+        note: small print below it.
+        emphasis: whether it is the model that the report is about.
+    """
+
+    who: str
+    verdict: str = ""
+    mark: str = ""
+    word: str = ""
+    text: str = ""
+    kind: str = ""
+    note: str = ""
+    emphasis: bool = False
+
+
+@dataclass(frozen=True)
+class Card:
+    """A clip and what is said about it."""
+
+    name: str
+    test_set: str
+    label: str
+    media: Media
+    lines: Sequence[Line] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Cards of clips."""
+
+    template: ClassVar[str] = "clips"
+    clips: Sequence[Card]
+
+
+def clips_section(runs: list[EvaluatedRun], *, synthetic: bool) -> Section:
     """The chosen clips; `synthetic` says whether they show no real person."""
     subject, baseline = find_subject(runs), find_baseline(runs) or find_subject(runs)
     records = {run.model: _records(run) for run in runs}
     chosen = choose_clips(records[subject.model], records[baseline.model])
-    title = "Clips and answers"
+    anchor, title = "clips", "Clips and answers"
     if not chosen:
-        return section("clips", title, paragraph("The runs kept no predictions.", "gap"))
+        return Section(anchor, title, [Text("The runs kept no predictions.", "gap")])
     shares = "; ".join(
         _share_of_kinds(name, records[subject.model][name], records[baseline.model].get(name, {}))
         for name in records[subject.model]
@@ -127,17 +186,10 @@ def clips_section(runs: list[EvaluatedRun], *, synthetic: bool) -> str:
         f"sets, {subject.model} alone / {baseline.model} alone / both / neither are right on: "
         f"{shares}. The wave is the sound, scaled to its own peak."
     )
-    licence = (
-        ""
-        if synthetic
-        else paragraph(
-            "The pictures come from the data sets: their licences govern passing this page on.",
-            "note",
-        )
-    )
-    cards = [_card(clip, runs, records, subject) for clip in chosen]
-    grid = f'<div class="clips">{"".join(cards)}</div>'
-    return section("clips", title, paragraph(intro, "note"), licence, grid)
+    licence = "The pictures come from the data sets: their licences govern passing this page on."
+    cards = Clips([_card(clip, runs, records, subject) for clip in chosen])
+    notes = [Text(intro, "note"), *([] if synthetic else [Text(licence, "note")])]
+    return Section(anchor, title, [*notes, cards])
 
 
 def _records(run: EvaluatedRun) -> dict[str, Records]:
@@ -155,71 +207,63 @@ def _card(
     runs: list[EvaluatedRun],
     records: dict[str, dict[str, Records]],
     subject: EvaluatedRun,
-) -> str:
+) -> Card:
     record = records[subject.model][clip.test_set][clip.sample_id]
-    answers = "".join(
+    answers = [
         _answer(run, theirs, run is subject)
         for run in runs
         for theirs in [records[run.model].get(clip.test_set, {}).get(clip.sample_id)]
         if theirs is not None
-    )
-    return (
-        f'<article class="clip"><header><h3>{escape(clip.sample_id)}</h3>'
-        f"<p>{escape(set_title(clip.test_set))}, true label <strong>{escape(record['label'])}"
-        f"</strong></p>{media_html(Path(record['path']), clip.sample_id)}</header>"
-        f'<dl class="answers">{answers}</dl></article>'
-    )
+    ]
+    return card(clip.test_set, record, answers)
 
 
-def media_html(path: Path, name: str) -> str:
+def card(test_set: str, record: Mapping[str, Any], lines: Sequence[Line]) -> Card:
+    """A card of a record's clip."""
+    media = media_of(Path(record["path"]))
+    return Card(record["sample_id"], set_title(test_set), record["label"], media, lines)
+
+
+def media_of(path: Path) -> Media:
     """Four frames and the sound of a clip, or why they cannot be shown."""
+    frames: list[str] = []
+    notes: list[Text] = []
+    wave = None
     try:
-        decoded = read_frames(path, _NUM_FRAMES)
-        frames = "".join(
-            f'<img alt="{escape(name)}, frame {i + 1} of {_NUM_FRAMES}" '
-            f'src="{_jpeg(Image.fromarray(frame))}">'
-            for i, frame in enumerate(decoded.frames)
-        )
-        picture = f'<div class="frames">{frames}</div>'
+        frames = [jpeg(frame, _FRAME_PX) for frame in read_frames(path, _NUM_FRAMES).frames]
     except MediaError as error:
-        picture = paragraph(f"No picture: {error}", "gap")
+        notes.append(Text(f"No picture: {error}", "gap"))
     try:
         sound = read_waveform(path, _RATE_HZ)
-        samples = sound.waveform.numpy()
-        wave = waveform_chart(samples, len(samples) / _RATE_HZ, f"waveform of {name}")
-        wave += "".join(paragraph(warning, "note") for warning in sound.warnings)
+        wave = wave_of(sound.waveform.numpy(), _RATE_HZ)
+        notes += [Text(warning, "note") for warning in sound.warnings]
     except MediaError as error:
-        wave = paragraph(f"No sound: {error}", "gap")
-    return picture + wave
+        notes.append(Text(f"No sound: {error}", "gap"))
+    return Media(frames, wave, notes)
 
 
-def _jpeg(picture: Image.Image) -> str:
-    picture.thumbnail((_FRAME_PX, _FRAME_PX))
-    data = io.BytesIO()
-    picture.save(data, "JPEG", quality=82)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+def wave_of(samples: NDArray[np.float32], rate_hz: int) -> Wave:
+    """The envelope of a waveform [S], scaled to its own peak."""
+    pieces = np.array_split(np.abs(samples), _NUM_REACHES)
+    peaks = np.array([piece.max(initial=0.0) for piece in pieces])
+    return Wave(len(samples) / rate_hz, (peaks / max(peaks.max(), 1e-6)).tolist())
 
 
-def _answer(run: EvaluatedRun, record: dict[str, Any], emphasis: bool) -> str:
+def _answer(run: EvaluatedRun, record: dict[str, Any], emphasis: bool) -> Line:
     """One model's mark, word and reasoning; what is not in form is shown verbatim."""
     text = record["text"]
     answer = read_answer(text)
-    kind, mark = _verdict(record, answer)
-    bare = answer.emotion is not None and not answer.before
+    verdict, mark = _verdict(record, answer)
     shows_word = record["format_ok"] or answer.emotion is not None
     word = record["prediction"] or (answer.word if shows_word else "")
-    said = f" <strong>{escape(_shortened(word, 60))}</strong>" if word else ""
     if record["format_ok"]:
-        body = f'<p class="reasoning">{escape(_shortened(record["reasoning"], _LONGEST_TEXT))}</p>'
-    elif bare:
-        body = '<p class="note">no reasoning</p>'
+        said, kind = _shortened(record["reasoning"], LONGEST_TEXT), "reasoning"
+    elif answer.emotion is not None and not answer.before:
+        said, kind = "no reasoning", "note"
     else:
-        shown = _shortened(text, _LONGEST_TEXT) if text.strip() else "(nothing)"
-        body = f'<p class="verbatim">{escape(shown)}</p>'
-    return (
-        f"<div{' class=subject' if emphasis else ''}><dt>{escape(run.model)}</dt>"
-        f'<dd><span class="verdict {kind}">{mark}</span>{said}{body}</dd></div>'
-    )
+        said = _shortened(text, LONGEST_TEXT) if text.strip() else "(nothing)"
+        kind = "verbatim"
+    return Line(run.model, verdict, mark, _shortened(word, 60), said, kind, emphasis=emphasis)
 
 
 def _verdict(record: dict[str, Any], answer: Answer) -> tuple[str, str]:

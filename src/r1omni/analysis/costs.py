@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from r1omni.analysis.markup import paragraph, row, section
+from r1omni.analysis.page import Cell, Row, Section, Table, Text
 from r1omni.analysis.runs import read_json
 from r1omni.types import UsageError
 
@@ -42,33 +42,28 @@ def read_costs(file: Path) -> Costs:
         ) from error
 
 
-def costs_section(costs: Costs) -> str:
+def costs_section(costs: Costs) -> Section:
     """Seconds by stage and peak memory."""
+    anchor, title = "costs", "Time and memory"
     if not costs.seconds:
-        return section("costs", "Time and memory", paragraph("No times were recorded.", "gap"))
+        return Section(anchor, title, [Text("No times were recorded.", "gap")])
     total = sum(costs.seconds.values())
     rows = [
-        row(
-            name,
-            [_duration(value), f'<span class="bar" style="--share:{value / total:.3f}"></span>'],
-        )
+        Row(name, (Cell(_duration(value)), Cell("", share=value / total)))
         for name, value in costs.seconds.items()
     ]
     if costs.elapsed_seconds is not None:
-        rows.append(row("on the clock", [_duration(costs.elapsed_seconds), ""], "subject"))
+        rows.append(
+            Row("on the clock", (Cell(_duration(costs.elapsed_seconds)), Cell("")), "subject")
+        )
     memory = (
         "Peak memory is unknown."
         if costs.peak_memory_gib is None
         else f"Peak memory of a process: {costs.peak_memory_gib:.2f} GiB."
     )
-    return section(
-        "costs",
-        "Time and memory",
-        '<table class="figures costs"><caption class="hidden">Time by stage</caption><thead><tr>'
-        '<th scope="col">Stage</th><th scope="col">Time</th><th scope="col">Share</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>",
-        paragraph(memory + " Only finished commands count; some ran side by side.", "note"),
-    )
+    table = Table("Time by stage", ["Time", "Share"], rows, first="Stage", kind="figures costs")
+    note = Text(memory + " Only finished commands count; some ran side by side.", "note")
+    return Section(anchor, title, [table, note])
 
 
 def _duration(seconds: float) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
+from typing import ClassVar
 
-from r1omni.analysis.charts import line_chart
-from r1omni.analysis.markup import paragraph, section
+import numpy as np
+
+from r1omni.analysis.page import Section, Text
 from r1omni.analysis.runs import EvaluatedRun
 from r1omni.training.logger import METRICS_FILE, read_figures
 from r1omni.training.tracking import Figures
@@ -79,32 +80,84 @@ def _curve(logged: Sequence[Figures], name: str) -> Curve:
     return Curve(steps, [by_step[step] for step in steps])
 
 
-def curves_section(runs: list[EvaluatedRun]) -> str:
+@dataclass(frozen=True)
+class CurveChart:
+    """A curve that the browser draws, as logged and smoothed.
+
+    Attributes:
+        title: what it is of.
+        about: what its values are.
+        curve: what was logged.
+    """
+
+    title: str
+    about: str
+    curve: Curve
+
+    @property
+    def series(self) -> dict[str, list[int] | list[float]]:
+        """Steps, values and smoothed values, for static/curves.js."""
+        values = self.curve.values
+        return {"steps": self.curve.steps, "values": values, "smooth": smooth(values)}
+
+    @property
+    def spoken(self) -> str:
+        """Both its ends, for those who cannot see it."""
+        steps, values = self.curve.steps, self.curve.values
+        ends = [f"{values[at]:.3g} at step {steps[at]}" for at in (0, -1)]
+        return f"{self.title}: {ends[0]}, {ends[1]}"
+
+
+@dataclass(frozen=True)
+class CurveCharts:
+    """Curves side by side, below a title."""
+
+    template: ClassVar[str] = "curve_charts"
+    title: str
+    curves: Sequence[CurveChart]
+
+
+def smooth(values: list[float]) -> list[float]:
+    """Straight lines fitted to the neighbours of each point, about an eighth of all points.
+
+    Away from the ends this is the centred moving average; at the ends it keeps the slope.
+    """
+    series = np.asarray(values, dtype=np.float64)
+    half = len(series) // 16 + 1
+    smoothed = []
+    for index in range(len(series)):
+        first = max(index - half, 0)
+        window = series[first : index + half + 1]
+        places = np.arange(len(window)) - (len(window) - 1) / 2
+        slope = float(places @ window) / max(float(places @ places), 1.0)
+        middle = first + (len(window) - 1) / 2
+        smoothed.append(float(window.mean()) + slope * (index - middle))
+    return smoothed
+
+
+def curves_section(runs: list[EvaluatedRun]) -> Section:
     """Curves of reinforcement learning, then the losses of supervised training."""
     found = [(run.model, read_curves(run.folder)) for run in runs]
-    grpo = [(model, curves) for model, curves in found if curves.is_grpo]
-    parts = [
-        paragraph(
-            "Against optimizer steps, as each run logged them. Thin line: the logged values. "
-            "Thick line: a moving average over about an eighth of them.",
-            "note",
-        )
-    ]
-    for model, curves in grpo:
-        charts = [_figure(*GRPO_METRICS[name], curve) for name, curve in curves.curves.items()]
-        parts += [f"<h3>{escape(model)}: reinforcement learning</h3>", _grid(charts)]
+    note = (
+        "Against optimizer steps, as each run logged them. Thin line: the logged values. Thick "
+        "line: a moving average over about an eighth of them."
+    )
+    parts: list[Text | CurveCharts] = [Text(note, "note")]
+    for model, curves in found:
+        if curves.is_grpo:
+            charts = [CurveChart(*GRPO_METRICS[name], c) for name, c in curves.curves.items()]
+            parts.append(CurveCharts(f"{model}: reinforcement learning", charts))
     losses = [
-        _figure(model, "cross-entropy, nats a token", curves.curves["loss"])
+        CurveChart(model, "cross-entropy, nats a token", curves.curves["loss"])
         for model, curves in found
         if not curves.is_grpo and "loss" in curves.curves
     ]
     if losses:
-        parts += ["<h3>Supervised training: the loss</h3>", _grid(losses)]
-    parts += _gaps(found)
-    return section("curves", "How training went", *parts)
+        parts.append(CurveCharts("Supervised training: the loss", losses))
+    return Section("curves", "How training went", [*parts, *_gaps(found)])
 
 
-def _gaps(found: list[tuple[str, RunCurves]]) -> list[str]:
+def _gaps(found: list[tuple[str, RunCurves]]) -> list[Text]:
     """What could not be drawn, and why."""
     reasons = [f"{model}: no curves, {c.problem}." for model, c in found if c.problem]
     reasons += [
@@ -112,15 +165,4 @@ def _gaps(found: list[tuple[str, RunCurves]]) -> list[str]:
         for model, c in found
         if c.missing
     ]
-    return [paragraph(reason, "gap") for reason in reasons]
-
-
-def _figure(title: str, explanation: str, curve: Curve) -> str:
-    return (
-        f'<figure class="curve"><figcaption><strong>{escape(title)}</strong> {escape(explanation)}'
-        f"</figcaption>{line_chart(title, curve.steps, curve.values)}</figure>"
-    )
-
-
-def _grid(figures: list[str]) -> str:
-    return f'<div class="grid3">{"".join(figures)}</div>'
+    return [Text(reason, "gap") for reason in reasons]

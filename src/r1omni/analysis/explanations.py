@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from html import escape
-from pathlib import Path
 from typing import Any
 
-from r1omni.analysis.clips import media_html
-from r1omni.analysis.markup import paragraph, percent, row, scrollable, section, small
+from r1omni.analysis.clips import LONGEST_TEXT, Card, Clips, Line, card
+from r1omni.analysis.page import (
+    NOT_MEASURED,
+    Cell,
+    Row,
+    Section,
+    Table,
+    Text,
+    Title,
+    cell,
+    percent,
+)
 from r1omni.analysis.runs import EvaluatedRun, TestSet, find_subject, set_names, set_title
-from r1omni.analysis.table import NOT_MEASURED
 from r1omni.metrics.explanation import cues_from_json
 from r1omni.text.cues import agree, is_resting
 from r1omni.text.emotions import ANSWER_WORDS, EMOTIONS
@@ -20,118 +27,110 @@ from r1omni.text.reasoning import named_emotions
 NUM_CONTRADICTIONS = 6
 _MEDIUM_NAMES = {"video": "Face", "audio": "Voice"}
 _MADE_UP = {"muted": "voice, muted", "blanked": "face, blanked"}
-Cell = Callable[[Mapping[str, Any]], str]
+Write = Callable[[Mapping[str, Any]], Cell]
 
 
-def explanations_section(runs: list[EvaluatedRun]) -> str:
+def explanations_section(runs: list[EvaluatedRun]) -> Section:
     """Tables of verdicts, cue truth and invented cues, and the subject's worst contradictions."""
-    title = "Whether explanations are evidence"
+    anchor, title = "explanations", "Whether explanations are evidence"
     if not any(test_set.explanations for run in runs for test_set in run.sets.values()):
         gap = "Explanations were not measured; `python -m r1omni score` does so from predictions."
-        return section("explanations", title, paragraph(gap, "gap"))
-    return section(
-        "explanations",
+        return Section(anchor, title, [Text(gap, "gap")])
+    note = (
+        "In percent. Supported: of all answers, those whose reasoning concludes with the "
+        "answered emotion; an answer without a reasoning is not supported. Contradicted: of "
+        "the right answers, those whose reasoning concludes with another emotion. Right "
+        "reason: of all answers, those that are right and supported. Small print: 95% "
+        "bootstrap interval. The conclusion is read by rules, which misread some texts."
+    )
+    return Section(
+        anchor,
         title,
-        _table(runs, "Verdicts", _VERDICTS),
-        paragraph(
-            "In percent. Supported: of all answers, those whose reasoning concludes with the "
-            "answered emotion; an answer without a reasoning is not supported. Contradicted: of "
-            "the right answers, those whose reasoning concludes with another emotion. Right "
-            "reason: of all answers, those that are right and supported. Small print: 95% "
-            "bootstrap interval. The conclusion is read by rules, which misread some texts.",
-            "note",
-        ),
-        *_cue_tables(runs),
-        *_contradictions(find_subject(runs)),
+        [
+            _table(runs, "Verdicts", _VERDICTS),
+            Text(note, "note"),
+            *_cue_tables(runs),
+            *_contradictions(find_subject(runs)),
+        ],
     )
 
 
-def _table(runs: list[EvaluatedRun], title: str, columns: Mapping[str, Cell]) -> str:
+def _table(runs: list[EvaluatedRun], title: str, columns: Mapping[str, Write]) -> Table:
     """Models by test sets, with some columns of each."""
     names = set_names(runs)
-    heads = "".join(
-        f'<th scope="colgroup" colspan="{len(columns)}">{escape(set_title(name))}</th>'
-        for name in names
-    )
-    titles = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns) * len(names)
     subject = find_subject(runs)
     rows = [
-        row(
+        Row(
             run.model,
-            [_cell(run.sets.get(name), write) for name in names for write in columns.values()],
+            tuple(_cell(run.sets.get(n), write) for n in names for write in columns.values()),
             "subject" if run is subject else "",
         )
         for run in runs
     ]
-    return f"<h3>{escape(title)}</h3>" + scrollable(
-        f'<table class="figures"><caption class="hidden">{escape(title)}</caption><thead><tr>'
-        f'<th scope="col" rowspan="2">Model</th>{heads}</tr><tr>{titles}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>",
-        title,
-    )
+    groups = [(set_title(name), "") for name in names]
+    return Table(title, list(columns), rows, groups=groups, title=title)
 
 
-def _cell(test_set: TestSet | None, write: Cell) -> str:
+def _cell(test_set: TestSet | None, write: Write) -> Cell:
     if test_set is None or not test_set.explanations:
         return NOT_MEASURED
     return write(test_set.explanations)
 
 
-def _figure(value: float | None, interval: list[float] | None) -> str:
+def _figure(value: float | None, interval: list[float] | None) -> Cell:
     """A share in percent; its interval without digits, since three columns a set are many."""
     if value is None:
         return NOT_MEASURED
-    ends = "" if interval is None else " to ".join(percent(end, 0) for end in interval)
-    return percent(value) + small(ends)
+    return cell(percent(value), " to ".join(percent(end, 0) for end in interval or ()))
 
 
-def _verdict(name: str) -> Cell:
+def _verdict(name: str) -> Write:
     return lambda told: _figure(told["full"][name], told["full"]["intervals"][name])
 
 
-def _contradicted(told: Mapping[str, Any]) -> str:
+def _contradicted(told: Mapping[str, Any]) -> Cell:
     full = told["full"]
     interval = full["intervals"]["contradicted_among_right"]
     return _figure(full["among_right"]["contradicted"], interval)
 
 
-_VERDICTS: dict[str, Cell] = {
+_VERDICTS: dict[str, Write] = {
     "supported": _verdict("supported"),
     "contradicted": _contradicted,
     "right reason": _verdict("right_and_supported"),
 }
 
 
-def _cue_truth(medium: str) -> Cell:
-    def write(told: Mapping[str, Any]) -> str:
+def _cue_truth(medium: str) -> Write:
+    def write(told: Mapping[str, Any]) -> Cell:
         score = told["full"]["cues"].get(medium)
         if score is None:
             return NOT_MEASURED
         found = {n: score[n] for n in ("precision", "recall", "f1")}
         texts = {n: "–" if share is None else percent(share) for n, share in found.items()}
-        return f"{texts['precision']} / {texts['recall']}" + small(f"F1 {texts['f1']}")
+        return cell(f"{texts['precision']} / {texts['recall']}", f"F1 {texts['f1']}")
 
     return write
 
 
-def _made_up(condition: str) -> Cell:
-    def write(told: Mapping[str, Any]) -> str:
+def _made_up(condition: str) -> Write:
+    def write(told: Mapping[str, Any]) -> Cell:
         found = (told.get(condition) or {}).get("invented")
         if found is None:
             return NOT_MEASURED
-        return percent(found["share"]) + small(f"{found['num_cues']:.2f} cues an answer")
+        return cell(percent(found["share"]), f"{found['num_cues']:.2f} cues an answer")
 
     return write
 
 
-def _cue_tables(runs: list[EvaluatedRun]) -> list[str]:
-    parts = []
+def _cue_tables(runs: list[EvaluatedRun]) -> list[Table | Text]:
+    parts: list[Table | Text] = []
     told = [s.explanations for run in runs for s in run.sets.values() if s.explanations]
     if any(one["full"]["cues"] for one in told):
         columns = {name.lower(): _cue_truth(medium) for medium, name in _MEDIUM_NAMES.items()}
         parts.append(_table(runs, "Truth of the cues", columns))
         parts.append(
-            paragraph(
+            Text(
                 "Precision / recall in percent, over all answers to clips whose cues are known. "
                 "Precision: of the cues that reasonings name, those that the clip shows. Recall: "
                 "of the cues that clips show, those that are named. A part at rest need not be "
@@ -143,7 +142,7 @@ def _cue_tables(runs: list[EvaluatedRun]) -> list[str]:
         columns = {title: _made_up(condition) for condition, title in _MADE_UP.items()}
         parts.append(_table(runs, "Invented", columns))
         parts.append(
-            paragraph(
+            Text(
                 "Answers, in percent, that describe the voice although the sound was replaced by "
                 "silence (muted), or the face although the picture was black (blanked), and how "
                 "many of its cues an answer names on average.",
@@ -183,39 +182,30 @@ def _badness(record: Mapping[str, Any]) -> tuple[bool, float, bytes]:
     return record["prediction"] != record["label"], true, name
 
 
-def _contradictions(run: EvaluatedRun) -> list[str]:
+def _contradictions(run: EvaluatedRun) -> list[Title | Text | Clips]:
     worst = worst_contradictions(run, NUM_CONTRADICTIONS)
-    head = f"<h3>{escape(run.model)}: the worst contradictions</h3>"
+    head = Title(f"{run.model}: the worst contradictions")
     if not worst:
         none = "No answer is contradicted by its own reasoning, or no predictions were kept."
-        return [head, paragraph(none, "gap")]
-    shown = "".join(_contradiction(name, record) for name, record in worst)
-    return [head, f'<div class="clips">{shown}</div>']
+        return [head, Text(none, "gap")]
+    return [head, Clips([_contradiction(name, record) for name, record in worst])]
 
 
-def _contradiction(name: str, record: Mapping[str, Any]) -> str:
-    sample = record["sample_id"]
+def _contradiction(name: str, record: Mapping[str, Any]) -> Card:
     concluded = named_emotions(record["reasoning"]).concluded
     comes_to = " or ".join(ANSWER_WORDS[e] for e in EMOTIONS if e in concluded)
     is_right = record["prediction"] == record["label"]
-    kind, mark = ("right", "✓ right") if is_right else ("wrong", "✗ wrong")
-    answers = [
-        ("Answer", f'<span class="verdict {kind}">{mark}</span> '
-         f"<strong>{escape(str(record['prediction'] or 'none of the classes'))}</strong>"),
-        ("Concludes", f"<strong>{escape(comes_to)}</strong>"),
-        ("Reasoning", f'<p class="reasoning">{escape(record["reasoning"][:600])}</p>'),
+    verdict, mark = ("right", "✓ right") if is_right else ("wrong", "✗ wrong")
+    lines = [
+        Line("Answer", verdict, mark, str(record["prediction"] or "none of the classes")),
+        Line("Concludes", word=comes_to),
+        Line("Reasoning", text=record["reasoning"][:LONGEST_TEXT], kind="reasoning"),
         *_shown(record),
-    ]  # fmt: skip
-    items = "".join(f"<div><dt>{title}</dt><dd>{text}</dd></div>" for title, text in answers)
-    return (
-        f'<article class="clip"><header><h3>{escape(sample)}</h3>'
-        f"<p>{escape(set_title(name))}, true label <strong>{escape(record['label'])}</strong></p>"
-        f"{media_html(Path(record['path']), sample)}</header>"
-        f'<dl class="answers">{items}</dl></article>'
-    )
+    ]
+    return card(name, record, lines)
 
 
-def _shown(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _shown(record: Mapping[str, Any]) -> list[Line]:
     """What the clip shows, medium by medium, and which named cues it does not show."""
     if record["known_cues"] is None:
         return []
@@ -231,7 +221,7 @@ def _shown(record: Mapping[str, Any]) -> list[tuple[str, str]]:
             for c in sorted(named.of(medium))
             if not any(agree(c, other) for other in there)
         ]
-        text = escape(", ".join(telling) or "at rest")
-        text += f'<p class="note">not there: {escape(", ".join(false))}</p>' if false else ""
-        parts.append((f"{title} shown", text))
+        text = ", ".join(telling) or "at rest"
+        note = f"not there: {', '.join(false)}" if false else ""
+        parts.append(Line(f"{title} shown", text=text, kind="cues", note=note))
     return parts

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from html import escape
 from typing import Any
 
 from r1omni.analysis.differences import CONDITION_NAMES, Difference
-from r1omni.analysis.markup import joined, paragraph, section
+from r1omni.analysis.page import Points, Section, Text, joined
 from r1omni.analysis.runs import EvaluatedRun, set_names, set_title
 
 _PAPER_PARAMETERS = 500e6  # the language models of the paper, "0.5B"
 _METHODS = {"SFT": "supervised training", "GRPO": "GRPO"}
 
 
-def notes_section(runs: list[EvaluatedRun], found: list[Difference], *, synthetic: bool) -> str:
+def notes_section(runs: list[EvaluatedRun], found: list[Difference], *, synthetic: bool) -> Section:
     """How to read the page. What a note says of runs is recorded, or the note is not there.
 
     Args:
@@ -41,19 +40,14 @@ def notes_section(runs: list[EvaluatedRun], found: list[Difference], *, syntheti
         *_answers(runs),
         "By gender, age or culture: unmeasured.",
     ]
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes if note)
-    return section(
-        "notes",
-        "How to read this page",
-        f'<ul class="points">{items}</ul>',
-        paragraph(
-            "Responsible use. The models name the apparent expression in a recording, not what a "
-            "person feels; no diagnosis, and a professional reviews. In the EU, inferring emotions "
-            "of people at work or in education is prohibited except for medical or safety reasons "
-            "(AI Act, Article 5(1)(f)); people exposed elsewhere must be informed (Article 50(3)).",
-            "care",
-        ),
+    care = (
+        "Responsible use. The models name the apparent expression in a recording, not what a "
+        "person feels; no diagnosis, and a professional reviews. In the EU, inferring emotions "
+        "of people at work or in education is prohibited except for medical or safety reasons "
+        "(AI Act, Article 5(1)(f)); people exposed elsewhere must be informed (Article 50(3))."
     )
+    points = Points([note for note in notes if note])
+    return Section("notes", "How to read this page", [points, Text(care, "care")])
 
 
 def recorded_stages(run: EvaluatedRun) -> list[str]:

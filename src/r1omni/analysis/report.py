@@ -25,7 +25,7 @@ from r1omni.analysis.differences import Difference, differences
 from r1omni.analysis.explanations import explanations_section
 from r1omni.analysis.media import conditions_section
 from r1omni.analysis.notes import notes_section
-from r1omni.analysis.page import page
+from r1omni.analysis.page import write_page
 from r1omni.analysis.parts import parts_section
 from r1omni.analysis.recall import confusion_section, recall_section
 from r1omni.analysis.runs import EvaluatedRun, read_json, read_run, result_row
@@ -113,7 +113,7 @@ def _render(
 ) -> str:
     found: list[Difference] = differences(runs)
     ceiling = (world or {}).get("ceiling") or {}
-    return page(
+    return write_page(
         title="R1-Omni: results",
         sections=[
             summary_section(runs, found, world),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from html import escape
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from r1omni.analysis.differences import CONDITION_NAMES, Difference
-from r1omni.analysis.markup import between, joined, paragraph, percent, section, signed, small
 from r1omni.analysis.notes import recorded_stages
+from r1omni.analysis.page import Points, Section, Text, between, joined, percent, signed
 from r1omni.analysis.runs import (
     PAPER_RESULTS,
     EvaluatedRun,
@@ -19,9 +20,26 @@ from r1omni.analysis.runs import (
 )
 
 
+@dataclass(frozen=True)
+class Tile:
+    """One figure in large digits: what it is of, and small print below it."""
+
+    title: str
+    figure: str
+    small: str
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Large figures side by side."""
+
+    template: ClassVar[str] = "tiles"
+    tiles: Sequence[Tile]
+
+
 def summary_section(
     runs: list[EvaluatedRun], found: list[Difference], world: dict[str, Any] | None
-) -> str:
+) -> Section:
     """The first section: what came out, and what was trained."""
     points = [
         _against_baseline(runs, found),
@@ -31,19 +49,20 @@ def summary_section(
         _order(runs),
         _bounds(runs, world),
     ]
-    items = "".join(f"<li>{escape(point)}</li>" for point in points if point)
-    return section(
+    care = (
+        "What is recognised is the apparent expression in a recording, not a person's inner "
+        "state. It is no basis for decisions about people."
+    )
+    return Section(
         "summary",
         "In short",
-        paragraph(_lead(runs, found), "lead"),
-        _tiles(runs),
-        f'<ul class="points">{items}</ul>',
-        paragraph(_what_was_trained(runs, world)),
-        paragraph(
-            "What is recognised is the apparent expression in a recording, not a person's inner "
-            "state. It is no basis for decisions about people.",
-            "care",
-        ),
+        [
+            Text(_lead(runs, found), "lead"),
+            _tiles(runs),
+            Points([point for point in points if point]),
+            Text(_what_was_trained(runs, world)),
+            Text(care, "care"),
+        ],
     )
 
 
@@ -76,20 +95,17 @@ def _glance(opening: str, other: str, found: list[Difference]) -> str:
     return f"{opening} is {', '.join(parts)}." if parts else ""
 
 
-def _tiles(runs: list[EvaluatedRun]) -> str:
+def _tiles(runs: list[EvaluatedRun]) -> Tiles:
     """The subject's WAR on every set, in large figures."""
     subject = find_subject(runs)
     tiles = []
     for name, test_set in subject.sets.items():
         interval = between(test_set.full["war_interval"])
-        guess = percent(chance(test_set.full).majority[0])
-        tiles.append(
-            f"<li>{escape(subject.model)} on {escape(set_title(name))}"
-            f"<b>{percent(test_set.full['war'])} <span>% right</span></b>"
-            + small(f"95% interval {interval}; chance {guess}" if interval else f"chance {guess}")
-            + "</li>"
-        )
-    return f'<ul class="tiles">{"".join(tiles)}</ul>'
+        guess = f"chance {percent(chance(test_set.full).majority[0])}"
+        small = f"95% interval {interval}; {guess}" if interval else guess
+        title = f"{subject.model} on {set_title(name)}"
+        tiles.append(Tile(title, percent(test_set.full["war"]), small))
+    return Tiles(tiles)
 
 
 def _what_was_trained(runs: list[EvaluatedRun], world: dict[str, Any] | None) -> str:

@@ -13,6 +13,7 @@ import hashlib
 import importlib.resources
 import json
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -31,6 +32,7 @@ def render(
     scripts: Sequence[str] = (),
     styles: Sequence[str] = (),
     media: str = "'none'",
+    styled: bool = False,
     **values: Any,
 ) -> Iterator[str]:
     """A page in pieces, so that one that holds much is never whole in memory.
@@ -41,32 +43,30 @@ def render(
         scripts: files of `static`, in the order in which they run; the page's own or shared ones.
         styles: likewise, behind the shared `base.css`.
         media: sources of sound and video for the page's policy.
+        styled: whether elements have attributes of style, such as the length of a bar.
         values: what the template is given.
     """
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader(package), PackageLoader(__name__)]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["json_block"] = json_block
     code = [_static(package, name) for name in scripts]
     looks = ["\n".join(_static(package, name) for name in ("base.css", *styles))]
     policy = {
         "default-src": "'none'",
         "script-src": " ".join(map(_source, code)) or "'none'",
         "style-src": " ".join(map(_source, looks)),
+        "style-src-attr": "'unsafe-inline'" if styled else "'none'",
         "img-src": "data:",
         "media-src": media,
         "base-uri": "'none'",
         "form-action": "'none'",
     }
-    return environment.get_template(template).generate(
-        scripts=[Markup(text) for text in code],
-        styles=[Markup(text) for text in looks],
-        policy="; ".join(f"{name} {sources}" for name, sources in policy.items()),
-        **values,
+    return (
+        _environment(package)
+        .get_template(template)
+        .generate(
+            scripts=[Markup(text) for text in code],
+            styles=[Markup(text) for text in looks],
+            policy="; ".join(f"{name} {sources}" for name, sources in policy.items()),
+            **values,
+        )
     )
 
 
@@ -82,6 +82,21 @@ def json_block(value: Any) -> Markup:
     return Markup(text)
 
 
+@cache
+def _environment(package: str) -> Environment:
+    """Where a package's templates are found, and what they can use; read once."""
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader(__name__)]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["json_block"] = json_block
+    return environment
+
+
+@cache
 def _static(package: str, name: str) -> str:
     """A file of a package's folder `static`, or the shared one of that name."""
     for owner in (package, __name__):

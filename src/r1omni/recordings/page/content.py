@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from r1omni.media.container import MediaError
+from r1omni.media.previews import Picture, outline, pictures
 from r1omni.media.timeline import scan_extent, scan_timeline
 from r1omni.recordings.formats.words import name_of, plain
 from r1omni.recordings.page.attachments import attachments
-from r1omni.recordings.page.pictures import Picture, outline, pictures
 from r1omni.recordings.records import Record, Recording
 from r1omni.recordings.segments import pieces
 
@@ -50,7 +50,7 @@ def content(
     places: list[list[int]] = [[] for _ in answers]
     is_video, sound = False, None
     try:
-        if answers:  # what could not be analyzed is not opened again
+        if answers and path.is_file():  # what could not be analyzed is not opened again
             extent = scan_extent(path)
             length_s, is_video = max(length_s, extent.length_s), extent.picture_s > 0
             found = outline(path, length_s)

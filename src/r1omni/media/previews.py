@@ -1,4 +1,4 @@
-"""Small pictures and the outline of the sound of a recording, as a page holds them."""
+"""Small pictures of a recording and the outline of its sound, as pages hold them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ MAX_PICTURES = 96  # of a recording: about 0.3 MB
 PICTURES_A_SPAN = 4
 PICTURE_HEIGHT_PX = 120
 MAX_PEAKS = 2000
+_WIDEST = 4  # of a picture, times its height
+_QUALITY = 75  # of JPEG
 _MIN_PEAK_S = 0.01
 _RATE_HZ = 8_000  # enough for an outline
 _CHUNK_S = 20.0
@@ -76,7 +78,8 @@ def pictures(
         all_times, read_windows(path, timeline, moments, 1, _fitted), strict=True
     ):
         if not isinstance(frames, str):
-            found[pts] = Picture(timeline.seconds(pts), _jpeg(frames.frames[0]))
+            picture = jpeg(frames.frames[0], PICTURE_HEIGHT_PX)
+            found[pts] = Picture(timeline.seconds(pts), picture)
     places = {pts: place for place, pts in enumerate(found)}
     return list(found.values()), [[places[t] for t in times if t in places] for times in wanted]
 
@@ -84,13 +87,16 @@ def pictures(
 def _fitted(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 [H, W, 3], no higher than a picture is."""
     image = Image.fromarray(frame)
-    image.thumbnail((4 * PICTURE_HEIGHT_PX, PICTURE_HEIGHT_PX))
+    image.thumbnail((_WIDEST * PICTURE_HEIGHT_PX, PICTURE_HEIGHT_PX))
     return np.asarray(image)
 
 
-def _jpeg(frame: NDArray[np.uint8]) -> str:
+def jpeg(frame: NDArray[np.uint8], height_px: int) -> str:
+    """A frame uint8 [H, W, 3] as a data URL, no higher than `height_px`."""
+    image = Image.fromarray(frame)
+    image.thumbnail((_WIDEST * height_px, height_px))
     data = io.BytesIO()
-    Image.fromarray(frame).save(data, "JPEG", quality=72)
+    image.save(data, "JPEG", quality=_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
