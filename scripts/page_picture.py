@@ -10,7 +10,6 @@ seconds. Needs Chromium and the dev extra.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
 import tempfile
@@ -22,13 +21,8 @@ import numpy as np
 from PIL import Image
 from script_options import ScriptParser
 
+from r1omni.cli import main as run_command
 from r1omni.media.audio import read_waveform
-from r1omni.media.config import MediaConfig
-from r1omni.models.pipeline import R1Omni
-from r1omni.recordings.page import write
-from r1omni.recordings.records import Record, Recording
-from r1omni.recordings.segments import segments, summary
-from r1omni.text.reasoning import verdict
 
 ROOT = Path(__file__).resolve().parents[1]
 TOLD = (
@@ -91,20 +85,6 @@ def join(clips: list[Path], file: Path) -> None:
         out.mux(audio.encode())
 
 
-def analyzed(path: Path, shown: str, model: str) -> Recording:
-    """The answers about windows of a recording, under the name that the page is to show."""
-    omni = R1Omni.from_pretrained(model)
-    records = []
-    for answer in omni.analyze(path, window_s=2.0, hop_s=1.0, answer_mode="both"):
-        told = {field.name: getattr(answer, field.name) for field in dataclasses.fields(answer)}
-        known = {field.name for field in dataclasses.fields(Record)}
-        supported = None if answer.label is None else verdict(answer.reasoning, answer.label)
-        told |= {"path": shown, "media": ("video", "audio"), "supported": supported}
-        records.append(Record(**{name: told[name] for name in known & set(told)}))
-    found = segments(records)
-    return Recording(shown, tuple(records), found, summary(shown, records, found))
-
-
 def main() -> None:
     parser = ScriptParser(description=__doc__.split("\n")[0])
     parser.add_argument("--world", type=Path, required=True, help="mini-world")
@@ -117,7 +97,10 @@ def main() -> None:
         film = Path(place) / "interview.mp4"
         join(clips_of(options.world), film)
         page = Path(place) / "page"
-        write([analyzed(film, str(film), options.model)], page, num_frames=MediaConfig().num_frames)
+        words = ["analyze", str(film), "--model", options.model, "--out", str(page)]
+        words += "--window-s 2 --hop-s 1 --answer-mode both --format html".split()
+        if run_command(words) != 0:
+            raise SystemExit(1)
         with sync_playwright() as driver:
             browser = driver.chromium.launch(
                 executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]

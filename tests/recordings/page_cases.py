@@ -36,7 +36,7 @@ def some_recordings(root: Path) -> list[Recording]:
         record(1, 2, "happy", 0.55, reasoning=ODD, supported="contradicted", speaker="Anna",
                format_ok=True, warnings=("the clip is dark",), **told),
         record(2, 3, "angry", 0.8, reasoning="A low voice.", supported="silent", speaker="Ben",
-               format_ok=True, **told),
+               format_ok=True, **{**told, "media": ("audio",)}),
         record(3, 4, None, text="<think>and so", speaker="Anna", **told),
     ]  # fmt: skip
     sounds = [

@@ -73,6 +73,9 @@ def test_a_segment_seeks_and_shows_its_answer(watched: Watched) -> None:
     page.get_by_role("button", name="angry, 0:02.0").click()
     expect(answer).to_contain_text("A low voice.")
     expect(answer).to_contain_text("Ben")
+    expect(page.locator("#seen")).to_contain_text(
+        "which the model was not shown. It was given sound"
+    )
     expect(page.locator("#timeline h2")).to_have_text("Over time: Ben")
     assert time_of(page) == 2.0
     page.get_by_role("button", name="happy, contradicted, 0:01.0").click()
@@ -207,7 +210,29 @@ def test_everybody_can_read_it(
         assert inaccessible(watched.page) == []
         assert watched.page.evaluate("document.documentElement.scrollWidth") == width
         assert "not what anybody feels" in watched.page.inner_text("header .care")
+        if file == "out":
+            expect(watched.page.locator("#answers td.why").first).to_be_visible()
         assert watched.trouble == []
+
+
+def test_what_is_embedded_plays_and_nothing_else_runs(browser: Browser, tmp_path: Path) -> None:
+    page_of.write(some_recordings(tmp_path / "clips")[:1], tmp_path, embed=True)
+    (tmp_path / "clips" / FILM).unlink()
+    with opened(browser, (tmp_path / "index.html").as_uri()) as watched:
+        page = watched.page
+        can_play(page)
+        assert watched.trouble == []
+        page.evaluate(
+            "() => { const script = document.createElement('script');"
+            "script.textContent = 'ran = 1'; document.body.append(script) }"
+        )
+        assert page.evaluate("typeof ran") == "undefined"
+        assert page.evaluate("fetch('http://127.0.0.1:9/').catch((error) => error.name)")
+        page.evaluate("() => { new Image().src = 'http://127.0.0.1:9/x.png' }")
+        until(page, "true")
+        refused = [line for line in watched.trouble if "Content Security Policy" in line]
+        for what in ("inline script", "127.0.0.1:9/'", "127.0.0.1:9/x.png'"):
+            assert any(what in line for line in refused), watched.trouble
 
 
 def test_many_recordings_are_found_in_the_index(browser: Browser, written: Path) -> None:

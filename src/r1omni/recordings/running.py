@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 from r1omni.models.answering import Question
+from r1omni.models.config import read_config
 from r1omni.models.folders import find_model_folder
 from r1omni.models.pipeline import R1Omni
 from r1omni.recordings.analyzing import Analyzer, Asked, failures_line
@@ -128,6 +129,7 @@ class Output:
                     with contextlib.suppress(OSError):  # other things are in it
                         self.folder.rmdir()
 
+<<<<<<< HEAD
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Within it no other process writes to the same log."""
@@ -150,8 +152,16 @@ class Output:
 
     def write_formats(self) -> None:
         """Write the other formats from what the log holds."""
+=======
+    def write_formats(self, num_frames: int) -> None:
+        """Write the other formats from what the log holds.
+
+        Args:
+            num_frames: frames of a span that the model was shown.
+        """
+>>>>>>> rec-page
         if self.log is not None and self.folder is not None and self.formats:
-            write_formats(self.formats, read_recordings(self.log), self.folder)
+            write_formats(self.formats, read_recordings(self.log), self.folder, num_frames)
 
 
 def analyze(
@@ -202,10 +212,16 @@ def analyze(
     with output.opened([*recordings, *missing]) as state, _told_to_end():
         folder = find_model_folder(model)
         digest = folder.digest()
+<<<<<<< HEAD
         hashes = {str(path): asked.hash(path) for path in (*recordings, *missing)}
         state.check(output.log, digest, asked.row(), hashes)
         if not state.records:
             output.tell_settings(asked.row())
+=======
+        parts = (folder.main, folder.vision_tower, folder.audio_tower, folder.text_tower)
+        num_frames = read_config(*parts).media.num_frames
+        state.check(output.log, digest, asked.hash())
+>>>>>>> rec-page
         todo = [path for path in recordings if not state.is_complete(path)]
         # What was begun comes first: its records stand at the end of the log.
         todo.sort(key=lambda path: not state.num_records(path))
@@ -238,9 +254,9 @@ def analyze(
             finally:
                 failures |= analyzer.failures
                 log.close()
-                output.write_formats()
+                output.write_formats(num_frames)
         else:
-            output.write_formats()
+            output.write_formats(num_frames)
     if failures:
         raise R1OmniError(failures_line(failures, len(recordings) + len(missing)))
 

@@ -20,7 +20,7 @@ from r1omni.types import R1OmniError, UsageError
 # Of the functions that write a format, which begin as
 # "each":  write(recording, path), a file a recording; those without a segment have none
 # "all":   writing(folder, written), a context whose function takes recording by recording
-# "pages": write(recordings, folder) -> paths, which goes through the recordings itself
+# "pages": write(recordings, folder, num_frames=...) -> paths, which goes through them itself
 # "log":   none; what `analyze` itself writes
 Shape = Literal["each", "all", "pages", "log"]
 Write = Callable[[Recording, str], None]
@@ -77,7 +77,10 @@ def check_formats(names: Sequence[str]) -> None:
 
 
 def write_formats(
-    names: Sequence[str], recordings: Iterable[Recording], folder: Path
+    names: Sequence[str],
+    recordings: Iterable[Recording],
+    folder: Path,
+    num_frames: int | None = None,
 ) -> list[Path]:
     """Write recordings in several formats at once.
 
@@ -91,6 +94,8 @@ def write_formats(
         recordings: gone through once.
         folder: where to; it is made. It should be this analysis's own: files there that happen to
             have the name of a new one are replaced.
+        num_frames: frames of a span that the model was shown, for pages, which show some of them;
+            None where nobody knows.
 
     Returns:
         the files that were written.
@@ -112,7 +117,7 @@ def write_formats(
             ]
             passing = _passing(recordings, writers)
             for name in pages:
-                written += _function(FORMATS[name])(passing, folder)
+                written += _function(FORMATS[name])(passing, folder, num_frames=num_frames)
             for _ in passing:  # without pages, all of them
                 pass
     except OSError as error:

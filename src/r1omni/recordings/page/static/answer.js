@@ -62,9 +62,11 @@ function showSeen(content, record) {
   const own = record.pictures.map((at) => content.pictures[at]);
   const names = { video: "picture", audio: "sound" };
   const said = [];
-  if (own.length) {
-    said.push(content.frames
-      ? `${own.length} of the ${counted(content.frames, "picture")} that the model was shown.`
+  const isShown = record.media.includes("video");
+  if (own.length && content.frames && isShown) {
+    said.push(`${own.length} of the ${counted(content.frames, "picture")} that the model was shown.`);
+  } else if (own.length) {
+    said.push(record.media.length && !isShown ? "Pictures of this span, which the model was not shown."
       : "Pictures of this span.");
   }
   if (record.media.length) said.push(`It was given ${record.media.map((name) => names[name]).join(" and ")}.`);

@@ -71,7 +71,7 @@ function makeTimeline(content, on) {
   /* Whether a segment has room for its word; the table and its title have it in any case. */
   function isWide(s, track) {
     const px = (track.clientWidth * (s.end - s.start)) / (view[1] - view[0]);
-    return px > 12 + 6.3 * wordOf(s.label).length;
+    return px > 12 + 7 * wordOf(s.label).length;
   }
 
   function inView(start, end) {
