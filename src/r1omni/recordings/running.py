@@ -129,7 +129,6 @@ class Output:
                     with contextlib.suppress(OSError):  # other things are in it
                         self.folder.rmdir()
 
-<<<<<<< HEAD
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
         """Within it no other process writes to the same log."""
@@ -150,16 +149,12 @@ class Output:
             text = json.dumps(row, indent=2) + "\n"
             settings_file(self.log).write_text(text, encoding="utf-8")
 
-    def write_formats(self) -> None:
-        """Write the other formats from what the log holds."""
-=======
     def write_formats(self, num_frames: int) -> None:
         """Write the other formats from what the log holds.
 
         Args:
             num_frames: frames of a span that the model was shown.
         """
->>>>>>> rec-page
         if self.log is not None and self.folder is not None and self.formats:
             write_formats(self.formats, read_recordings(self.log), self.folder, num_frames)
 
@@ -212,16 +207,12 @@ def analyze(
     with output.opened([*recordings, *missing]) as state, _told_to_end():
         folder = find_model_folder(model)
         digest = folder.digest()
-<<<<<<< HEAD
         hashes = {str(path): asked.hash(path) for path in (*recordings, *missing)}
         state.check(output.log, digest, asked.row(), hashes)
         if not state.records:
             output.tell_settings(asked.row())
-=======
         parts = (folder.main, folder.vision_tower, folder.audio_tower, folder.text_tower)
         num_frames = read_config(*parts).media.num_frames
-        state.check(output.log, digest, asked.hash())
->>>>>>> rec-page
         todo = [path for path in recordings if not state.is_complete(path)]
         # What was begun comes first: its records stand at the end of the log.
         todo.sort(key=lambda path: not state.num_records(path))
