@@ -49,7 +49,9 @@ def test_the_example_answers_as_printed(
     clips = sorted(map(str, Path("examples/clips").glob("*.mp4")))
     pattern = words.index("examples/clips/*.mp4")
     assert main([*words[:pattern], *clips, *words[pattern + 1 :]]) == 0
-    records = [json.loads(row) for row in (tmp_path / "out/analyses.jsonl").read_text().splitlines()]
+    records = [
+        json.loads(row) for row in (tmp_path / "out/analyses.jsonl").read_text().splitlines()
+    ]
     assert [record["path"] for record in records] == clips and len(clips) == 2
     shown = [json.loads(row) for row in LINES if row.startswith("{")]
     assert shown and shown[0] == {key: records[0][key] for key in shown[0]}
