@@ -7,7 +7,8 @@ Makes films of one and of --minutes minutes (a drawn loop with a tone, joined wi
 again), analyzes each in windows of 5 seconds by the command itself, in a process of its own, and
 writes JSON: peak memory of the process with those that decode, times real time without the start,
 and the seconds between records at the end over those at the beginning. A model that was not trained
-answers up to the limit of tokens, so give a trained one.
+answers up to the limit of tokens, so give a trained one. OMP_NUM_THREADS counts the model's threads:
+where other programs take the cores, threads that wait for each other cost more than they bring.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ WINDOW_S = 5.0
 LOOP_S = 20.0
 # Of the records, those of the first and of the last windows that are compared.
 SHARE = 0.2
+# Seconds between two looks at the memory.
+LOOK_S = 1.0
 
 
 def film(path: Path, seconds: float, size: tuple[int, int]) -> None:
@@ -70,11 +73,13 @@ def analyzed(path: Path, model: str, folder: Path, batch_size: int, workers: int
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     process = subprocess.Popen([sys.executable, *map(str, words)], env=environment)
     times: list[float] = []
-    peak = 0.0
+    peak = looked_s = 0.0
     while process.poll() is None:
         lines = out.read_bytes().count(b"\n") if out.exists() else 0
         times += [time.monotonic()] * (lines - len(times))
-        peak = max(peak, memory_mb(process.pid))
+        if time.monotonic() > looked_s + LOOK_S:  # looking takes time of the cores, too
+            peak = max(peak, memory_mb(process.pid))
+            looked_s = time.monotonic()
         time.sleep(0.1)
     if process.returncode:
         raise SystemExit(process.returncode)
@@ -86,28 +91,30 @@ def analyzed(path: Path, model: str, folder: Path, batch_size: int, workers: int
 def memory_mb(pid: int) -> float:
     """Memory of a process and of those that it started, not shared with others, in MB."""
     total = 0.0
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and pid in lineage(int(entry.name)):
-            try:
-                rollup = (entry / "smaps_rollup").read_text()
-            except OSError:
-                continue
-            found = [line for line in rollup.splitlines() if line.startswith("Pss:")]
-            total += sum(int(line.split()[1]) for line in found) / 1000
+    for process in descendants(pid):
+        try:
+            rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+        except OSError:
+            continue
+        found = [line for line in rollup.splitlines() if line.startswith("Pss:")]
+        total += sum(int(line.split()[1]) for line in found) / 1000
     return total
 
 
-def lineage(pid: int) -> set[int]:
-    """A process and those that it came from."""
-    seen = {pid}
-    while pid > 1:
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
-            break
-        pid = int(stat.rpartition(")")[2].split()[1])
-        seen.add(pid)
-    return seen
+def descendants(pid: int) -> set[int]:
+    """A process and those that it started, or that these did."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+    found = {pid}
+    while more := {child for child, parent in parents.items() if parent in found} - found:
+        found |= more
+    return found
 
 
 def main() -> None:
@@ -118,7 +125,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--num-workers", type=int, default=1)
     parser.add_argument("--out", type=Path, help="JSON to write")
+    parser.add_argument("--model-name", help="what the model is, for the JSON")
     options = parser.parse_args()
+    load_before = round(os.getloadavg()[0], 1)
     seconds = {"short": 60.0, "long": 60 * options.minutes}
     found = {}
     with tempfile.TemporaryDirectory(prefix="r1omni-analyze-") as name:
@@ -143,8 +152,10 @@ def main() -> None:
         "more_mb": round(found["long"]["peak_mb"] - found["short"]["peak_mb"]),
         "times_real_time": round(WINDOW_S * (len(times) - 1) / (times[-1] - times[0]), 1),
         "last_over_first": round(last / first, 2),
+        "model": options.model_name or Path(options.model).name,
         "machine": {"cpus": os.cpu_count(), "architecture": platform.machine(),
-                    "load": round(os.getloadavg()[0], 1)},
+                    "threads_of_the_model": os.environ.get("OMP_NUM_THREADS", "all"),
+                    "load_before": load_before, "load_after": round(os.getloadavg()[0], 1)},
     }  # fmt: skip
     text = json.dumps(result, indent=2) + "\n"
     print(text)

@@ -15,7 +15,7 @@ from torch import Tensor
 from r1omni.models import R1Omni
 from r1omni.models.checkpoint import load_model
 from r1omni.models.folders import find_model_folder
-from r1omni.models.weights import Weights, weight_files
+from r1omni.models.weights import Weights, quick_digest, weight_files
 from r1omni.types import R1OmniError
 
 Tensors = dict[str, Tensor]
@@ -175,3 +175,29 @@ def test_files_of_which_none_is_the_one(copied: Path) -> None:
 def test_names_are_known_without_reading(copied: Path) -> None:
     weights = Weights(copied)
     assert weights.names == {name for name, _ in weights} == set(load_file(copied / WEIGHTS))
+
+
+def test_a_change_of_a_model_changes_its_digest(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {quick_digest(copied)}
+    file = copied / "model.safetensors"
+    size = file.stat().st_size
+    places = range(0, size - size // 10, size // 7)
+    for name, place in [("tokenizer.json", 50), *((file.name, place) for place in places)]:
+        data = bytearray((copied / name).read_bytes())
+        data[place] ^= 1
+        (copied / name).write_bytes(data)
+        found.add(quick_digest(copied))
+    assert len(found) == 2 + len(places)
+    # Of a large file a sixteenth is read; a layer of it that was trained is seen wherever it is.
+    monkeypatch.setattr("r1omni.models.weights._DIGEST_BLOCK", size // 256)
+    monkeypatch.setattr("r1omni.models.weights._DIGEST_BLOCKS", 16)
+    found = {quick_digest(copied)}
+    for place in places:
+        layer = bytes(byte ^ 1 for byte in file.read_bytes()[place : place + size // 10])
+        with file.open("r+b") as stream:
+            stream.seek(place)
+            stream.write(layer)
+        found.add(quick_digest(copied))
+    assert len(found) == 1 + len(places)

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from r1omni.types import R1OmniError
 
+_DIGEST_BLOCK, _DIGEST_BLOCKS = 2**20, 256
 _LFS_POINTER = b"version https://git-lfs"
 
 
@@ -79,21 +80,24 @@ def sha256(files: Iterable[Path]) -> str | None:
 
 
 def quick_digest(folder: Path) -> str:
-    """Tells the models of folders apart without reading all of their weights.
+    """Tells the models of folders apart without reading all of large weights.
 
-    Of config.json and the sizes, the first and the last MiB of each file of weights: what was
-    trained differs in each tensor.
+    Of settings and tokenizers (.json, .txt) and of weights, files up to 256 MiB are read whole, of
+    larger ones 256 blocks of 1 MiB, evenly spread with both ends among them. Training and adapters
+    change whole matrices all over a model, so they are seen; a change of one place of a large file
+    need not be.
     """
     digest = hashlib.sha256()
-    config = folder / "config.json"
-    digest.update(config.read_bytes() if config.is_file() else b"")
-    for file in sorted(file for kind in ("*.safetensors", "*.bin") for file in folder.glob(kind)):
+    kinds = ("*.json", "*.txt", "*.safetensors", "*.bin")
+    for file in sorted(file for kind in kinds for file in folder.glob(kind)):
         size = file.stat().st_size
         digest.update(f"{file.name}:{size}".encode())
+        blocks = min(_DIGEST_BLOCKS, -(-size // _DIGEST_BLOCK))
+        last = max(0, size - _DIGEST_BLOCK)
         with file.open("rb") as stream:
-            digest.update(stream.read(2**20))
-            stream.seek(max(0, size - 2**20))
-            digest.update(stream.read())
+            for block in range(blocks):
+                stream.seek(last * block // max(1, blocks - 1))
+                digest.update(stream.read(_DIGEST_BLOCK))
     return digest.hexdigest()
 
 

@@ -106,8 +106,10 @@ def _items(processor: MediaProcessor, plan: Plan) -> Iterator[Decoded]:
         )
     except R1OmniError as error:
         yield error
-        return
-    yield None
+    except MemoryError:
+        yield MediaError(f"{plan.path}: needs more memory than there is for a decoder")
+    else:
+        yield None
 
 
 class _Worker:
@@ -238,12 +240,7 @@ def _serve(connection: Connection, config: MediaConfig, plans: Sequence[Plan]) -
     processor = MediaProcessor(config)
     try:
         for plan in plans:
-            try:
-                for item in _items(processor, plan):
-                    connection.send(_packed(item))
-            except MemoryError:
-                connection.send(
-                    MediaError(f"{plan.path}: needs more memory than a decoder may take")
-                )
+            for item in _items(processor, plan):
+                connection.send(_packed(item))
     except BrokenPipeError:
         return  # the parent is gone
