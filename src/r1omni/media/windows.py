@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from r1omni.options import check_type, shortened
 from r1omni.types import ClipMedia, UsageError
 
 # A damaged file may claim to last for years.
@@ -39,18 +40,27 @@ def check_intervals(
     """Intervals in the order in which they are read, `reading_order`; None stays None.
 
     Raises:
-        UsageError: none at all, windows beside them, or one without a length.
+        UsageError: none at all, windows beside them, or one that is no pair of seconds or has no
+            length.
     """
     if intervals is None:
         return None
     if window_s is not None:
         raise UsageError("intervals stand in place of windows; leave window_s or intervals out")
-    for start_s, end_s in intervals:
+    found: list[tuple[float, float]] = []
+    for place, pair in enumerate(intervals):
+        try:
+            start_s, end_s = map(float, pair)
+        except (TypeError, ValueError) as error:
+            raise UsageError(
+                f"intervals[{place}] is {shortened(str(pair))}; give a start and an end in seconds"
+            ) from error
         if not (0 <= start_s < end_s < math.inf):
-            raise UsageError(f"an interval goes from {start_s} s to {end_s} s; correct it")
-    if not intervals:
+            raise UsageError(f"intervals[{place}] goes from {start_s} s to {end_s} s; correct it")
+        found.append((start_s, end_s))
+    if not found:
         raise UsageError("intervals is empty; leave it out to take the recording as a whole")
-    return sorted(intervals, key=reading_order)
+    return sorted(found, key=reading_order)
 
 
 def reading_order(span: tuple[float, float]) -> tuple[float, float]:
@@ -70,6 +80,8 @@ def windows(
     Raises:
         UsageError: a length that is not positive, a hop without a window, or too many windows.
     """
+    for name, length_s in (("window_s", window_s), ("hop_s", hop_s)):
+        check_type(name, length_s, float | None)
     if window_s is None:
         if hop_s is not None:
             raise UsageError("hop_s needs window_s, the length of a window in seconds")

@@ -34,7 +34,7 @@ from r1omni.models.sampler import (
     mask_after_end,
 )
 from r1omni.models.saving import save_model
-from r1omni.options import at_least, check_choice, check_number
+from r1omni.options import at_least, check_choice, check_number, check_type
 from r1omni.streams import stream_seed
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, decode_completion, encode_prompt
 from r1omni.types import (
@@ -334,6 +334,7 @@ class R1Omni:
         """
         question = Question(modality, instruction, max_new_tokens, label_set, answer_mode)
         check_number("batch_size", batch_size, at_least(1), int)
+        check_type("path", path, str | Path)
         windows = self.processor.load_windows(
             Path(path), window_s, hop_s, modality, check_intervals(intervals, window_s)
         )

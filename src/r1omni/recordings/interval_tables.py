@@ -26,7 +26,7 @@ NAMES: Mapping[Column, tuple[str, ...]] = {
 }  # fmt: skip
 _DELIMITERS = ("\t", ";", ",")
 _SECONDS = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-_CLOCK = re.compile(r"(?:(\d+):)?(\d{1,3}):(\d{1,2}(?:\.\d*)?)")
+_CLOCK = re.compile(r"(?:(\d+):(?=[0-5]?\d:))?(\d{1,3}):([0-5]?\d(?:\.\d*)?)")
 
 
 @dataclass(frozen=True)

@@ -216,7 +216,7 @@ def _of_row(row: Row) -> Interval:
     return Interval(start_s, end_s, row.speaker, row.text, row.file)
 
 
-_TIME = r"(?:(\d+):)?(\d{1,2}):(\d{1,2}[.,]\d{1,3})"
+_TIME = r"(?:(\d+):)?([0-5]?\d):([0-5]?\d[.,]\d{1,3})"
 _TIMES = re.compile(rf"\s*{_TIME}\s*-->\s*{_TIME}(?:\s.*)?")
 # What WebVTT has between its captions.
 _OTHER_BLOCKS = ("WEBVTT", "NOTE", "STYLE", "REGION")

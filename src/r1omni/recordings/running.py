@@ -77,6 +77,11 @@ class Output:
                 option = "--format" if formats else "--resume"
                 raise UsageError(f"{option} needs --out, a folder to write to")
             return cls()
+        if out.exists() and not out.is_dir() and not out.suffix:
+            raise UsageError(
+                f"--out {out}: is a file without a suffix, where a folder would be made; choose "
+                "another name"
+            )
         if out.is_dir() or not out.suffix:
             return cls(out / LOG, out, tuple(formats), resumes, retries)
         if formats:
