@@ -6,8 +6,9 @@
 Makes films of one and of --minutes minutes (a drawn loop with a tone, joined without encoding it
 again), analyzes each in windows of 5 seconds by the command itself, in a process of its own, and
 writes JSON: peak memory of the process with those that decode, times real time without the start,
-and the seconds between records at the end over those at the beginning. A model that was not trained
-answers up to the limit of tokens, so give a trained one. OMP_NUM_THREADS counts the model's threads:
+and the seconds of a core that a record takes at the end over those at the beginning (by the clock
+they would say what else the machine did meanwhile). A model that was not trained
+answers up to the limit of tokens, so give a trained one. OMP_NUM_THREADS counts its threads:
 where other programs take the cores, threads that wait for each other cost more than they bring.
 """
 
@@ -35,7 +36,7 @@ LOOP_S = 20.0
 # Of the records, those of the first and of the last windows that are compared.
 SHARE = 0.2
 # Seconds between two looks at the memory.
-LOOK_S = 1.0
+LOOK_S = 0.25
 
 
 def film(path: Path, seconds: float, size: tuple[int, int]) -> None:
@@ -65,7 +66,7 @@ def film(path: Path, seconds: float, size: tuple[int, int]) -> None:
 
 
 def analyzed(path: Path, model: str, folder: Path, batch_size: int, workers: int) -> dict[str, Any]:
-    """The command on one film: when each record came, and the peak memory of all its processes."""
+    """The command on one film: when each record came, and what all its processes took."""
     out = folder / f"{path.stem}.jsonl"
     words = ["-m", "r1omni", "analyze", path, "--model", model, "--window-s", WINDOW_S,
              "--batch-size", batch_size, "--num-workers", workers, "--max-new-tokens", 64,
@@ -73,25 +74,50 @@ def analyzed(path: Path, model: str, folder: Path, batch_size: int, workers: int
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     process = subprocess.Popen([sys.executable, *map(str, words)], env=environment)
     times: list[float] = []
+    spent: list[tuple[int, float]] = []
+    seconds: dict[int, float] = {}
     peak = looked_s = 0.0
     while process.poll() is None:
         lines = out.read_bytes().count(b"\n") if out.exists() else 0
         times += [time.monotonic()] * (lines - len(times))
         if time.monotonic() > looked_s + LOOK_S:  # looking takes time of the cores, too
-            peak = max(peak, memory_mb(process.pid))
+            processes = descendants(process.pid)
+            peak = max(peak, memory_mb(processes))
+            seconds |= core_s(processes)  # one that has ended has taken what it took
+            spent.append((lines, sum(seconds.values())))
             looked_s = time.monotonic()
         time.sleep(0.1)
     if process.returncode:
         raise SystemExit(process.returncode)
     lines = out.read_bytes().count(b"\n")
     times += [time.monotonic()] * (lines - len(times))
-    return {"times": times, "peak_mb": peak, "windows": lines}
+    return {"times": times, "peak_mb": peak, "windows": lines, "spent": spent}
 
 
-def memory_mb(pid: int) -> float:
-    """Memory of a process and of those that it started, not shared with others, in MB."""
+def core_s(processes: set[int]) -> dict[int, float]:
+    """Seconds of a core that each process has taken."""
+    taken = {}
+    for process in processes:
+        try:
+            stat = Path(f"/proc/{process}/stat").read_text()
+        except OSError:
+            continue
+        ticks = sum(map(int, stat.rpartition(")")[2].split()[11:13]))
+        taken[process] = ticks / os.sysconf("SC_CLK_TCK")
+    return taken
+
+
+def a_record_s(spent: list[tuple[int, float]], first: float, last: float) -> float:
+    """Seconds of a core that a record took, of those between two shares of all."""
+    total = spent[-1][0]
+    part = [look for look in spent if first * total <= look[0] <= last * total and look[0]]
+    return (part[-1][1] - part[0][1]) / (part[-1][0] - part[0][0])
+
+
+def memory_mb(processes: set[int]) -> float:
+    """Memory of processes, what they share counted once, in MB."""
     total = 0.0
-    for process in descendants(pid):
+    for process in processes:
         try:
             rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
         except OSError:
@@ -138,9 +164,8 @@ def main() -> None:
                 folder / f"{film_name}.mp4", options.model, folder, options.batch_size,
                 options.num_workers,
             )  # fmt: skip
-    times = found["long"]["times"]
-    few = max(2, int(SHARE * len(times)))
-    first, last = ((part[-1] - part[0]) / (len(part) - 1) for part in (times[:few], times[-few:]))
+    times, spent = found["long"]["times"], found["long"]["spent"]
+    first, last = a_record_s(spent, 0.0, SHARE), a_record_s(spent, 1.0 - SHARE, 1.0)
     result = {
         "minutes": options.minutes,
         "size": list(options.size),
@@ -151,6 +176,7 @@ def main() -> None:
         "peak_mb": {key: round(value["peak_mb"]) for key, value in found.items()},
         "more_mb": round(found["long"]["peak_mb"] - found["short"]["peak_mb"]),
         "times_real_time": round(WINDOW_S * (len(times) - 1) / (times[-1] - times[0]), 1),
+        "core_s_a_window": round(a_record_s(spent, 0.0, 1.0), 4),
         "last_over_first": round(last / first, 2),
         "model": options.model_name or Path(options.model).name,
         "machine": {"cpus": os.cpu_count(), "architecture": platform.machine(),
