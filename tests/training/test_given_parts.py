@@ -152,4 +152,4 @@ def test_it_is_trained_exported_and_used_as_any_model(
     clip = next((mini_world / "world" / "MAFW").rglob("*.mp4"))
     args = ["analyze", str(clip), "--model", str(out), "--max-new-tokens", "2"]
     assert main(args) == 0
-    assert "error" not in json.loads(capfd.readouterr().out)
+    assert json.loads(capfd.readouterr().out)["error"] is None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -38,8 +39,7 @@ class Log:
 
     def __init__(self, path: Path | None) -> None:
         self.name = STANDARD_OUTPUT if path is None else str(path)
-        self._descriptor = 1 if path is None else os.open(path, os.O_WRONLY | os.O_APPEND)
-        self._is_own = path is not None
+        self._descriptor = None if path is None else os.open(path, os.O_WRONLY | os.O_APPEND)
 
     def write(self, record: Record) -> None:
         """Append a record.
@@ -49,6 +49,10 @@ class Log:
         """
         line = as_line(record)
         try:
+            if self._descriptor is None:
+                sys.stdout.write(line.decode("ascii"))
+                sys.stdout.flush()
+                return
             while line:
                 line = line[os.write(self._descriptor, line) :]
         except OSError as error:
@@ -57,7 +61,7 @@ class Log:
             ) from error
 
     def close(self) -> None:
-        if self._is_own:
+        if self._descriptor is not None:
             os.close(self._descriptor)
 
 
