@@ -65,11 +65,17 @@ class Asked:
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
     def plan(self, path: Path, skip: int, last: tuple[float, float] | None) -> Plan:
-        """What is to be decoded of a recording, of which the first spans are answered already."""
+        """What is to be decoded of a recording.
+
+        Args:
+            path: the recording.
+            skip: so many of its first spans are answered already.
+            last: the last one of them; says nothing of a recording that was not begun.
+        """
         own = None if self.intervals is None else self.intervals[path]
         spans = None if own is None else tuple((i.start_s, i.end_s) for i in own)
         modality = self.question.modality
-        return Plan(path, modality, self.window_s, self.hop_s, spans, skip, last)
+        return Plan(path, modality, self.window_s, self.hop_s, spans, skip, last if skip else None)
 
 
 @dataclass
@@ -81,24 +87,24 @@ class Analyzer:
         asked: of every recording.
         log: takes the records.
         model: hash of the model, for the records.
+        settings: by recording, the hash of what is asked of it, likewise.
         batch_size: spans that are answered at once, of one recording or of several.
         num_workers: processes that decode.
         limit_s: as for `decoded`.
         shows_progress: on standard error.
         failures: recordings that could not be analyzed, with the reasons.
-        settings: by recording, the hash for its records.
     """
 
     omni: R1Omni
     asked: Asked
     log: Log
     model: str
+    settings: Mapping[str, str]
     batch_size: int = 8
     num_workers: int = 1
     limit_s: float = DECODE_LIMIT_S
     shows_progress: bool = False
     failures: dict[str, str] = field(default_factory=dict)
-    settings: dict[Path, str] = field(default_factory=dict)
 
     def run(self, plans: Sequence[Plan]) -> None:
         """Analyze recordings in order; a recording that fails has a record that says why.
@@ -127,14 +133,14 @@ class Analyzer:
     def fail(self, path: Path, reason: str) -> None:
         """Write why a recording cannot be analyzed."""
         self.failures[str(path)] = reason
-        self._write(path, Record(str(path), error=reason, is_last=True))
+        self._write(Record(str(path), error=reason, is_last=True))
 
     def _answer(self, batch: Sequence[tuple[Plan, Decoded]], progress: _Progress) -> None:
         windows = [item for _, item in batch if isinstance(item, Window)]
         analyses = iter(analyze_windows(self.omni, windows, self.asked.question))
         for plan, item in batch:
             if isinstance(item, Window):
-                self._write(plan.path, self._record(plan, item, next(analyses)))
+                self._write(self._record(plan, item, next(analyses)))
                 progress.answered(item)
             elif item is not None:
                 self.fail(plan.path, str(item))
@@ -165,10 +171,9 @@ class Analyzer:
             is_last=window.is_last,
         )
 
-    def _write(self, path: Path, record: Record) -> None:
-        if path not in self.settings:
-            self.settings[path] = self.asked.hash(path)
-        self.log.write(replace(record, model=self.model, settings=self.settings[path]))
+    def _write(self, record: Record) -> None:
+        settings = self.settings[record.path]
+        self.log.write(replace(record, model=self.model, settings=settings))
 
 
 def failures_line(failures: Mapping[str, str], total: int) -> str:

@@ -92,7 +92,7 @@ def find_recordings(
             if os.path.exists(path):  # False also where one may not look
                 found[path] = None
             else:
-                missing[path] = _line(f"{path}: there is no such file or folder; check the path")
+                missing[path] = one_line(f"{path}: there is no such file or folder; check the path")
             continue
         closed: list[OSError] = []
         kinds = _kinds(list(files_below(path, closed)), num_workers)
@@ -101,14 +101,16 @@ def find_recordings(
         found |= dict.fromkeys(recordings)
         missing |= {file: kind for file, kind in kinds.items() if kind not in (None, _OTHER)}
         for error in closed:
-            missing[Path(error.filename)] = _line(
+            missing[Path(error.filename)] = one_line(
                 f"{error.filename}: cannot be read ({error.strerror}); check who may read it"
             )
         notes.append(
-            _line(f"{path}: {len(recordings)} recordings, {others} other files are left out")
+            one_line(f"{path}: {len(recordings)} recordings, {others} other files are left out")
         )
         if not recordings:
-            missing.setdefault(path, _line(f"{path}: holds no recordings ({others} other files)"))
+            missing.setdefault(
+                path, one_line(f"{path}: holds no recordings ({others} other files)")
+            )
     if not found:
         raise UsageError("; ".join(missing.values()))
     return list(found), missing, notes
@@ -155,6 +157,6 @@ def what_opens(clip: Clip) -> str | None:
     return None if is_named else _OTHER
 
 
-def _line(text: str) -> str:
+def one_line(text: str) -> str:
     """A message in which a file's name may hold line breaks and bytes that are no text."""
     return str(MediaError(text))

@@ -7,9 +7,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
-from r1omni.media.container import MediaError
 from r1omni.media.windows import reading_order
-from r1omni.recordings.finding import files_below
+from r1omni.recordings.finding import files_below, one_line
 from r1omni.recordings.intervals import SUFFIXES, Interval, read_intervals
 from r1omni.types import UsageError
 
@@ -49,7 +48,7 @@ def intervals_of(
             f"--intervals {source}: names none of the recordings; check its column file"
         )
     missing = {
-        path: _line(f"{path}: --intervals {source} names no such file")
+        path: one_line(f"{path}: --intervals {source} names no such file")
         for path in recordings
         if path not in found
     }
@@ -74,18 +73,20 @@ def _from_folder(
         own = beside if len(own) > 1 and beside else own
         if len(own) > 1:
             names = ", ".join(map(str, own))
-            missing[path] = _line(f"{path}: has several files of intervals ({names}); keep one")
+            missing[path] = one_line(f"{path}: has several files of intervals ({names}); keep one")
         elif not own:
-            missing[path] = _line(f"{path}: --intervals {source} has no file called {path.stem}.*")
+            missing[path] = one_line(
+                f"{path}: --intervals {source} has no file called {path.stem}.*"
+            )
         else:
             try:
                 intervals = read_intervals(own[0], tier)
             except UsageError as error:
-                missing[path] = _line(str(error))
+                missing[path] = one_line(str(error))
                 continue
             found |= _by_recording(own[0], intervals, [path])
             if path not in found:
-                missing[path] = _line(f"{path}: {own[0]} names other recordings only")
+                missing[path] = one_line(f"{path}: {own[0]} names other recordings only")
     return found, missing
 
 
@@ -140,8 +141,3 @@ def _named(source: Path, name: str, by_name: Mapping[str, Sequence[Path]]) -> Pa
 def _is_below(path: Path, folders: Sequence[str]) -> bool:
     above = path.absolute().parent.parts
     return not folders or above[-len(folders) :] == tuple(folders)
-
-
-def _line(text: str) -> str:
-    """A message in which a file's name may hold line breaks and bytes that are no text."""
-    return str(MediaError(text))

@@ -227,15 +227,11 @@ def analyze(
             omni = R1Omni.from_pretrained(model, device=device, dtype=dtype)
             log = Log(output.log)
             analyzer = Analyzer(
-                omni, asked, log, digest, batch_size, num_workers, limit_s,
+                omni, asked, log, digest, hashes, batch_size, num_workers, limit_s,
                 shows_progress=sys.stderr.isatty(),
             )  # fmt: skip
             try:
-                plans = [
-                    asked.plan(path, state.num_records(path), state.last if begun else None)
-                    for path in todo
-                    for begun in [state.num_records(path) > 0]
-                ]
+                plans = [asked.plan(path, state.num_records(path), state.last) for path in todo]
                 begun = [plan for plan in plans if plan.skip]
                 analyzer.run(begun)
                 for path, why in new.items():
