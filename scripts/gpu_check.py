@@ -90,6 +90,8 @@ PARTS = (
     _own("grpo", "steps.py", "grpo", *_SIZED, limit_s=75, needs=_TRAINING),
     _own("grpo_gathered", "steps.py", "grpo_gathered", *_SIZED, limit_s=60, needs=_TRAINING),
     _own("resume", "resume.py", limit_s=165, needs=_COMMANDS),
+    _own("resume_sharded", "resume.py", "--sharded", limit_s=165, needs=_COMMANDS),
+    _own("recordings", "recordings.py", limit_s=90, needs=(*_COMMANDS, "jinja2")),
     Part("kernel_benchmark", ("scripts/benchmark_kernels.py", "--device", "cuda", "--out",
                               "{folder}"), 85, ("matplotlib", "tqdm"),
          on_cpu=("scripts/benchmark_kernels.py", "--repeats", "1", "--implementations", "ours",

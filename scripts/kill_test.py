@@ -89,9 +89,14 @@ class Trial:
         kind: "grpo" or "sft".
         steps: optimizer steps of a whole run.
         device: "cpu", or "cuda" for one GPU in bfloat16 mixed precision.
+        overlays: configurations laid over the training's own; with one for several GPUs,
+            precision is the overlay's.
     """
 
-    def __init__(self, out: Path, kind: str, steps: int, device: str = "cpu") -> None:
+    def __init__(
+        self, out: Path, kind: str, steps: int, device: str = "cpu", overlays: tuple[str, ...] = ()
+    ) -> None:
+        self.overlays = overlays
         self.out, self.kind, self.steps, self.device = out, kind, steps, device
         self.broken = out / f"{kind}_broken"
 
@@ -111,12 +116,14 @@ class Trial:
     def fit(self, run_dir: Path) -> list[object]:
         """The command line of a start or of a resume."""
         on_gpu = self.device == "cuda"
+        precision = "bf16-mixed" if on_gpu and not self.overlays else "32-true"
         return [
             "fit", *(GRPO if self.kind == "grpo" else SFT),
+            *(word for file in self.overlays for word in ("--config", file)),
             "--trainer.default_root_dir", run_dir,
             "--trainer.max_steps", self.steps,
             "--trainer.accelerator", "gpu" if on_gpu else "cpu", "--trainer.devices", 1,
-            "--trainer.precision", "bf16-mixed" if on_gpu else "32-true",
+            "--trainer.precision", precision,
             "--trainer.enable_progress_bar", "false",
             "--trainer.log_every_n_steps", 1,
             "--model.init_args.init_from", self.out / "init",

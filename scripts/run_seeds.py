@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from run_table import ACCELERATORS
 from script_options import ScriptParser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,6 +45,7 @@ def main() -> None:
     parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("outputs/seeds"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[5, 6, 7])
+    parser.add_argument("--accelerator", choices=ACCELERATORS, default="cpu")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")
     parser.add_argument("--note", default="", help="a sentence on how the machine was used")
     options = parser.parse_args()
@@ -51,7 +53,8 @@ def main() -> None:
     for seed in options.seeds:
         folder = options.out / f"seed_{seed}"
         if not (folder / "results.json").exists():
-            command = [sys.executable, "scripts/run_table.py", "--out", folder, "--seed", seed]
+            command = [sys.executable, "scripts/run_table.py", "--out", folder, "--seed", seed,
+                       "--accelerator", options.accelerator]  # fmt: skip
             subprocess.run([str(word) for word in command], cwd=ROOT, check=True)
         tables[seed] = json.loads((folder / "results.json").read_text())
     options.page.write_text(write_page(tables, options.note), encoding="utf-8")

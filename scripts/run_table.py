@@ -23,6 +23,7 @@ from run_folders import has_checkpoint, has_model
 from script_options import ScriptParser
 
 ROOT = Path(__file__).resolve().parent.parent
+ACCELERATORS = ("cpu", "gpu")
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,14 @@ class Table:
         out: folder of everything that is written.
         seed: of the world and of every stage.
         clips: size of the world.
+        accelerator: that trains and evaluates, "cpu" or "gpu"; towers are taught on the CPU.
     """
 
-    def __init__(self, out: Path, seed: int, clips: int) -> None:
+    def __init__(self, out: Path, seed: int, clips: int, accelerator: str = "cpu") -> None:
         self.out = out
         self.seed = seed
         self.clips = clips
+        self.accelerator = accelerator
         self.world = out / "world"
         self.costs_file = out / "costs.json"
 
@@ -152,6 +155,7 @@ class Table:
             "--run.name", stage.model,
             "--seed_everything", self.seed,
             "--trainer.default_root_dir", self.out / stage.folder,
+            "--trainer.accelerator", self.accelerator, "--trainer.devices", 1,
             "--model.init_args.init_from", self.out / stage.starts_from,
             "--data.root", self.world,
             "--data.loader.cache_dir", self.out / "cache",
@@ -250,8 +254,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/quickstart"))
     parser.add_argument("--seed", type=int, default=0, help="of the world and of every stage")
     parser.add_argument("--clips", type=int, default=2000)
+    parser.add_argument("--accelerator", choices=ACCELERATORS, default="cpu")
     options = parser.parse_args()
-    Table(options.out, options.seed, options.clips).make()
+    Table(options.out, options.seed, options.clips, options.accelerator).make()
 
 
 if __name__ == "__main__":

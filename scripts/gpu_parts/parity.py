@@ -60,7 +60,9 @@ def outputs(omni: R1Omni, completions: Tensor | None) -> dict[str, Tensor]:
     sampled = generate(model, embedded, sampling, group_size=GROUP, seeds=seeds)
     found |= {"sampled tokens": sampled.ids, "mask": sampled.mask, "sampler's": sampled.logps}
     ids = sampled.ids if completions is None else completions.to(model.device)
-    mask = torch.ones_like(ids, dtype=torch.bool)
+    # Completions of every length, one of a single token: the trunk reads them without padding.
+    lengths = torch.linspace(1, ids.shape[1], len(ids)).long()
+    mask = (torch.arange(ids.shape[1]) < lengths[:, None]).to(ids.device)
     found["log-probabilities"] = model.completion_logps(embedded, ids, mask)[0]
     with kernels.use("torch"):
         found["log-probabilities by torch"] = model.completion_logps(embedded, ids, mask)[0]

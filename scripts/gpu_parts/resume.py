@@ -58,13 +58,16 @@ def weights(run_dir: Path) -> dict[str, torch.Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda")
+    parser.add_argument("--sharded", action="store_true", help="by FSDP2, with sharded checkpoints")
     parser.add_argument("--scratch", type=Path, required=True, help="folder for everything")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
     given = parser.parse_args()
     os.chdir(ROOT)
     if torch.cuda.is_initialized():
         raise SystemExit("CUDA was used while importing; a fork of this process cannot use it")
-    trial = Trial((given.scratch / "resume").resolve(), "grpo", STEPS, given.device)
+    folder = given.scratch / ("resume_sharded" if given.sharded else "resume")
+    overlays = ("configs/overlay/fsdp.yaml",) if given.sharded else ()
+    trial = Trial(folder.resolve(), "grpo", STEPS, given.device, overlays)
     trial.out.mkdir(parents=True, exist_ok=True)
     try:
         found = compared(trial)
