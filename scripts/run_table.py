@@ -224,7 +224,8 @@ def _command(name: str, *args: object) -> Command:
 
 def _start(command: Command, log: Path | None, threads: int | None) -> subprocess.Popen[bytes]:
     environment = dict(os.environ)
-    environment["PYTHONPATH"] = str(ROOT / "src")
+    paths = [str(ROOT / "src"), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     # Idle threads wait only a moment before they sleep: spinning ones would take the processor
     # from whatever else runs on the machine, and the whole would stand nearly still.
     environment.setdefault("GOMP_SPINCOUNT", "20000")
