@@ -112,6 +112,8 @@ class Sample:
         open_labels: free words for the emotion, in an open vocabulary, or None.
         cues: what the clip is known to show, (medium, attribute, value) as `text/cue_words.py`
             lists them, or None where that is not known.
+        missing: the medium that is taken away, of a training sample; silence or black frames
+            stand in for it.
         place: where the sample is written, such as "labels.csv, line 3", for messages.
     """
 
@@ -128,6 +130,7 @@ class Sample:
     label_set: str | None = None
     open_labels: tuple[str, ...] | None = None
     cues: tuple[tuple[str, str, str], ...] | None = None
+    missing: Medium | None = None
     place: str = field(default="", compare=False)
 
 

@@ -8,7 +8,14 @@ from dataclasses import dataclass, replace
 from torch.utils.data import Dataset
 
 from r1omni.data.clip_cache import ClipCache
-from r1omni.data.conditions import Media, frame_order, sound_donors, with_picture, with_sound
+from r1omni.data.conditions import (
+    TAKEN_AWAY,
+    Media,
+    frame_order,
+    sound_donors,
+    with_picture,
+    with_sound,
+)
 from r1omni.media.audio import SILENCE_USED
 from r1omni.media.packing import read_warnings, unpack_media
 from r1omni.types import Clip, ClipFeatures, ClipMedia, Modality, R1OmniError, Sample
@@ -91,11 +98,12 @@ class ClipDataset(Dataset[tuple[Sample, ClipMedia | ClipFeatures]]):
     def _changed(self, index: int, media: Media, picture: str, sound: str) -> Media:
         """The media under the condition: nothing is added that they do not have."""
         frames, lent = getattr(media, picture), self._lent(index)
-        if self.condition == "muted" and getattr(media, sound) is not None:
+        taken = {self.samples[index].missing, TAKEN_AWAY.get(self.condition)}
+        if "audio" in taken and getattr(media, sound) is not None:
             return with_sound(media, sound, self.neutral)
         if self.condition == "swapped" and lent is not None:
             return with_sound(media, sound, lent)
-        if self.condition == "blanked" and frames is not None:
+        if "video" in taken and frames is not None:
             return with_picture(media, picture, self.neutral)
         if self.condition == "shuffled" and frames is not None:
             order = frame_order(len(frames), self.seed, self.samples[index].sample_id)

@@ -136,6 +136,9 @@ class EmotionDataModule(L.LightningDataModule):
             check_type(f"data.{split}", specs, list[DatasetSpec] | None)
         check_type("data.loader", loader, LoaderConfig)
         self.specs = {split: specs or [] for split, specs in given.items()}
+        for split in ("val", "test", "predict"):
+            if any(spec.missing_media for spec in self.specs[split]):
+                raise UsageError(f"data.{split}: missing_media is for training; leave it out")
         if conditions != []:
             check_choice("data.conditions", conditions, list[Condition] | None)
         self.conditions: tuple[Condition, ...] = tuple(conditions or ("full",))

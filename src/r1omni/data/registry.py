@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
 import os
-import random
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,8 +13,10 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from r1omni.data.clip_cues import with_cues
 from r1omni.data.labels_io import modality_of
+from r1omni.data.selection import select, with_missing_media
 from r1omni.options import (
     SEED,
+    SHARE,
     Conditions,
     OnlyWith,
     Ranges,
@@ -57,7 +56,9 @@ class DatasetSpec:
         sampling: all, first:N, end:N, random:N, N (the same as random:N), or N% in place of N;
             with `not` before it all the others. Training on `not random:2%` and validating on
             `random:2%` of the same split and seed holds 2% out.
-        seed: of the random sampling.
+        seed: of the random sampling, and of which media are missing.
+        missing_media: share of the samples with a reasoning that are served once more with sound or
+            picture missing and what they say of it left out; for training alone.
         options: arguments of the loader: fold, actors, protocol, labels_csv, ...
 
     Raises:
@@ -71,9 +72,10 @@ class DatasetSpec:
     modality: Modality | None = None
     sampling: str = "all"
     seed: int = 0
+    missing_media: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
 
-    RANGES: ClassVar[Ranges] = {"seed": SEED}
+    RANGES: ClassVar[Ranges] = {"seed": SEED, "missing_media": SHARE}
     ONLY_WITH: ClassVar[Conditions] = {
         "seed": OnlyWith("sampling", "that draws (random:N, N or N%)", lambda s: s.draws)
     }
@@ -83,9 +85,11 @@ class DatasetSpec:
 
     @property
     def draws(self) -> bool:
-        """Whether `sampling` is by chance."""
+        """Whether `sampling` is by chance, or media are missing by chance."""
         words = self.sampling.removeprefix("not ").strip()
-        return words != "all" and not words.startswith(("first:", "end:"))
+        return self.missing_media > 0 or (
+            words != "all" and not words.startswith(("first:", "end:"))
+        )
 
     @property
     def short_name(self) -> str:
@@ -176,7 +180,8 @@ def load_dataset(spec: DatasetSpec) -> list[Sample]:
     _check_samples(spec, samples)
     _check_unique(spec, samples, loader in _CONVERSATIONS)
     _check_labels(spec, samples)
-    return with_cues(select(samples, spec.sampling, spec.seed), root)
+    chosen = with_cues(select(samples, spec.sampling, spec.seed), root)
+    return with_missing_media(chosen, spec.missing_media, spec.seed)
 
 
 def options_in_force(spec: DatasetSpec) -> dict[str, Any]:
@@ -265,45 +270,6 @@ def refuse_outside(place: Path, label_set: str | None, labels: Counter[str]) -> 
             f"set {label_set} ({listed}); correct them, or set the option label_set, to all for "
             "any emotion"
         )
-
-
-_SAMPLING = re.compile(r"(?:(first|end|random):)?(\d+(?:\.\d+)?)(%?)")
-
-
-def select(samples: list[Sample], sampling: str, seed: int) -> list[Sample]:
-    """A part of the samples, in their order: all, first:N, end:N, random:N, N, or N% for N.
-
-    More than there are gives all of them; a percentage is rounded up. `not` before a strategy
-    selects the samples that it leaves.
-
-    Raises:
-        UsageError: an unknown strategy, or one that selects nothing.
-    """
-    if sampling == "all":
-        return samples
-    if sampling.startswith("not "):
-        taken = {sample.sample_id for sample in select(samples, sampling[4:].strip(), seed)}
-        left = [sample for sample in samples if sample.sample_id not in taken]
-        if not left:
-            raise UsageError(f"sampling {sampling!r} selects nothing")
-        return left
-    match = _SAMPLING.fullmatch(sampling.replace(" ", ""))
-    if match is None or (not match[3] and "." in match[2]):
-        raise UsageError(
-            f"sampling {sampling!r} is unknown; use all, first:N, end:N, random:N, N or N%, "
-            "or one of these after `not`"
-        )
-    number = float(match[2])
-    count = math.ceil(len(samples) * number / 100) if match[3] else int(number)
-    count = min(count, len(samples))
-    if count == 0:
-        raise UsageError(f"sampling {sampling!r} selects nothing")
-    if match[1] == "first":
-        return samples[:count]
-    if match[1] == "end":
-        return samples[-count:]
-    chosen = random.Random(seed).sample(range(len(samples)), count)
-    return [samples[index] for index in sorted(chosen)]
 
 
 def labelled_sample(

@@ -1,0 +1,123 @@
+"""Which of a data set's samples are served, and which once more with a medium missing."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import get_args
+
+from r1omni.streams import stream_seed
+from r1omni.text.cues import cue_spans
+from r1omni.text.tags import parse_completion, render_completion
+from r1omni.types import Medium, Sample, UsageError
+
+# What ends a sentence, and the space to the next.
+_SENTENCE_BREAK = re.compile(r"(?<=[.!?])\s+")
+_SAMPLING = re.compile(r"(?:(first|end|random):)?(\d+(?:\.\d+)?)(%?)")
+
+
+def select(samples: list[Sample], sampling: str, seed: int) -> list[Sample]:
+    """A part of the samples, in their order: all, first:N, end:N, random:N, N, or N% for N.
+
+    More than there are gives all of them; a percentage is rounded up. `not` before a strategy
+    selects the samples that it leaves.
+
+    Raises:
+        UsageError: an unknown strategy, or one that selects nothing.
+    """
+    if sampling == "all":
+        return samples
+    if sampling.startswith("not "):
+        taken = {sample.sample_id for sample in select(samples, sampling[4:].strip(), seed)}
+        left = [sample for sample in samples if sample.sample_id not in taken]
+        if not left:
+            raise UsageError(f"sampling {sampling!r} selects nothing")
+        return left
+    match = _SAMPLING.fullmatch(sampling.replace(" ", ""))
+    if match is None or (not match[3] and "." in match[2]):
+        raise UsageError(
+            f"sampling {sampling!r} is unknown; use all, first:N, end:N, random:N, N or N%, "
+            "or one of these after `not`"
+        )
+    number = float(match[2])
+    count = math.ceil(len(samples) * number / 100) if match[3] else int(number)
+    count = min(count, len(samples))
+    if count == 0:
+        raise UsageError(f"sampling {sampling!r} selects nothing")
+    if match[1] == "first":
+        return samples[:count]
+    if match[1] == "end":
+        return samples[-count:]
+    chosen = random.Random(seed).sample(range(len(samples)), count)
+    return [samples[index] for index in sorted(chosen)]
+
+
+def with_missing_media(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:
+    """The samples, and a share of those that explain once more with sound or picture missing.
+
+    The copy has no `missing` medium, and its target leaves out the sentences that describe it; the
+    answer stays. It teaches a model to describe what it is given, and not what it expects. Which
+    samples and which medium depend on the seed and on the sample's name alone. A sample whose
+    reasoning cannot be told apart (`said_without`) has no copy.
+
+    Args:
+        samples: of a training set.
+        share: of the samples with both media and a reasoning, 0 to 1.
+        seed: of the draw.
+
+    Raises:
+        UsageError: a share above 0 of samples none of which can be served so.
+    """
+    if share == 0:
+        return list(samples)
+    found = []
+    for sample in samples:
+        draw = random.Random(stream_seed(seed, "missing media", sample.sample_id))
+        medium = draw.choice(get_args(Medium))
+        copy = _without(sample, medium)
+        if copy is not None and draw.random() < share:
+            found.append(copy)
+    if not found:
+        raise UsageError(
+            f"missing_media {share:g}: no sample has picture, sound and a reasoning whose "
+            "sentences describe one of them each; leave it out for this data set"
+        )
+    return [*samples, *found]
+
+
+def _without(sample: Sample, medium: Medium) -> Sample | None:
+    if sample.target is None or sample.modality != "video_audio":
+        return None
+    parsed = parse_completion(sample.target)
+    said = said_without(parsed.reasoning, medium) if parsed.format_ok else None
+    if said is None:
+        return None
+    target = render_completion(said, parsed.answer)
+    name = f"{sample.sample_id} without {medium}"
+    return replace(sample, sample_id=name, target=target, missing=medium)
+
+
+def said_without(text: str, medium: str) -> str | None:
+    """A text without the sentences that describe one medium, or None where they cannot be told.
+
+    A sentence that names cues of that medium and of none other is left out. One that names both
+    cannot be taken apart, and a text that never describes the medium, or nothing else, is not
+    told apart either.
+
+    Args:
+        text: a reasoning.
+        medium: "video" or "audio".
+    """
+    kept, left_out = [], False
+    for sentence in _SENTENCE_BREAK.split(text.strip()):
+        described = {name for name, _, _ in cue_spans(sentence)}
+        if medium not in described:
+            kept.append(sentence)
+        elif described == {medium}:
+            left_out = True
+        else:
+            return None
+    return " ".join(kept) if left_out and kept else None
