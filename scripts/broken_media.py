@@ -123,7 +123,8 @@ def _damaged(clip: Clip) -> str:
 def prepare(corpus: Path, run_dir: Path, decode_workers: int) -> None:
     """Prepare the corpus as a run does; writes the report, the log and the files served."""
     # Not at the top: the decoding processes import this file, and these take seconds.
-    from r1omni.data.datamodule import EmotionDataModule, LoaderConfig
+    from r1omni.data.datamodule import EmotionDataModule
+    from r1omni.data.loader_config import LoaderConfig
     from r1omni.data.registry import DatasetSpec
 
     run_dir.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from typing import Any
 from script_options import ScriptParser
 
 from r1omni.data import EmotionDataModule
-from r1omni.data.datamodule import LoaderConfig
+from r1omni.data.loader_config import LoaderConfig
 from r1omni.data.registry import DatasetSpec, dataset_names, get_loader
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import ShardingConfig

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from r1omni.data import DatasetSpec, EmotionDataModule
-from r1omni.data.datamodule import LoaderConfig
+from r1omni.data.loader_config import LoaderConfig
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import ShardingConfig
 from r1omni.ops import GRPOLossConfig, MaskedModality

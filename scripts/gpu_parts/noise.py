@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset  # noqa: E402
 
 from r1omni.data import DatasetSpec, EmotionDataModule  # noqa: E402
 from r1omni.data.batch import Batch, collate  # noqa: E402
-from r1omni.data.datamodule import LoaderConfig  # noqa: E402
+from r1omni.data.loader_config import LoaderConfig  # noqa: E402
 from r1omni.models.config import OmniConfig, read_config, read_json  # noqa: E402
 from r1omni.models.folders import find_model_folder  # noqa: E402
 from r1omni.models.fresh import create_model  # noqa: E402

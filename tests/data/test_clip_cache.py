@@ -15,7 +15,7 @@ import torch
 from r1omni.data.cache_limit import claim, shrink
 from r1omni.data.clip_cache import ClipCache
 from r1omni.data.clip_store import ClipStore
-from r1omni.data.datamodule import LoaderConfig
+from r1omni.data.loader_config import LoaderConfig
 from r1omni.media.config import MediaConfig
 from r1omni.media.processor import MediaProcessor
 from r1omni.types import Clip, ClipFeatures, Sample, UsageError

@@ -11,7 +11,7 @@ import torch
 
 from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.conditions import frame_order, sound_donors
-from r1omni.data.datamodule import LoaderConfig
+from r1omni.data.loader_config import LoaderConfig
 from r1omni.media.config import MediaConfig
 from r1omni.media.processor import MediaProcessor
 from r1omni.types import Clip, ClipFeatures, ClipMedia, Sample, UsageError

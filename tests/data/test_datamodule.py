@@ -11,7 +11,8 @@ import torch
 
 from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.batch import Batch
-from r1omni.data.datamodule import EvaluationSet, LoaderConfig
+from r1omni.data.datamodule import EvaluationSet
+from r1omni.data.loader_config import LoaderConfig
 from r1omni.media.config import MediaConfig
 from r1omni.media.processor import MediaProcessor
 from r1omni.types import ClipFeatures, ClipMedia, Modality, R1OmniError, UsageError

@@ -16,7 +16,7 @@ from divided import Training
 from option_values import is_tried, numbers_near, options_of, values_of
 from step_cases import EndsEarly
 
-from r1omni.data.datamodule import LoaderConfig
+from r1omni.data.loader_config import LoaderConfig
 from r1omni.models.adapters import LoRAConfig
 from r1omni.ops import GRPOLossConfig, MaskedModality
 from r1omni.options import Range, check_effects

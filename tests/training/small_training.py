@@ -15,7 +15,7 @@ from torch import Tensor
 
 from processes import Running
 from r1omni.data import DatasetSpec, EmotionDataModule
-from r1omni.data.datamodule import LoaderConfig
+from r1omni.data.loader_config import LoaderConfig
 from r1omni.models.adapters import LoRAConfig
 from r1omni.rewards import RewardSpec
 from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig, SFTModule

@@ -11,7 +11,7 @@ import pytest
 
 from r1omni.analysis.runs import read_run
 from r1omni.data import DatasetSpec, EmotionDataModule
-from r1omni.data.datamodule import LoaderConfig
+from r1omni.data.loader_config import LoaderConfig
 from r1omni.metrics.paired import MODE_FIGURES, paired_answers
 from r1omni.metrics.predictions import find_predictions, score_files
 from r1omni.training import GRPOModule, SFTModule

@@ -18,7 +18,7 @@ from torch import nn
 
 from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.batch import Batch
-from r1omni.data.datamodule import LoaderConfig
+from r1omni.data.loader_config import LoaderConfig
 from r1omni.training import OptimizerConfig, SFTModule
 from r1omni.types import ClipFeatures, ClipMedia, Modality, UsageError
 

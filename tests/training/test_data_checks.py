@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from r1omni.data import DatasetSpec, EmotionDataModule
-from r1omni.data.datamodule import LoaderConfig
+from r1omni.data.loader_config import LoaderConfig
 from r1omni.rewards import RewardSpec, needs_labels, reward_names
 from r1omni.training import GRPOConfig, GRPOModule, SFTModule, advantages, data_checks
 from r1omni.training.advantages import reference_of, score_rollout

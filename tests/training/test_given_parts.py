@@ -21,7 +21,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from r1omni import R1Omni
 from r1omni.cli import main
 from r1omni.data import DatasetSpec, EmotionDataModule
-from r1omni.data.datamodule import LoaderConfig
+from r1omni.data.loader_config import LoaderConfig
 from r1omni.models.fresh import create_model
 from r1omni.models.saving import save_model
 from r1omni.training import GRPOModule, SFTModule

@@ -15,7 +15,7 @@ from small_training import BASE, SGD_LIKE, fit, weights
 from step_cases import halves
 
 from r1omni.data import DatasetSpec, EmotionDataModule
-from r1omni.data.datamodule import LoaderConfig
+from r1omni.data.loader_config import LoaderConfig
 from r1omni.models.adapters import LoRAConfig
 from r1omni.ops import MaskedModality
 from r1omni.training import GRPOModule, SFTModule, evidence

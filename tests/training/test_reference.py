@@ -12,7 +12,7 @@ import torch
 from small_training import BASE, fit, weights
 
 from r1omni.data import DatasetSpec, EmotionDataModule
-from r1omni.data.datamodule import LoaderConfig
+from r1omni.data.loader_config import LoaderConfig
 from r1omni.models import R1Omni
 from r1omni.models.checkpoint import unfilled
 from r1omni.training import GRPOModule, module

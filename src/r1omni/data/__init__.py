@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from r1omni.data.clip_cache import ClipCache
     from r1omni.data.clip_store import ReadsClips
-    from r1omni.data.datamodule import EmotionDataModule, LoaderConfig
+    from r1omni.data.datamodule import EmotionDataModule
+    from r1omni.data.loader_config import LoaderConfig
     from r1omni.data.registry import DatasetSpec, load_dataset
 
 _HOMES = {
@@ -20,7 +21,7 @@ _HOMES = {
     "DatasetSpec": "r1omni.data.registry",
     "load_dataset": "r1omni.data.registry",
     "EmotionDataModule": "r1omni.data.datamodule",
-    "LoaderConfig": "r1omni.data.datamodule",
+    "LoaderConfig": "r1omni.data.loader_config",
     "ReadsClips": "r1omni.data.clip_store",
 }
 
