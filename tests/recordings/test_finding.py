@@ -63,6 +63,16 @@ def test_recordings_below_a_folder(folder: Path, tmp_path: Path) -> None:
     assert found[4] == tmp_path / "links/to/SOUND.WAV"
 
 
+def test_a_recording_that_is_spelled_twice_is_analyzed_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    words = [Path("b/../a.dat"), folder / "a.dat", Path("a.dat"), Path("b/deep")]
+    found, _, notes = find_recordings(words)
+    assert found == [words[0], Path("b/deep/clip.mp4")]
+    assert notes[-1] == "2 recordings are named twice, and analyzed once"
+
+
 def test_paths_without_recordings(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     gone, none = tmp_path / "gone.mp4", tmp_path / "none"

@@ -125,6 +125,16 @@ def picture_streams(container: InputContainer) -> list[VideoStream]:
     return [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
 
+def is_sound_alone(path: Path) -> bool:
+    """Whether a recording has sound and no picture.
+
+    Raises:
+        MediaError: it cannot be opened.
+    """
+    with open_media(path) as container:
+        return bool(container.streams.audio) and not picture_streams(container)
+
+
 def read_packets(
     container: InputContainer, streams: Sequence[VideoStream | AudioStream]
 ) -> Iterator[Packet]:

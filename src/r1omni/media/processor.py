@@ -25,7 +25,7 @@ from r1omni.media.audio import (
     read_waveform,
 )
 from r1omni.media.config import FrameFit, MediaConfig, normalise_frames
-from r1omni.media.container import MediaError
+from r1omni.media.container import MediaError, is_sound_alone
 from r1omni.media.log_mel import LogMel
 from r1omni.media.timeline import scan_extent, scan_timeline
 from r1omni.media.video import DecodedFrames, read_frames, read_windows
@@ -33,6 +33,8 @@ from r1omni.media.windows import Window, windows
 from r1omni.types import MODALITIES, Clip, ClipMedia, Medium, Modality, UsageError
 
 BLACK_USED = ": black frames are used"
+# Of a recording that has no picture, asked for both media.
+NO_PICTURE = "there is no picture: the answer is from the sound alone"
 
 
 def check_modality(modality: str) -> None:
@@ -54,8 +56,9 @@ def given_media(media: ClipMedia) -> tuple[Medium, ...]:
 
 
 def _within(spans: Sequence[tuple[float, float]], length_s: float) -> list[tuple[float, float]]:
-    """Spans as they are reported: one that begins after the end has no length."""
-    return [(start_s, end_s if start_s < length_s else start_s) for start_s, end_s in spans]
+    """Spans as they are reported, to the microsecond; one behind the end has no length."""
+    told = ((start_s, end_s if start_s < length_s else start_s) for start_s, end_s in spans)
+    return [(round(start_s, 6), round(end_s, 6)) for start_s, end_s in told]
 
 
 def _channels_first(frames: NDArray[np.uint8]) -> Tensor:
@@ -144,7 +147,8 @@ class MediaProcessor:
             path: the recording.
             window_s: length of a window; None takes the recording as a whole.
             hop_s: from the start of one window to the next; None is `window_s`.
-            modality: which of its media are given.
+            modality: which of its media are given; with "video_audio" a recording of sound alone
+                gives its sound, and its warnings say so.
             intervals: spans in place of windows, by their ends; the ends of those that reach
                 beyond the recording are its end.
             skip: so many of the first spans are left out.
@@ -157,10 +161,15 @@ class MediaProcessor:
         """
         check_modality(modality)
         windows(0.0, window_s, hop_s)  # wrong lengths are told before anything is read
+        if modality == "video_audio" and is_sound_alone(path):
+            for heard in self.load_windows(path, window_s, hop_s, "audio", intervals, skip, last):
+                told = (NO_PICTURE, *heard.media.warnings)
+                yield heard._replace(media=replace(heard.media, warnings=told))
+            return
         if window_s is None and intervals is None:
             if not skip:
                 media = self.load(Clip(path), modality)
-                yield Window(0.0, scan_extent(path).length_s, media)
+                yield Window(0.0, round(scan_extent(path).length_s, 6), media)
             return
         timeline = scan_extent(path) if modality == "audio" else scan_timeline(path)
         if modality == "audio" and not timeline.sound_s:
@@ -183,8 +192,10 @@ class MediaProcessor:
         if modality != "video":
             sounds = self._sounds(path, spans)
         told = f"begins after the end of the recording, at {length_s:.2f} s"
-        for index, span in enumerate(_within(rest, length_s), start=skip):
-            if span[0] < length_s:
+        for index, (asked_for, span) in enumerate(
+            zip(rest, _within(rest, length_s), strict=True), start=skip
+        ):
+            if asked_for[0] < length_s:
                 media = self._window(next(pictures), next(sounds))
             else:
                 media = ClipMedia(None, None, (told,))

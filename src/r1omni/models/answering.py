@@ -122,7 +122,14 @@ def analyze_windows(omni: R1Omni, windows: Sequence[Window], question: Question)
     asked = [w for w in windows if w.media.frames is not None or w.media.mel is not None]
     answers: Iterator[Analysis] = iter(())
     if asked:
-        prompts = [omni.prompt(w.media, question.instruction, question.modality) for w in asked]
+        # A recording of sound alone is asked about as such, whatever the others have.
+        modalities: list[Modality] = [
+            "audio" if w.media.frames is None else question.modality for w in asked
+        ]
+        prompts = [
+            omni.prompt(window.media, question.instruction, modality)
+            for window, modality in zip(asked, modalities, strict=True)
+        ]
         inputs = PromptInputs(
             tuple(ids for prompt in prompts for ids in prompt.token_ids),
             tuple(ids for prompt in prompts for ids in prompt.instruction_ids),

@@ -329,8 +329,8 @@ class R1Omni:
         Raises:
             UsageError: a length that is not positive, windows beside intervals, or an unknown
                 modality, label set or mode.
-            R1OmniError: the file cannot be decoded, or has no picture or no sound at all, as the
-                modality needs it.
+            R1OmniError: the file cannot be decoded, has neither picture nor sound, or lacks the one
+                that the modality names.
         """
         question = Question(modality, instruction, max_new_tokens, label_set, answer_mode)
         check_number("batch_size", batch_size, at_least(1), int)

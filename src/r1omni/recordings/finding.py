@@ -67,7 +67,7 @@ def _matches(pattern: str) -> list[str]:
 def find_recordings(
     paths: Sequence[Path], num_workers: int = 0
 ) -> tuple[list[Path], dict[Path, str], list[str]]:
-    """The recordings among files and below folders, in order and each once.
+    """The recordings among files and below folders, in order and each once (`./a` is `a`).
 
     A file below a folder is a recording if it opens as one, whatever its name; one that does not
     open is still named where its name says that it should. Hidden files and folders are left out.
@@ -113,7 +113,12 @@ def find_recordings(
             )
     if not found:
         raise UsageError("; ".join(missing.values()))
-    return list(found), missing, notes
+    own: dict[str, Path] = {}
+    for path in found:
+        own.setdefault(os.path.abspath(path), path)
+    if twice := len(found) - len(own):
+        notes.append(f"{twice} recordings are named twice, and analyzed once")
+    return list(own.values()), missing, notes
 
 
 def files_below(folder: Path, closed: list[OSError]) -> Iterator[Path]:
