@@ -48,10 +48,14 @@ def explained(count: int, reasoning: str = WHOLE, folder: Path = Path()) -> list
     ]
 
 
+def with_copies(samples: list[Sample], share: float = 1, seed: int = 1) -> list[Sample]:
+    [served] = with_missing_media([samples], share, seed)
+    return served
+
+
 def test_copies_are_added_and_nothing_else_changes() -> None:
     samples = explained(200)
-    assert with_missing_media(samples, 0, 1) == samples
-    served = with_missing_media(samples, 1, 1)
+    served = with_copies(samples)
     assert served[:200] == samples and len(served) == 400
     assert len({sample.sample_id for sample in served}) == 400
     assert 70 < sum(copy.missing == "audio" for copy in served[200:]) < 130
@@ -62,28 +66,38 @@ def test_copies_are_added_and_nothing_else_changes() -> None:
         assert not cues.of(copy.missing) and len(cues.of(other)) == 2
         assert END in copy.target and copy.target.endswith("<answer>surprise</answer>")
         assert (copy.clip, copy.label) == (sample.clip, sample.label)
-    part = with_missing_media(samples, 0.5, 1)[200:]
+    part = with_copies(samples, 0.5)[200:]
     assert 70 < len(part) < 130 and set(part) < set(served[200:])
-    assert with_missing_media(samples[:50], 1, 1)[50:] == served[200:250]  # by name alone
-    assert with_missing_media(samples, 1, 2) != served
+    assert with_copies(samples[:50])[50:] == served[200:250]  # by name alone
+    assert with_copies(samples, seed=2) != served
 
 
-def test_what_cannot_be_served_so_is_refused(tmp_path: Path) -> None:
-    for samples in (explained(3, "The face is tense; it suggests surprise."), []):
-        with pytest.raises(UsageError, match=r"^missing_media 0\.5: no sample has picture, sound"):
-            with_missing_media(samples, 0.5, 0)
-    with pytest.raises(UsageError, match=r"missing_media"):
-        DatasetSpec("emer", ".", missing_media=1.5)
-    for split in ("val", "test", "predict"):
-        with pytest.raises(UsageError, match=rf"^data\.{split}: missing_media is for training"):
-            EmotionDataModule(**{split: [DatasetSpec("emer", ".", missing_media=0.5)]})
+def test_what_cannot_be_served_so_is_refused() -> None:
+    mixed, plain = explained(3, "The face is tense; it suggests surprise."), explained(3)
+    assert with_missing_media([mixed, plain], 1, 1) == [mixed, with_copies(plain)]
+    for lists in ([mixed], [mixed, []], []):
+        with pytest.raises(UsageError, match=r"^data\.missing_media 0\.5: no training sample has"):
+            with_missing_media(lists, 0.5, 0)
+    for share in (1.5, -0.1, "half"):
+        with pytest.raises(UsageError, match=r"data\.missing_media"):
+            EmotionDataModule(missing_media=share)
+
+
+def test_training_alone_has_copies(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(b"a clip")
+    (tmp_path / "a.csv").write_text(f'path,label,reasoning\na.mp4,surprise,"{WHOLE}"\n')
+    spec = DatasetSpec("own", "a.csv", split="all")
+    for split, stage, count in (("train", "fit", 2), ("test", "test", 1)):
+        module = EmotionDataModule(str(tmp_path), **{split: [spec]}, missing_media=1.0)
+        module.setup(stage)
+        assert len(module.samples[split][0]) == count
 
 
 def test_a_missing_medium_is_silence_or_black_frames(tmp_path: Path) -> None:
     cache = ClipCache(tmp_path / "cache", "processor")
     media = ClipMedia(torch.ones(2, 3, 4, 4, dtype=torch.uint8), torch.ones(8, 6))
     neutral = ClipMedia(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(8, 6))
-    samples = with_missing_media(explained(8, folder=tmp_path), 1, 0)
+    samples = with_copies(explained(8, folder=tmp_path))
     for sample in samples[:8]:
         sample.clip.path.write_bytes(b"a clip")
         cache.put(sample.clip, *pack_media(media))

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 from torch.utils.data import DataLoader
@@ -26,8 +26,9 @@ from r1omni.data.overlap import Listed, refuse_shared
 from r1omni.data.ranks import gathered_objects
 from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.data.sampler import DealtSampler, LengthGroupedSampler, ResumableLoader
+from r1omni.data.selection import with_missing_media
 from r1omni.media.processor import MediaProcessor
-from r1omni.options import check_choice, check_type
+from r1omni.options import SHARE, Ranges, check_choice, check_number, check_type
 from r1omni.types import AnswerMode, Clip, ClipFeatures, ClipMedia, Sample, UsageError
 
 _logger = logging.getLogger(__name__)
@@ -46,10 +47,14 @@ class EmotionDataModule(L.LightningDataModule):
             blanked (black frames), swapped (the sound of a clip of another label), shuffled (frames
             in another order).
         loader: batch sizes, workers, cache.
+        missing_media: share of the training samples with a reasoning that are served once more with
+            sound or picture missing and what they say of it left out (`with_missing_media`).
         answer_mode: how validate, test and predict have samples answered: think (the model writes
             reasoning and answer), direct (the emotions are scored after an empty reasoning, and
             nothing is written) or both.
     """
+
+    RANGES: ClassVar[Ranges] = {"missing_media": SHARE}
 
     def __init__(
         self,
@@ -60,6 +65,7 @@ class EmotionDataModule(L.LightningDataModule):
         predict: list[DatasetSpec] | None = None,
         conditions: list[Condition] | None = None,
         loader: LoaderConfig = LoaderConfig(),  # noqa: B008 - frozen
+        missing_media: float = 0.0,
         answer_mode: AnswerMode = "think",
     ) -> None:
         super().__init__()
@@ -70,14 +76,13 @@ class EmotionDataModule(L.LightningDataModule):
             check_type(f"data.{split}", specs, list[DatasetSpec] | None)
         check_type("data.loader", loader, LoaderConfig)
         self.specs = {split: specs or [] for split, specs in given.items()}
-        for split in ("val", "test", "predict"):
-            if any(spec.missing_media for spec in self.specs[split]):
-                raise UsageError(f"data.{split}: missing_media is for training; leave it out")
         if conditions != []:
             check_choice("data.conditions", conditions, list[Condition] | None)
         self.conditions: tuple[Condition, ...] = tuple(conditions or ("full",))
         check_choice("data.answer_mode", answer_mode, AnswerMode)
         self.answer_mode = answer_mode
+        check_number("data.missing_media", missing_media, self.RANGES["missing_media"])
+        self.missing_media = missing_media
         self.loader = loader
         self.samples: dict[str, list[list[Sample]]] = {}
         self._label_sets: dict[str, list[str]] = {}
@@ -102,9 +107,10 @@ class EmotionDataModule(L.LightningDataModule):
                 f"data.{splits[0]} names no dataset, but `{stage}` needs one; add it to the config"
             )
         for split in splits:
-            self.samples[split] = lists = [
-                load_dataset(self._located(spec)) for spec in self.specs[split]
-            ]
+            lists = [load_dataset(self._located(spec)) for spec in self.specs[split]]
+            if split == "train" and self.missing_media:
+                lists = with_missing_media(lists, self.missing_media, self.loader.seed)
+            self.samples[split] = lists
             self._label_sets[split] = [str(samples[0].label_set) for samples in lists]
         self._store = None  # what it holds is of the stage before
         if stage != "predict":

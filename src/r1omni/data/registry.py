@@ -13,10 +13,9 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from r1omni.data.clip_cues import with_cues
 from r1omni.data.labels_io import modality_of
-from r1omni.data.selection import select, with_missing_media
+from r1omni.data.selection import select
 from r1omni.options import (
     SEED,
-    SHARE,
     Conditions,
     OnlyWith,
     Ranges,
@@ -56,9 +55,7 @@ class DatasetSpec:
         sampling: all, first:N, end:N, random:N, N (the same as random:N), or N% in place of N;
             with `not` before it all the others. Training on `not random:2%` and validating on
             `random:2%` of the same split and seed holds 2% out.
-        seed: of the random sampling, and of which media are missing.
-        missing_media: share of the samples with a reasoning that are served once more with sound or
-            picture missing and what they say of it left out; for training alone.
+        seed: of the random sampling.
         options: arguments of the loader: fold, actors, protocol, labels_csv, ...
 
     Raises:
@@ -72,10 +69,9 @@ class DatasetSpec:
     modality: Modality | None = None
     sampling: str = "all"
     seed: int = 0
-    missing_media: float = 0.0
     options: dict[str, Any] = field(default_factory=dict)
 
-    RANGES: ClassVar[Ranges] = {"seed": SEED, "missing_media": SHARE}
+    RANGES: ClassVar[Ranges] = {"seed": SEED}
     ONLY_WITH: ClassVar[Conditions] = {
         "seed": OnlyWith("sampling", "that draws (random:N, N or N%)", lambda s: s.draws)
     }
@@ -85,11 +81,9 @@ class DatasetSpec:
 
     @property
     def draws(self) -> bool:
-        """Whether `sampling` is by chance, or media are missing by chance."""
+        """Whether `sampling` is by chance."""
         words = self.sampling.removeprefix("not ").strip()
-        return self.missing_media > 0 or (
-            words != "all" and not words.startswith(("first:", "end:"))
-        )
+        return words != "all" and not words.startswith(("first:", "end:"))
 
     @property
     def short_name(self) -> str:
@@ -180,8 +174,7 @@ def load_dataset(spec: DatasetSpec) -> list[Sample]:
     _check_samples(spec, samples)
     _check_unique(spec, samples, loader in _CONVERSATIONS)
     _check_labels(spec, samples)
-    chosen = with_cues(select(samples, spec.sampling, spec.seed), root)
-    return with_missing_media(chosen, spec.missing_media, spec.seed)
+    return with_cues(select(samples, spec.sampling, spec.seed), root)
 
 
 def options_in_force(spec: DatasetSpec) -> dict[str, Any]:

@@ -55,8 +55,10 @@ def select(samples: list[Sample], sampling: str, seed: int) -> list[Sample]:
     return [samples[index] for index in sorted(chosen)]
 
 
-def with_missing_media(samples: Sequence[Sample], share: float, seed: int) -> list[Sample]:
-    """The samples, and a share of those that explain once more with sound or picture missing.
+def with_missing_media(
+    lists: Sequence[Sequence[Sample]], share: float, seed: int
+) -> list[list[Sample]]:
+    """Samples, and a share of those that explain once more with sound or picture missing.
 
     The copy has no `missing` medium, and its target leaves out the sentences that describe it; the
     answer stays. It teaches a model to describe what it is given, and not what it expects. Which
@@ -64,28 +66,27 @@ def with_missing_media(samples: Sequence[Sample], share: float, seed: int) -> li
     reasoning cannot be told apart (`said_without`) has no copy.
 
     Args:
-        samples: of a training set.
+        lists: the samples of each training set.
         share: of the samples with both media and a reasoning, 0 to 1.
         seed: of the draw.
 
     Raises:
-        UsageError: a share above 0 of samples none of which can be served so.
+        UsageError: no sample can be served so.
     """
-    if share == 0:
-        return list(samples)
-    found = []
-    for sample in samples:
-        draw = random.Random(stream_seed(seed, "missing media", sample.sample_id))
-        medium = draw.choice(get_args(Medium))
-        copy = _without(sample, medium)
-        if copy is not None and draw.random() < share:
-            found.append(copy)
-    if not found:
+    copies = [[_copy(sample, share, seed) for sample in samples] for samples in lists]
+    found = [[copy for copy in own if copy is not None] for own in copies]
+    if not any(found):
         raise UsageError(
-            f"missing_media {share:g}: no sample has picture, sound and a reasoning whose "
-            "sentences describe one of them each; leave it out for this data set"
+            f"data.missing_media {share:g}: no training sample has picture, sound and a reasoning "
+            "whose sentences describe one of them each; leave it out"
         )
-    return [*samples, *found]
+    return [[*samples, *own] for samples, own in zip(lists, found, strict=True)]
+
+
+def _copy(sample: Sample, share: float, seed: int) -> Sample | None:
+    draw = random.Random(stream_seed(seed, "missing media", sample.sample_id))
+    medium = draw.choice(get_args(Medium))
+    return _without(sample, medium) if draw.random() < share else None
 
 
 def _without(sample: Sample, medium: Medium) -> Sample | None:

@@ -163,8 +163,8 @@ class MediaProcessor:
         windows(0.0, window_s, hop_s)  # wrong lengths are told before anything is read
         if modality == "video_audio" and is_sound_alone(path):
             for heard in self.load_windows(path, window_s, hop_s, "audio", intervals, skip, last):
-                told = (NO_PICTURE, *heard.media.warnings)
-                yield heard._replace(media=replace(heard.media, warnings=told))
+                warnings = (NO_PICTURE, *heard.media.warnings)
+                yield heard._replace(media=replace(heard.media, warnings=warnings))
             return
         if window_s is None and intervals is None:
             if not skip:
