@@ -11,7 +11,8 @@ import layouts
 import pytest
 
 from r1omni.data import DatasetSpec, load_dataset
-from r1omni.data.registry import _LOADERS, options_in_force, register, select
+from r1omni.data.registry import _LOADERS, options_in_force, register
+from r1omni.data.sampling import select
 from r1omni.media.audio import read_waveform
 from r1omni.media.container import MediaError
 from r1omni.media.timeline import read_duration_s

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import math
 import os
-import random
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +13,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from r1omni.data.clip_cues import with_cues
 from r1omni.data.labels_io import modality_of
+from r1omni.data.sampling import select
 from r1omni.options import (
     SEED,
     Conditions,
@@ -267,45 +265,6 @@ def refuse_outside(place: Path, label_set: str | None, labels: Counter[str]) -> 
         )
 
 
-_SAMPLING = re.compile(r"(?:(first|end|random):)?(\d+(?:\.\d+)?)(%?)")
-
-
-def select(samples: list[Sample], sampling: str, seed: int) -> list[Sample]:
-    """A part of the samples, in their order: all, first:N, end:N, random:N, N, or N% for N.
-
-    More than there are gives all of them; a percentage is rounded up. `not` before a strategy
-    selects the samples that it leaves.
-
-    Raises:
-        UsageError: an unknown strategy, or one that selects nothing.
-    """
-    if sampling == "all":
-        return samples
-    if sampling.startswith("not "):
-        taken = {sample.sample_id for sample in select(samples, sampling[4:].strip(), seed)}
-        left = [sample for sample in samples if sample.sample_id not in taken]
-        if not left:
-            raise UsageError(f"sampling {sampling!r} selects nothing")
-        return left
-    match = _SAMPLING.fullmatch(sampling.replace(" ", ""))
-    if match is None or (not match[3] and "." in match[2]):
-        raise UsageError(
-            f"sampling {sampling!r} is unknown; use all, first:N, end:N, random:N, N or N%, "
-            "or one of these after `not`"
-        )
-    number = float(match[2])
-    count = math.ceil(len(samples) * number / 100) if match[3] else int(number)
-    count = min(count, len(samples))
-    if count == 0:
-        raise UsageError(f"sampling {sampling!r} selects nothing")
-    if match[1] == "first":
-        return samples[:count]
-    if match[1] == "end":
-        return samples[-count:]
-    chosen = random.Random(seed).sample(range(len(samples)), count)
-    return [samples[index] for index in sorted(chosen)]
-
-
 def labelled_sample(
     dataset: str,
     name: str,
@@ -319,6 +278,7 @@ def labelled_sample(
     group: str | None = None,
     sex: Sex | None = None,
     intensity: Intensity | None = None,
+    language: str | None = None,
 ) -> Sample:
     """A sample of a labelled set; its target is the bare answer word.
 
@@ -336,6 +296,7 @@ def labelled_sample(
         group=group,
         sex=sex,
         intensity=intensity,
+        language=language,
         label_set=label_set,
         place=place,
     )
