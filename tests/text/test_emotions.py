@@ -90,6 +90,7 @@ def test_label_sets():
         "ravdess_7way_calm_as_neutral": 7,
         "emodb_6way_no_boredom": 6,
         "emodb_4way": 4,
+        "cremad": 6,
         "mer": 6,
         "all": 12,
     }

@@ -12,7 +12,9 @@ from r1omni.metrics.predictions import RESULTS_FILE
 from r1omni.training.checkpoints import FIT_CONFIG
 from r1omni.types import UsageError, why_no_file
 
-SET_TITLES = {"dfew": "DFEW", "mafw": "MAFW", "ravdess": "RAVDESS", "emodb": "Emo-DB"}
+SET_TITLES = {
+    "dfew": "DFEW", "mafw": "MAFW", "ravdess": "RAVDESS", "emodb": "Emo-DB", "cremad": "CREMA-D",
+}  # fmt: skip
 PAPER = "arXiv 2503.05379"
 # WAR and UAR in percent, of R1-Omni's paper (arXiv 2503.05379): real clips, models of 0.5B.
 PAPER_RESULTS: dict[str, dict[str, tuple[float, float]]] = {

@@ -36,7 +36,7 @@ _LOADERS: dict[str, Loader] = {}
 _SHARED = {"root", "split", "instruction", "modality"}
 # Loaders whose rows are conversations: one clip may be asked about many times.
 _CONVERSATIONS: set[Loader] = set()
-_MODULES = ("dfew", "emer", "emodb", "humanomni", "mafw", "own", "ravdess")
+_MODULES = ("cremad", "dfew", "emer", "emodb", "humanomni", "mafw", "own", "ravdess")
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class DatasetSpec:
     """Which samples of which dataset.
 
     Attributes:
-        name: registry name: dfew, mafw, ravdess, emodb, emer, humanomni or own; or the import path
-            of a loader of one's own, `package.module:function`, which results call by its function.
+        name: registry name, one of the data sets below; or the import path of a loader of one's
+            own, `package.module:function`, which results call by its function.
         root: folder of the dataset (for humanomni and own also the label file itself).
         split: split of the publisher: train or test; "all" where a dataset has none; train, val or
             test of folds of speakers.

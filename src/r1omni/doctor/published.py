@@ -44,5 +44,18 @@ EMODB_SPEAKERS: Mapping[str, int] = {
     "speaker_03": 49, "speaker_08": 58, "speaker_09": 43, "speaker_10": 38, "speaker_11": 55,
     "speaker_12": 35, "speaker_13": 61, "speaker_14": 69, "speaker_15": 56, "speaker_16": 71,
 }  # fmt: skip
+# Data set -> its split -> number of clips of each class, or of all where classes are not published.
+SPLITS: Mapping[str, Mapping[str, Mapping[str, int] | int]] = {
+    # 7,442 clips of 91 actors (Cao et al. 2014, IEEE Transactions on Affective Computing 5(4), and
+    # the page of the repository); classes as users count them by names.
+    "cremad": {
+        "all": {
+            "angry": 1271, "disgust": 1271, "fear": 1271, "happy": 1271, "neutral": 1087,
+            "sad": 1271,
+        },
+    },
+}  # fmt: skip
+# Data set -> number of its speakers, where nobody else speaks in it.
+SPEAKERS: Mapping[str, int] = {"cremad": 91}
 # Version -> rows of its file.
 EMER_ROWS: Mapping[str, int] = {"v2": 332, "v1": 100}

@@ -22,6 +22,7 @@ TERMS = {
     "emer": "annotations are open; the clips are MER2023's: agreement, academic research only",
     "humanomni": "texts in HumanOmni's layout; their clips have terms of their own",
     "emodb": "open to download; published under CC0 1.0",
+    "cremad": "open; ODbL 1.0, its contents under DbCL 1.0",
     "own": "a table of the user's own: whoever made the model knows its terms",
     DRAWN: "drawn and voiced by r1omni itself; no person is in it, and no terms come from it",
 }

@@ -199,7 +199,7 @@ _SEVEN = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 
 LabelSetName = Literal[
     "dfew", "mafw", "ravdess", "ravdess_7way_no_calm", "ravdess_7way_calm_as_neutral",
-    "emodb_6way_no_boredom", "emodb_4way", "mer", "all",
+    "emodb_6way_no_boredom", "emodb_4way", "cremad", "mer", "all",
 ]  # fmt: skip
 LABEL_SETS: dict[str, LabelSet] = {
     labels.name: labels
@@ -216,6 +216,7 @@ LABEL_SETS: dict[str, LabelSet] = {
         # Boredom is no emotion of the taxonomy: it is left out, and never counted as a relative.
         LabelSet("emodb_6way_no_boredom", _SEVEN[:-1]),
         LabelSet("emodb_4way", _SEVEN[:4]),
+        LabelSet("cremad", ("angry", "disgust", "fear", "happy", "neutral", "sad")),
         LabelSet("mer", ("neutral", "angry", "happy", "sad", "anxiety", "surprise")),
         LabelSet("all", EMOTIONS),
     )

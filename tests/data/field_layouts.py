@@ -1,0 +1,100 @@
+"""Small data sets of the field as their publishers lay them out, from their descriptions alone.
+
+Recordings are real and short, and no two of a set are alike.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import sys
+import tempfile
+import wave
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from r1omni.data import DatasetSpec
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "media"))
+
+from clips import write_clip
+
+# Container -> codecs of picture and sound.
+_CODECS = {".flv": ("flv1", "aac"), ".avi": ("mpeg4", "mp3"), ".mp4": ("mpeg4", "aac")}
+
+
+@cache
+def _film(suffix: str, number: int) -> bytes:
+    codec, sound_codec = _CODECS[suffix]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"clip{suffix}"
+        write_clip(
+            path, num_frames=3, width=32, height=32, tone_hz=100 + 10 * number, codec=codec,
+            sound_codec=sound_codec,
+        )  # fmt: skip
+        return path.read_bytes()
+
+
+def film(path: Path, number: int) -> None:
+    """0.3 s of picture and sound; `number` tells recordings apart."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_film(path.suffix, number))
+
+
+def sound(path: Path, number: int) -> None:
+    """0.2 s of sound; `number` tells recordings apart."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tone = [int(8_000 * math.sin(0.01 * (number + 5) * time)) for time in range(3_200)]
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(struct.pack("<3200h", *tone))
+
+
+# Two men and three women, as the table of demographics has them.
+CREMAD_ACTORS = {1001: "male", 1002: "female", 1003: "female", 1005: "male", 1006: "female"}
+
+
+def cremad(root: Path, films: bool = True, sounds: bool = True) -> Path:
+    """Two clips of each actor; the last actor has a third one."""
+    names = []
+    for number, actor in enumerate(CREMAD_ACTORS):
+        names += [f"{actor}_IEO_{('ANG', 'DIS', 'FEA')[number % 3]}_HI", f"{actor}_DFA_NEU_XX"]
+    names += ["1006_IEO_HAP_LO"]
+    for number, name in enumerate(names):
+        if films:
+            film(root / "VideoFlash" / f"{name}.flv", number)
+        if sounds:
+            sound(root / "AudioWAV" / f"{name}.wav", number)
+    return root
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A data set of the field.
+
+    Attributes:
+        write: lays it out in a folder, and returns that.
+        split: one that the layout has.
+        counts: clips of each class in each split that publishers count.
+        speakers: whether folds of five speakers can be made of it.
+        options: of the loader, for the split.
+    """
+
+    write: Callable[[Path], Path]
+    split: str
+    counts: Mapping[str, Mapping[str, int]]
+    speakers: bool = False
+    options: dict[str, object] = field(default_factory=dict)
+
+    def spec(self, name: str, root: Path) -> DatasetSpec:
+        return DatasetSpec(name, str(self.write(root)), self.split, options=dict(self.options))
+
+
+FIELD: dict[str, Layout] = {
+    "cremad": Layout(
+        cremad, "all",
+        {"all": {"angry": 2, "disgust": 2, "fear": 1, "neutral": 5, "happy": 1}}, speakers=True,
+    ),
+}  # fmt: skip
