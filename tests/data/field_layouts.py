@@ -70,6 +70,52 @@ def cremad(root: Path, films: bool = True, sounds: bool = True) -> Path:
     return root
 
 
+def savee(root: Path, films: bool = True, sounds: bool = True) -> Path:
+    """Three utterances of each speaker; films are numbered without a zero, sound with one."""
+    number = 0
+    for speaker in ("DC", "JE", "JK", "KL"):
+        for emotion in ("a", "sa", "n"):
+            if films:
+                film(root / "AudioVisualClip" / speaker / f"{emotion}3.avi", number)
+            if sounds:
+                sound(root / "AudioData" / speaker / f"{emotion}03.wav", number)
+            number += 1
+    return root
+
+
+# Folders are spelt as the publisher spells them.
+TESS_FOLDERS = (
+    "OAF_angry", "OAF_disgust", "OAF_Fear", "OAF_happy", "OAF_neutral", "OAF_Pleasant_surprise",
+    "OAF_Sad", "YAF_angry", "YAF_disgust", "YAF_fear", "YAF_happy", "YAF_neutral",
+    "YAF_pleasant_surprised", "YAF_sad",
+)  # fmt: skip
+
+
+def tess(root: Path) -> Path:
+    """One word in each folder, and the one whose name is misspelt."""
+    for number, folder in enumerate(TESS_FOLDERS):
+        speaker, emotion = folder.split("_", 1)
+        code = "ps" if "urpris" in emotion else emotion.lower()
+        sound(root / folder / f"{speaker}_back_{code}.wav", number)
+    sound(root / "OAF_neutral" / "OA_bite_neutral.wav", len(TESS_FOLDERS))
+    return root
+
+
+def enterface(root: Path) -> Path:
+    """Two sentences of each of six subjects; names are wrong where the publisher's are."""
+    number = 0
+    for subject in (1, 3, 11, 12, 16, 44):
+        for emotion, sentence in (("anger", 1), ("surprise", 3)):
+            prefix = {3: "s_3", 11: "s12"}.get(subject, f"s{subject}")
+            end = "avi.avi" if (subject, emotion) == (16, "surprise") else ".avi"
+            folder = root / f"subject {subject}" / emotion / f"sentence {sentence}"
+            film(folder / f"{prefix}_{emotion[:2]}_{sentence}{end}", number)
+            number += 1
+    # Not cut into sentences.
+    film(root / "subject 6" / "anger" / "s6_an_1.avi", number)
+    return root
+
+
 @dataclass(frozen=True)
 class Layout:
     """A data set of the field.
@@ -97,4 +143,11 @@ FIELD: dict[str, Layout] = {
         cremad, "all",
         {"all": {"angry": 2, "disgust": 2, "fear": 1, "neutral": 5, "happy": 1}}, speakers=True,
     ),
+    "savee": Layout(savee, "test", {"all": {"angry": 4, "sad": 4, "neutral": 4}}),
+    "tess": Layout(
+        tess, "all",
+        {"all": {"angry": 2, "disgust": 2, "fear": 2, "happy": 2, "neutral": 3, "surprise": 2,
+                 "sad": 2}},
+    ),
+    "enterface": Layout(enterface, "all", {"all": {"angry": 6, "surprise": 6}}, speakers=True),
 }  # fmt: skip

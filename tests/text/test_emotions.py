@@ -91,6 +91,9 @@ def test_label_sets():
         "emodb_6way_no_boredom": 6,
         "emodb_4way": 4,
         "cremad": 6,
+        "savee": 7,
+        "tess": 7,
+        "enterface": 6,
         "mer": 6,
         "all": 12,
     }

@@ -36,7 +36,10 @@ _LOADERS: dict[str, Loader] = {}
 _SHARED = {"root", "split", "instruction", "modality"}
 # Loaders whose rows are conversations: one clip may be asked about many times.
 _CONVERSATIONS: set[Loader] = set()
-_MODULES = ("cremad", "dfew", "emer", "emodb", "humanomni", "mafw", "own", "ravdess")
+_MODULES = (
+    "cremad", "dfew", "emer", "emodb", "enterface", "humanomni", "mafw", "own", "ravdess", "savee",
+    "tess",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,11 @@ class FieldSet:
 # Title -> data set.
 FIELD_SETS: Mapping[str, FieldSet] = {
     "CREMA-D": FieldSet("cremad", "CREMA-D/VideoFlash or CREMA-D/AudioWAV"),
+    "SAVEE": FieldSet("savee", "SAVEE/AudioVisualClip/DC or SAVEE/AudioData/DC"),
+    "TESS": FieldSet("tess", "TESS/OAF_angry", ("tesstorontoemotionalspeechsetdata",)),
+    "eNTERFACE'05": FieldSet(
+        "enterface", "eNTERFACE05/subject 1/anger/sentence 1", ("enterface", "enterfacedatabase")
+    ),
 }
 
 

@@ -54,8 +54,31 @@ SPLITS: Mapping[str, Mapping[str, Mapping[str, int] | int]] = {
             "sad": 1271,
         },
     },
+    # Four men with 120 utterances each: 15 of each emotion, 30 of neutral (Haq and Jackson 2009,
+    # AVSP, and the page of the database).
+    "savee": {
+        "all": {
+            "angry": 60, "disgust": 60, "fear": 60, "happy": 60, "neutral": 120, "sad": 60,
+            "surprise": 60,
+        },
+    },
+    # Two women, 200 words and seven emotions (Dupuis and Pichora-Fuller 2010, University of
+    # Toronto, Psychology Department).
+    "tess": {
+        "all": dict.fromkeys(
+            ("angry", "disgust", "fear", "happy", "surprise", "sad", "neutral"), 400
+        ),
+    },
+    # Users count 30 sentences of each of 42 subjects, and 27 of subject 23. Subject 6 is not cut
+    # into sentences. The paper has 42 subjects and 1,166 sequences (Martin, Kotsia, Macq and Pitas
+    # 2006, ICDE Workshops).
+    "enterface": {
+        "all": {
+            "angry": 215, "disgust": 215, "fear": 215, "happy": 212, "sad": 215, "surprise": 215,
+        },
+    },
 }  # fmt: skip
 # Data set -> number of its speakers, where nobody else speaks in it.
-SPEAKERS: Mapping[str, int] = {"cremad": 91}
+SPEAKERS: Mapping[str, int] = {"cremad": 91, "savee": 4, "tess": 2, "enterface": 43}
 # Version -> rows of its file.
 EMER_ROWS: Mapping[str, int] = {"v2": 332, "v1": 100}

@@ -23,6 +23,9 @@ TERMS = {
     "humanomni": "texts in HumanOmni's layout; their clips have terms of their own",
     "emodb": "open to download; published under CC0 1.0",
     "cremad": "open; ODbL 1.0, its contents under DbCL 1.0",
+    "savee": "given after registration, for research",
+    "tess": "CC BY-NC-ND 4.0",
+    "enterface": "open to download; MIT, says its page",
     "own": "a table of the user's own: whoever made the model knows its terms",
     DRAWN: "drawn and voiced by r1omni itself; no person is in it, and no terms come from it",
 }

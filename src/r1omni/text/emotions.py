@@ -199,7 +199,8 @@ _SEVEN = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 
 LabelSetName = Literal[
     "dfew", "mafw", "ravdess", "ravdess_7way_no_calm", "ravdess_7way_calm_as_neutral",
-    "emodb_6way_no_boredom", "emodb_4way", "cremad", "mer", "all",
+    "emodb_6way_no_boredom", "emodb_4way", "cremad", "savee",
+    "tess", "enterface", "mer", "all",
 ]  # fmt: skip
 LABEL_SETS: dict[str, LabelSet] = {
     labels.name: labels
@@ -217,6 +218,9 @@ LABEL_SETS: dict[str, LabelSet] = {
         LabelSet("emodb_6way_no_boredom", _SEVEN[:-1]),
         LabelSet("emodb_4way", _SEVEN[:4]),
         LabelSet("cremad", ("angry", "disgust", "fear", "happy", "neutral", "sad")),
+        LabelSet("savee", ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")),
+        LabelSet("tess", ("angry", "disgust", "fear", "happy", "surprise", "sad", "neutral")),
+        LabelSet("enterface", ("angry", "disgust", "fear", "happy", "sad", "surprise")),
         LabelSet("mer", ("neutral", "angry", "happy", "sad", "anxiety", "surprise")),
         LabelSet("all", EMOTIONS),
     )
