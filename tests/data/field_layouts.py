@@ -116,6 +116,34 @@ def enterface(root: Path) -> Path:
     return root
 
 
+MELD_HEADER = (
+    "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,"
+    "StartTime,EndTime\n"
+)
+MELD_FOLDERS = {
+    "train": "train/train_splits", "dev": "dev/dev_splits_complete",
+    "test": "test/output_repeated_splits_test",
+}  # fmt: skip
+MELD_WORDS = ("anger", "disgust", "sadness", "joy", "neutral", "surprise", "fear")
+
+
+def meld(root: Path) -> Path:
+    """One utterance of each emotion in each split, all in a first dialogue."""
+    number = 0
+    for split, folder in MELD_FOLDERS.items():
+        rows = [MELD_HEADER]
+        for utterance, word in enumerate(MELD_WORDS):
+            film(root / folder / f"dia0_utt{utterance}.mp4", number)
+            speaker = ("Phoebe", "Ross")[utterance % 2]
+            rows.append(
+                f'{number + 1},"Oh, that’s it.",{speaker},{word},neutral,0,{utterance},4,7,'
+                '"00:20:57,256","00:21:00,049"\n'
+            )
+            number += 1
+        (root / f"{split}_sent_emo.csv").write_text("".join(rows), encoding="utf-8")
+    return root
+
+
 @dataclass(frozen=True)
 class Layout:
     """A data set of the field.
@@ -148,6 +176,12 @@ FIELD: dict[str, Layout] = {
         tess, "all",
         {"all": {"angry": 2, "disgust": 2, "fear": 2, "happy": 2, "neutral": 3, "surprise": 2,
                  "sad": 2}},
+    ),
+    "meld": Layout(
+        meld, "train",
+        {split: dict.fromkeys(
+            ("angry", "disgust", "sad", "happy", "neutral", "surprise", "fear"), 1
+        ) for split in MELD_FOLDERS},
     ),
     "enterface": Layout(enterface, "all", {"all": {"angry": 6, "surprise": 6}}, speakers=True),
 }  # fmt: skip

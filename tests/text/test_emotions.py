@@ -94,6 +94,7 @@ def test_label_sets():
         "savee": 7,
         "tess": 7,
         "enterface": 6,
+        "meld": 7,
         "mer": 6,
         "all": 12,
     }

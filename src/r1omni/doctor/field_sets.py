@@ -38,6 +38,7 @@ FIELD_SETS: Mapping[str, FieldSet] = {
     "eNTERFACE'05": FieldSet(
         "enterface", "eNTERFACE05/subject 1/anger/sentence 1", ("enterface", "enterfacedatabase")
     ),
+    "MELD": FieldSet("meld", "MELD/train_sent_emo.csv and MELD/train/train_splits", ("meldraw",)),
 }
 
 

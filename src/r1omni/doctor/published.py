@@ -77,6 +77,21 @@ SPLITS: Mapping[str, Mapping[str, Mapping[str, int] | int]] = {
             "angry": 215, "disgust": 215, "fear": 215, "happy": 212, "sad": 215, "surprise": 215,
         },
     },
+    # Poria et al. 2019 (ACL, arXiv 1810.02508), table of classes by split.
+    "meld": {
+        "train": {
+            "angry": 1109, "disgust": 271, "fear": 268, "happy": 1743, "neutral": 4710,
+            "sad": 683, "surprise": 1205,
+        },
+        "dev": {
+            "angry": 153, "disgust": 22, "fear": 40, "happy": 163, "neutral": 470, "sad": 111,
+            "surprise": 150,
+        },
+        "test": {
+            "angry": 345, "disgust": 68, "fear": 50, "happy": 402, "neutral": 1256, "sad": 208,
+            "surprise": 281,
+        },
+    },
 }  # fmt: skip
 # Data set -> number of its speakers, where nobody else speaks in it.
 SPEAKERS: Mapping[str, int] = {"cremad": 91, "savee": 4, "tess": 2, "enterface": 43}

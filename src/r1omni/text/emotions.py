@@ -200,7 +200,7 @@ _SEVEN = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 LabelSetName = Literal[
     "dfew", "mafw", "ravdess", "ravdess_7way_no_calm", "ravdess_7way_calm_as_neutral",
     "emodb_6way_no_boredom", "emodb_4way", "cremad", "savee",
-    "tess", "enterface", "mer", "all",
+    "tess", "enterface", "meld", "mer", "all",
 ]  # fmt: skip
 LABEL_SETS: dict[str, LabelSet] = {
     labels.name: labels
@@ -221,6 +221,7 @@ LABEL_SETS: dict[str, LabelSet] = {
         LabelSet("savee", ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")),
         LabelSet("tess", ("angry", "disgust", "fear", "happy", "surprise", "sad", "neutral")),
         LabelSet("enterface", ("angry", "disgust", "fear", "happy", "sad", "surprise")),
+        LabelSet("meld", ("angry", "disgust", "sad", "happy", "neutral", "surprise", "fear")),
         LabelSet("mer", ("neutral", "angry", "happy", "sad", "anxiety", "surprise")),
         LabelSet("all", EMOTIONS),
     )
