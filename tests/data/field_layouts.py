@@ -43,13 +43,13 @@ def film(path: Path, number: int) -> None:
     path.write_bytes(_film(path.suffix, number))
 
 
-def sound(path: Path, number: int) -> None:
-    """0.2 s of sound; `number` tells recordings apart."""
+def sound(path: Path, number: int, num_samples: int = 3_200) -> None:
+    """Sound at 16 kHz; `number` tells recordings apart."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tone = [int(8_000 * math.sin(0.01 * (number + 5) * time)) for time in range(3_200)]
+    tone = [int(8_000 * math.sin(0.01 * (number + 5) * time)) for time in range(num_samples)]
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, 16_000, 0, "NONE", ""))
-        file.writeframes(struct.pack("<3200h", *tone))
+        file.writeframes(struct.pack(f"<{num_samples}h", *tone))
 
 
 # Two men and three women, as the table of demographics has them.
@@ -144,6 +144,31 @@ def meld(root: Path) -> Path:
     return root
 
 
+IEMOCAP_CODES = ("ang", "hap", "exc", "sad", "neu", "fru", "xxx")
+
+
+def iemocap(root: Path, films: bool = True) -> Path:
+    """A scripted and an improvised dialogue in each session, in turns of the woman and the man."""
+    number = 0
+    for session in range(1, 6):
+        at = root / f"Session{session}"
+        for dialogue in (f"Ses0{session}F_impro01", f"Ses0{session}M_script01_1b"):
+            lines = ["% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]", ""]
+            for turn, code in enumerate(IEMOCAP_CODES):
+                name = f"{dialogue}_{'FM'[turn % 2]}{turn:03d}"
+                span = f"[{0.04 * turn:.4f} - {0.04 * (turn + 1):.4f}]"
+                lines += [f"{span}\t{name}\t{code}\t[2.5000, 2.5000, 2.5000]"]
+                lines += ["C-E2:\tNeutral;\t()", "A-E3:\tval 3; act 2; dom  2;\t()", ""]
+                sound(at / "sentences/wav" / dialogue / f"{name}.wav", number)
+                number += 1
+            (at / "dialog/EmoEvaluation").mkdir(parents=True, exist_ok=True)
+            (at / f"dialog/EmoEvaluation/{dialogue}.txt").write_text("\n".join(lines) + "\n")
+            sound(at / f"dialog/wav/{dialogue}.wav", number, num_samples=4_800)
+            if films:
+                film(at / f"dialog/avi/DivX/{dialogue}.avi", number)
+    return root
+
+
 @dataclass(frozen=True)
 class Layout:
     """A data set of the field.
@@ -176,6 +201,9 @@ FIELD: dict[str, Layout] = {
         tess, "all",
         {"all": {"angry": 2, "disgust": 2, "fear": 2, "happy": 2, "neutral": 3, "surprise": 2,
                  "sad": 2}},
+    ),
+    "iemocap": Layout(
+        iemocap, "all", {"all": {"angry": 10, "happy": 20, "sad": 10, "neutral": 10}},
     ),
     "meld": Layout(
         meld, "train",

@@ -95,6 +95,7 @@ def test_label_sets():
         "tess": 7,
         "enterface": 6,
         "meld": 7,
+        "iemocap_4way": 4,
         "mer": 6,
         "all": 12,
     }

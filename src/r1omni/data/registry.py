@@ -37,8 +37,8 @@ _SHARED = {"root", "split", "instruction", "modality"}
 # Loaders whose rows are conversations: one clip may be asked about many times.
 _CONVERSATIONS: set[Loader] = set()
 _MODULES = (
-    "cremad", "dfew", "emer", "emodb", "enterface", "humanomni", "mafw", "meld", "own",
-    "ravdess", "savee", "tess",
+    "cremad", "dfew", "emer", "emodb", "enterface", "humanomni", "iemocap", "mafw", "meld",
+    "own", "ravdess", "savee", "tess",
 )  # fmt: skip
 
 

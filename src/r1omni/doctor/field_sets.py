@@ -39,6 +39,9 @@ FIELD_SETS: Mapping[str, FieldSet] = {
         "enterface", "eNTERFACE05/subject 1/anger/sentence 1", ("enterface", "enterfacedatabase")
     ),
     "MELD": FieldSet("meld", "MELD/train_sent_emo.csv and MELD/train/train_splits", ("meldraw",)),
+    "IEMOCAP": FieldSet(
+        "iemocap", "IEMOCAP/Session1/dialog/EmoEvaluation", ("iemocapfullrelease",)
+    ),
 }
 
 

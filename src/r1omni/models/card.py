@@ -27,6 +27,7 @@ TERMS = {
     "tess": "CC BY-NC-ND 4.0",
     "enterface": "open to download; MIT, says its page",
     "meld": "annotations under GPL-3.0; the clips are of a television series, for research",
+    "iemocap": "given on request, after a signed agreement, for research",
     "own": "a table of the user's own: whoever made the model knows its terms",
     DRAWN: "drawn and voiced by r1omni itself; no person is in it, and no terms come from it",
 }

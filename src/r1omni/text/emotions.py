@@ -200,7 +200,7 @@ _SEVEN = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 LabelSetName = Literal[
     "dfew", "mafw", "ravdess", "ravdess_7way_no_calm", "ravdess_7way_calm_as_neutral",
     "emodb_6way_no_boredom", "emodb_4way", "cremad", "savee",
-    "tess", "enterface", "meld", "mer", "all",
+    "tess", "enterface", "meld", "iemocap_4way", "mer", "all",
 ]  # fmt: skip
 LABEL_SETS: dict[str, LabelSet] = {
     labels.name: labels
@@ -222,6 +222,7 @@ LABEL_SETS: dict[str, LabelSet] = {
         LabelSet("tess", ("angry", "disgust", "fear", "happy", "surprise", "sad", "neutral")),
         LabelSet("enterface", ("angry", "disgust", "fear", "happy", "sad", "surprise")),
         LabelSet("meld", ("angry", "disgust", "sad", "happy", "neutral", "surprise", "fear")),
+        LabelSet("iemocap_4way", ("angry", "happy", "sad", "neutral")),
         LabelSet("mer", ("neutral", "angry", "happy", "sad", "anxiety", "surprise")),
         LabelSet("all", EMOTIONS),
     )
