@@ -5,6 +5,7 @@ Recordings are real and short, and no two of a set are alike.
 
 from __future__ import annotations
 
+import json
 import math
 import struct
 import sys
@@ -169,6 +170,72 @@ def iemocap(root: Path, films: bool = True) -> Path:
     return root
 
 
+MER_WORDS = ("neutral", "angry", "happy", "sad", "worried", "surprise")
+
+
+def mer2023(root: Path) -> Path:
+    """One clip of each class in each split; those of train and test1 are .avi."""
+    number = 0
+    for split in ("train", "test1", "test2", "test3"):
+        rows = ["name,discrete,valence\n"]
+        for word in MER_WORDS:
+            suffix = ".avi" if split in ("train", "test1") else ".mp4"
+            film(root / split / f"sample_{number:08d}{suffix}", number)
+            rows.append(f"sample_{number:08d},{word},-1.5\n")
+            number += 1
+        (root / f"{split}-label.csv").write_text("".join(rows))
+    return root
+
+
+def mer2024(root: Path) -> Path:
+    rows = ["name,discrete\n"]
+    for number, word in enumerate(MER_WORDS):
+        film(root / "video-labeled" / f"samplenew3_{number:08d}.mp4", number)
+        rows.append(f"samplenew3_{number:08d},{word}\n")
+    (root / "label-disdim.csv").write_text("".join(rows))
+    return root
+
+
+def mer2025(root: Path) -> Path:
+    """Six clips; free words of two, and of one whose explanation is missing."""
+    for number in range(len(MER_WORDS)):
+        film(root / "video" / f"sample_{number:08d}.mp4", number)
+        sound(root / "audio" / f"sample_{number:08d}.wav", number)
+    closed = [f"sample_{n:08d},{word},0.0\n" for n, word in enumerate(MER_WORDS)]
+    (root / "track1_train_disdim.csv").write_text("name,discrete,valence\n" + "".join(closed))
+    (root / "subtitle_chieng.csv").write_text("name,chinese,english\nsample_00000000,,Hello\n")
+    for labels in ("ovmerd", "mercaptionplus"):
+        (root / f"track2_train_{labels}.csv").write_text(
+            "name,openset\nsample_00000003,\"['sad', 'Let down, tense']\"\n"
+            "sample_00000004,['worried']\n"
+        )
+        (root / f"track3_train_{labels}.csv").write_text(
+            'name,reason\nsample_00000004,"He frowns, and hurries."\n'
+            "sample_00000003,She looks away.\n"
+        )
+    return root
+
+
+def merr(root: Path) -> Path:
+    """Five entries; the clips lie beside, in the folder of the unlabelled ones of MER2023."""
+    words = ("happy", "worried", "contempt", "fear", "doubt")
+    entries = {
+        f"samplenew_{number:08d}": {
+            "AU_list": ["AU05", "AU26"], "visual_prior_list": ["Jaw drop"],
+            "audio_prior_list": "A loud voice.", "peak_index": "12", "peak_AU_list": ["AU05"],
+            "text": "what", "pseu_emotion": word,
+        }
+        for number, word in enumerate(words)
+    }  # fmt: skip
+    for number, name in enumerate(entries):
+        film(root.parent / "MER2023" / "test3" / f"{name}.mp4", number)
+    root.mkdir(parents=True, exist_ok=True)
+    for grain, key in (("fine", "smp_reason_caption"), ("coarse", "caption")):
+        told = {n: {**e, key: f"The jaw drops, {grain}."} for n, e in entries.items()}
+        (root / f"MERR_{grain}_grained.json").write_text(json.dumps(told, indent=4))
+    return root
+
+
 @dataclass(frozen=True)
 class Layout:
     """A data set of the field.
@@ -176,14 +243,14 @@ class Layout:
     Attributes:
         write: lays it out in a folder, and returns that.
         split: one that the layout has.
-        counts: clips of each class in each split that publishers count.
+        counts: clips of each class in each split that publishers count, or all of them.
         speakers: whether folds of five speakers can be made of it.
         options: of the loader, for the split.
     """
 
     write: Callable[[Path], Path]
     split: str
-    counts: Mapping[str, Mapping[str, int]]
+    counts: Mapping[str, Mapping[str, int] | int]
     speakers: bool = False
     options: dict[str, object] = field(default_factory=dict)
 
@@ -191,6 +258,7 @@ class Layout:
         return DatasetSpec(name, str(self.write(root)), self.split, options=dict(self.options))
 
 
+_MER_COUNTS = dict.fromkeys(("neutral", "angry", "happy", "sad", "anxiety", "surprise"), 1)
 FIELD: dict[str, Layout] = {
     "cremad": Layout(
         cremad, "all",
@@ -202,6 +270,12 @@ FIELD: dict[str, Layout] = {
         {"all": {"angry": 2, "disgust": 2, "fear": 2, "happy": 2, "neutral": 3, "surprise": 2,
                  "sad": 2}},
     ),
+    "mer2023": Layout(
+        mer2023, "test1", {"train": 6, "test1": _MER_COUNTS, "test2": _MER_COUNTS, "test3": 6}
+    ),
+    "mer2024": Layout(mer2024, "train", {"train": 6}),
+    "mer2025": Layout(mer2025, "train", {"train": 6, "ovmerd": 2, "mercaptionplus": 2}),
+    "merr": Layout(merr, "train", {"fine": 4, "coarse": 4}),
     "iemocap": Layout(
         iemocap, "all", {"all": {"angry": 10, "happy": 20, "sad": 10, "neutral": 10}},
     ),

@@ -97,6 +97,7 @@ def test_label_sets():
         "meld": 7,
         "iemocap_4way": 4,
         "mer": 6,
+        "merr": 8,
         "all": 12,
     }
     assert LABEL_SETS["dfew"].labels == tuple(

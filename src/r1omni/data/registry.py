@@ -38,7 +38,7 @@ _SHARED = {"root", "split", "instruction", "modality"}
 _CONVERSATIONS: set[Loader] = set()
 _MODULES = (
     "cremad", "dfew", "emer", "emodb", "enterface", "humanomni", "iemocap", "mafw", "meld",
-    "own", "ravdess", "savee", "tess",
+    "mer2023", "mer2024", "mer2025", "merr", "own", "ravdess", "savee", "tess",
 )  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from r1omni.data.labels_io import MissingDataError
@@ -23,11 +23,20 @@ class FieldSet:
         layout: where its first files lie, for a remedy.
         folders: further names that people give its folder, in small letters without `-`, `_` and
             spaces.
+        variants: what publishers count beside splits -> split and options of the loader.
+        clips_for: data sets that are made of its clips, which need none of its label files.
     """
 
     name: str
     layout: str
     folders: tuple[str, ...] = ()
+    variants: Mapping[str, tuple[str, dict[str, str]]] = field(default_factory=dict)
+    clips_for: str = ""
+
+    def spec(self, counted: str, root: Path) -> DatasetSpec:
+        """The specification of what publishers count: of a split or a variant."""
+        split, options = self.variants.get(counted, (counted, {}))
+        return DatasetSpec(self.name, str(root), split=split, options=dict(options))
 
 
 # Title -> data set.
@@ -39,6 +48,23 @@ FIELD_SETS: Mapping[str, FieldSet] = {
         "enterface", "eNTERFACE05/subject 1/anger/sentence 1", ("enterface", "enterfacedatabase")
     ),
     "MELD": FieldSet("meld", "MELD/train_sent_emo.csv and MELD/train/train_splits", ("meldraw",)),
+    "MER2023": FieldSet(
+        "mer2023", "MER2023/train-label.csv and MER2023/train", clips_for="EMER and MERR"
+    ),
+    "MER2024": FieldSet(
+        "mer2024", "MER2024/label-disdim.csv and MER2024/video-labeled", ("mer2024dataset",)
+    ),
+    "MER2025": FieldSet(
+        "mer2025",
+        "MER2025/track1_train_disdim.csv and MER2025/video",
+        ("mer2025dataset",),
+        variants={name: ("train", {"labels": name}) for name in ("ovmerd", "mercaptionplus")},
+    ),
+    "MERR": FieldSet(
+        "merr",
+        "MERR/MERR_fine_grained.json with MER2023 beside it",
+        variants={name: ("train", {"grain": name}) for name in ("fine", "coarse")},
+    ),
     "IEMOCAP": FieldSet(
         "iemocap", "IEMOCAP/Session1/dialog/EmoEvaluation", ("iemocapfullrelease",)
     ),
@@ -47,10 +73,10 @@ FIELD_SETS: Mapping[str, FieldSet] = {
 
 def is_field_set(title: str, root: Path) -> bool:
     """Whether a folder of any name is this data set, whole or broken."""
-    name = FIELD_SETS[title].name
-    for split in published.SPLITS[name]:
+    entry = FIELD_SETS[title]
+    for counted in published.SPLITS[entry.name]:
         try:
-            load_dataset(DatasetSpec(name, str(root), split=split))
+            load_dataset(entry.spec(counted, root))
         except MissingDataError:
             continue
         except UsageError:
@@ -61,14 +87,15 @@ def is_field_set(title: str, root: Path) -> bool:
 
 def check_field_set(title: str, folder: Path, shelf: Shelf) -> Iterator[Finding]:
     """Every split of a data set, against what its publisher says, and one clip."""
-    name, layout = FIELD_SETS[title].name, FIELD_SETS[title].layout
+    entry = FIELD_SETS[title]
+    name = entry.name
     first: list[Sample] = []
     absent: dict[str, MissingDataError] = {}
     splits = published.SPLITS[name]
     for split in splits:
         subject = title if split == "all" else f"{title} {split}"
         try:
-            samples = load_dataset(DatasetSpec(name, str(folder), split=split))
+            samples = load_dataset(entry.spec(split, folder))
         except MissingDataError as error:
             absent[split] = error
             continue
@@ -81,8 +108,10 @@ def check_field_set(title: str, folder: Path, shelf: Shelf) -> Iterator[Finding]
         )
         yield completeness(subject, counts, {split: samples}, shelf, notes)
         first = first or samples
-    if len(absent) == len(splits):
-        remedy = f"lay it out as its publisher does, {layout} (docs/data.md)"
+    if len(absent) == len(splits) and entry.clips_for and _holds_clips(folder, splits):
+        yield Finding(title, "ok", f"clips without labels, as {entry.clips_for} need them")
+    elif len(absent) == len(splits):
+        remedy = f"lay it out as its publisher does, {entry.layout} (docs/data.md)"
         yield Finding(title, "fails", str(next(iter(absent.values()))), remedy)
     elif absent:
         yield Finding(
@@ -90,6 +119,10 @@ def check_field_set(title: str, folder: Path, shelf: Shelf) -> Iterator[Finding]
             "they are needed only to train or test on these splits",
         )  # fmt: skip
     yield from guarded(f"{title} clip", check_first_clip, title, first, shelf)
+
+
+def _holds_clips(folder: Path, splits: Iterable[str]) -> bool:
+    return any((folder / split).is_dir() for split in splits)
 
 
 def _speakers(name: str, samples: list[Sample]) -> str:

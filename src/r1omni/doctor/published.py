@@ -96,6 +96,24 @@ SPLITS: Mapping[str, Mapping[str, Mapping[str, int] | int]] = {
     # protocol 4way, 1,041 of excited among happy (Busso et al. 2008, Language Resources and
     # Evaluation 42(4), describe the set).
     "iemocap": {"all": {"angry": 1103, "happy": 595 + 1041, "sad": 1084, "neutral": 1708}},
+    # Lian et al. 2023 (ACM Multimedia, arXiv 2304.08981); classes as users count
+    # test1-label.csv and test2-label.csv.
+    "mer2023": {
+        "train": 3373,
+        "test1": {
+            "neutral": 88, "angry": 105, "happy": 93, "sad": 50, "anxiety": 57, "surprise": 18,
+        },
+        "test2": {
+            "neutral": 123, "angry": 98, "happy": 87, "sad": 40, "anxiety": 52, "surprise": 12,
+        },
+        "test3": 834,
+    },
+    # Lian et al. 2024 (MRAC, arXiv 2404.17113).
+    "mer2024": {"train": 5030},
+    # The page of the challenge for track 1, OV-MERD and MER-Caption+ for tracks 2 and 3.
+    "mer2025": {"train": 7369, "ovmerd": 332, "mercaptionplus": 31_327},
+    # Cheng et al. 2024 (NeurIPS, arXiv 2406.11161), clips of doubt among them.
+    "merr": {"fine": 4487, "coarse": 28_618},
 }  # fmt: skip
 # Data set -> number of its speakers, where nobody else speaks in it.
 SPEAKERS: Mapping[str, int] = {"cremad": 91, "savee": 4, "tess": 2, "enterface": 43, "iemocap": 10}

@@ -28,6 +28,10 @@ TERMS = {
     "enterface": "open to download; MIT, says its page",
     "meld": "annotations under GPL-3.0; the clips are of a television series, for research",
     "iemocap": "given on request, after a signed agreement, for research",
+    "mer2023": "agreement, academic research only",
+    "mer2024": "agreement, academic research only",
+    "mer2025": "agreement, academic research only",
+    "merr": "annotations under CC BY-NC 4.0; clips of MER2023: agreement, academic research only",
     "own": "a table of the user's own: whoever made the model knows its terms",
     DRAWN: "drawn and voiced by r1omni itself; no person is in it, and no terms come from it",
 }

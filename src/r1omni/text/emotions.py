@@ -200,7 +200,8 @@ _SEVEN = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 LabelSetName = Literal[
     "dfew", "mafw", "ravdess", "ravdess_7way_no_calm", "ravdess_7way_calm_as_neutral",
     "emodb_6way_no_boredom", "emodb_4way", "cremad", "savee",
-    "tess", "enterface", "meld", "iemocap_4way", "mer", "all",
+    "tess", "enterface", "meld", "iemocap_4way", "mer", "merr",
+    "all",
 ]  # fmt: skip
 LABEL_SETS: dict[str, LabelSet] = {
     labels.name: labels
@@ -224,6 +225,11 @@ LABEL_SETS: dict[str, LabelSet] = {
         LabelSet("meld", ("angry", "disgust", "sad", "happy", "neutral", "surprise", "fear")),
         LabelSet("iemocap_4way", ("angry", "happy", "sad", "neutral")),
         LabelSet("mer", ("neutral", "angry", "happy", "sad", "anxiety", "surprise")),
+        # Doubt is no emotion of the taxonomy, either.
+        LabelSet(
+            "merr",
+            ("neutral", "angry", "happy", "sad", "anxiety", "surprise", "fear", "contempt"),
+        ),
         LabelSet("all", EMOTIONS),
     )
 }
