@@ -53,6 +53,13 @@ OPEN_TEXTS = {
     "dfew.labels_csv": A_PATH,
     "mafw.clips_dir": A_PATH,
     "mafw.labels_txt": A_PATH,
+    **{
+        f"{name}.{option}": A_PATH
+        for name in ("meld", "mer2023", "mer2024")
+        for option in ("clips_dir", "labels_csv")
+    },
+    "mer2025.clips_dir": A_PATH,
+    "merr.video_root": A_PATH,
     "emer.video_root": A_PATH,
     "emer.labels_csv": A_PATH,
     "emer.open_labels_csv": A_PATH,

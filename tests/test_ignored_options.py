@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from r1omni.data import DatasetSpec
-from r1omni.data.selection import select
+from r1omni.data.sampling import select
 from r1omni.ops import GRPOLossConfig, grpo_loss
 from r1omni.ops.importance import ImportanceCorrection, importance_weights
 from r1omni.ops.loss_config import LossType

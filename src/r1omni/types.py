@@ -37,7 +37,7 @@ MODALITIES: tuple[str, ...] = get_args(Modality)
 Sex = Literal["female", "male"]
 SEXES: tuple[Sex, ...] = get_args(Sex)
 # Of acted emotion, as the publisher of a data set states it.
-Intensity = Literal["normal", "strong"]
+Intensity = Literal["low", "medium", "high", "normal", "strong"]
 INTENSITIES: tuple[Intensity, ...] = get_args(Intensity)
 # Whether an answer follows reasoning that the model writes, is taken at once, or both side by side.
 AnswerMode = Literal["think", "direct", "both"]
@@ -108,6 +108,7 @@ class Sample:
         group: unit of resampling for intervals (actor, speaker), or None for the clip itself.
         sex: of the speaker, as the publisher states it, or None where that is not known.
         intensity: with which the emotion is acted, as the publisher states it, or None.
+        language: that is spoken, as ISO 639-1 has it ("de"), or None where that is not known.
         label_set: name of the label set in force, or None.
         open_labels: free words for the emotion, in an open vocabulary, or None.
         cues: what the clip is known to show, (medium, attribute, value) as `text/cue_words.py`
@@ -127,6 +128,7 @@ class Sample:
     group: str | None = None
     sex: Sex | None = None
     intensity: Intensity | None = None
+    language: str | None = None
     label_set: str | None = None
     open_labels: tuple[str, ...] | None = None
     cues: tuple[tuple[str, str, str], ...] | None = None

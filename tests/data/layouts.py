@@ -7,7 +7,10 @@ import math
 import struct
 import wave
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+
+from field_layouts import FIELD
 
 from r1omni.data import DatasetSpec
 
@@ -136,4 +139,5 @@ EVERY: dict[str, Callable[[Path], DatasetSpec]] = {
     "emer": lambda root: DatasetSpec("emer", str(emer(root))),
     "humanomni": lambda root: DatasetSpec("humanomni", str(humanomni(root))),
     "own": lambda root: DatasetSpec("own", str(own(root))),
+    **{name: partial(layout.spec, name) for name, layout in FIELD.items()},
 }

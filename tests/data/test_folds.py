@@ -8,6 +8,7 @@ from pathlib import Path
 
 import layouts
 import pytest
+from field_layouts import FIELD
 
 from r1omni.data import DatasetSpec, load_dataset
 from r1omni.data.folds import speaker_folds, speakers_of_split
@@ -96,6 +97,7 @@ WRITERS = {
     "ravdess": ravdess,
     "emodb": lambda root: layouts.emodb(root, tuple(sorted(MEN | WOMEN))),
     "own": own,
+    **{name: layout.write for name, layout in FIELD.items() if layout.speakers},
 }
 
 

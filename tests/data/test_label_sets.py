@@ -30,6 +30,11 @@ def evaluated(spec: DatasetSpec, split: str, answers: dict[str, str]) -> tuple[l
     evaluation.add(
         0, samples, [f"<answer>{answers.get(s.sample_id, s.label)}</answer>" for s in samples]
     )
+    # What is known of the speaker and the take goes on to the predictions.
+    fields = ("group", "sex", "intensity", "language")
+    assert [[row[field] for field in fields] for row in evaluation.records(0)] == [
+        [getattr(sample, field) for field in fields] for sample in samples
+    ]
     [result] = evaluation.results().values()
     return samples, result["full"].war
 

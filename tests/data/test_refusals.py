@@ -11,8 +11,8 @@ import layouts
 import pytest
 
 from r1omni.data import DatasetSpec, load_dataset
-from r1omni.data.registry import _LOADERS, options_in_force, register
-from r1omni.data.selection import select
+from r1omni.data.registry import _LOADERS, dataset_names, options_in_force, register
+from r1omni.data.sampling import select
 from r1omni.media.audio import read_waveform
 from r1omni.media.container import MediaError
 from r1omni.media.timeline import read_duration_s
@@ -37,7 +37,7 @@ def refusal(name: str, root: Path, split: str | None = None, **options: object) 
 
 def test_unknown_names(tmp_path: Path) -> None:
     layouts.dfew(tmp_path)
-    assert "use one of dfew, emer, emodb, humanomni, mafw, own, ravdess" in refusal("dfw", tmp_path)
+    assert f"use one of {', '.join(dataset_names())}" in refusal("dfw", tmp_path)
     assert "known are clips_dir, fold, labels_csv" in refusal("dfew", tmp_path, folds=1)
     assert "no split 'val'" in refusal("dfew", tmp_path, "val")
     assert "fold 6 does not exist" in refusal("dfew", tmp_path, fold=6)

@@ -90,7 +90,14 @@ def test_label_sets():
         "ravdess_7way_calm_as_neutral": 7,
         "emodb_6way_no_boredom": 6,
         "emodb_4way": 4,
+        "cremad": 6,
+        "savee": 7,
+        "tess": 7,
+        "enterface": 6,
+        "meld": 7,
+        "iemocap_4way": 4,
         "mer": 6,
+        "merr": 8,
         "all": 12,
     }
     assert LABEL_SETS["dfew"].labels == tuple(

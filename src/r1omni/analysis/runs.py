@@ -12,7 +12,12 @@ from r1omni.metrics.predictions import RESULTS_FILE
 from r1omni.training.checkpoints import FIT_CONFIG
 from r1omni.types import UsageError, why_no_file
 
-SET_TITLES = {"dfew": "DFEW", "mafw": "MAFW", "ravdess": "RAVDESS", "emodb": "Emo-DB"}
+SET_TITLES = {
+    "dfew": "DFEW", "mafw": "MAFW", "ravdess": "RAVDESS", "emodb": "Emo-DB", "cremad": "CREMA-D",
+    "savee": "SAVEE", "tess": "TESS", "enterface": "eNTERFACE'05",
+    "meld": "MELD", "iemocap": "IEMOCAP", "mer2023": "MER2023",
+    "mer2024": "MER2024", "mer2025": "MER2025", "merr": "MERR",
+}  # fmt: skip
 PAPER = "arXiv 2503.05379"
 # WAR and UAR in percent, of R1-Omni's paper (arXiv 2503.05379): real clips, models of 0.5B.
 PAPER_RESULTS: dict[str, dict[str, tuple[float, float]]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -13,11 +13,11 @@ from typing import Literal
 from r1omni.data.labels_io import (
     Row,
     class_of,
-    confined,
     first_existing,
     read_csv,
-    recordings,
 )
+from r1omni.data.mer_clips import MerClips
+from r1omni.data.mer_clips import video_root as find_video_root
 from r1omni.data.registry import check_split, labelled_sample, refuse_outside, register
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS, LabelSetName, canonical
 from r1omni.text.tags import render_completion
@@ -31,7 +31,6 @@ _FILES: dict[Version, tuple[str, ...]] = {
     "v2": ("dataset-v2/final-EMER-reason.csv", "final-EMER-reason.csv"),
     "v1": ("dataset-v1/gt-eng.csv", "gt-eng.csv"),
 }
-_VIDEO_FOLDERS = ("train", "video", "video-labeled", "videos", "test1", "test2", "test3", "")
 _LABEL_FILES = ("train-label.csv", "label-disdim.csv", "track1_train_disdim.csv")
 _OPEN_LABEL_FILE = "track2_train_ovmerd.csv"
 _WORD = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)*")
@@ -76,10 +75,10 @@ def load_emer(
     """
     check_split("emer", split, ("train", "all"))
     path = first_existing(root, _FILES[version], f"EMER file of version {version}")
-    videos = _video_root(root, video_root)
+    videos = find_video_root("emer", root, video_root)
     classes = _classes(videos, labels_csv)
     open_labels = _open_labels(videos, open_labels_csv)
-    folders = _indexed(videos)
+    clips = MerClips(videos)
     rows = [
         (row, name, reasoning, classes.get(name) or last_emotion(reasoning))
         for row, name, reasoning in _rows(path, version)
@@ -93,12 +92,13 @@ def load_emer(
         sample = labelled_sample(
             "emer",
             name,
-            Clip(_find_video(videos, folders, name, row.place)),
+            Clip(clips.find(name, row.place)),
             label,
             label_set=in_force,
             instruction=instruction,
             modality=modality,
             place=row.place,
+            language="zh",
         )
         target = _target(row, reasoning, label)
         samples.append(replace(sample, target=target, open_labels=open_labels.get(name)))
@@ -148,18 +148,6 @@ def _rows(path: Path, version: Version) -> Iterator[tuple[Row, str, str]]:
         yield row, row.text("name", "names"), row.text(text)
 
 
-def _video_root(root: Path, video_root: str | None) -> Path:
-    if video_root is not None:
-        path = Path(video_root).expanduser()
-        if not path.is_dir():
-            raise UsageError(f"{path}: the option video_root of emer names no folder")
-        return path
-    for path in (root / "MER2023", root.parent / "MER2023"):
-        if path.is_dir():
-            return path
-    return root
-
-
 def _classes(videos: Path, labels_csv: str | None) -> dict[str, str]:
     """name -> canonical class of the MER challenge's label file; empty when there is none."""
     path = _label_file(videos, "labels_csv", labels_csv, _LABEL_FILES)
@@ -193,24 +181,3 @@ def _label_file(
     if not path.is_file():
         raise UsageError(f"{path}: the option {option} of emer names no file")
     return path
-
-
-def _indexed(videos: Path) -> dict[str, dict[str, str]]:
-    """Folder below the video root -> stem of each recording -> its file name."""
-    return {
-        folder: recordings(videos / folder)
-        for folder in _VIDEO_FOLDERS
-        if (videos / folder).is_dir()
-    }
-
-
-def _find_video(
-    videos: Path, folders: Mapping[str, Mapping[str, str]], name: str, place: str
-) -> Path:
-    """The clip's file, or the path where it should be."""
-    # An absolute or climbing name must not even be looked for.
-    confined(videos, name, place)
-    for folder, files in folders.items():
-        if name in files:
-            return confined(videos, f"{folder}/{files[name]}".lstrip("/"), place)
-    return confined(videos, f"{next(iter(folders))}/{name}.mp4".lstrip("/"), place)

@@ -6,11 +6,17 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from r1omni.data.folds import FOLD_SPLITS, check_folds, speaker_folds, speakers_of_split
+from r1omni.data.folds import Division
 from r1omni.data.labels_io import confined
-from r1omni.data.named_files import NamedFile, each_once, named_files
-from r1omni.data.registry import check_split, labelled_sample, register
-from r1omni.text.emotions import LABEL_SETS, canonical, normalize_word
+from r1omni.data.named_files import (
+    NamedFile,
+    class_of_folder,
+    each_once,
+    named_files,
+    refuse_other_class,
+)
+from r1omni.data.registry import labelled_sample, register
+from r1omni.text.emotions import LABEL_SETS
 from r1omni.types import Clip, Modality, Sample, Sex, UsageError
 
 # speaker, text, emotion, version; some copies have all of it in small letters
@@ -67,19 +73,10 @@ def load_emodb(
             folder that contradicts the letter, a linked folder outside the root, the picture asked
             for, fewer speakers than folds, or options of folds that contradict.
     """
-    check_split("emodb", split, (*FOLD_SPLITS, "all"))
-    check_folds("emodb", split, folds, fold, hold_out_val)
-    if split == "train" and folds is None:
-        raise UsageError(
-            "emodb has no published train split; give the options folds and fold, or use split "
-            "test or all"
-        )
+    division = Division("emodb", split, folds, fold, hold_out_val)
     files = utterances(root)
-    chosen = frozenset(map(group_of_file, files))
-    if folds is not None and fold is not None:
-        told = [(group_of_file(file), SPEAKERS[file.parts[0]]) for file in files]
-        made = speaker_folds(told, folds, str(root))
-        chosen = speakers_of_split(made, split, fold, hold_out_val)
+    told = [(group_of_file(file), SPEAKERS[file.parts[0]]) for file in files]
+    chosen = division.chosen(told, root)
     label_set = f"emodb_{protocol}"
     return [
         labelled_sample(
@@ -93,6 +90,7 @@ def load_emodb(
             place=str(file.path),
             group=group_of_file(file),
             sex=SPEAKERS[file.parts[0]],
+            language="de",
         )
         for file in files
         if group_of_file(file) in chosen and class_of_file(file) in LABEL_SETS[label_set].labels
@@ -110,7 +108,7 @@ def utterances(root: Path) -> list[NamedFile]:
     files = named_files(
         root,
         _NAME,
-        lambda folder: folder == "wav" or _class_of_folder(folder) is not None,
+        lambda folder: folder == "wav" or class_of_folder(folder, _FOLDERS) is not None,
         "no Emo-DB recordings; looked for wav/03a01Fa.wav and the like, at any depth",
     )
     for file in files:
@@ -139,16 +137,4 @@ def _check(root: Path, file: NamedFile) -> None:
             f"{file.path}: emotion letter {letter} is none of {', '.join(CLASSES)}; rename or "
             "remove it"
         )
-    for folder in file.path.relative_to(root).parts[:-1]:
-        label = _class_of_folder(folder)
-        if label not in (None, class_of_file(file)):
-            raise UsageError(
-                f"{file.path}: the letter {letter} says {class_of_file(file)}, and the folder "
-                f"{folder} says {label}; move the file, or rename the folder"
-            )
-
-
-def _class_of_folder(folder: str) -> str | None:
-    """The emotion that a folder's name says, or None."""
-    word = normalize_word(folder)
-    return _FOLDERS.get(word) or canonical(word)
+    refuse_other_class(root, file.path, f"the letter {letter}", class_of_file(file), _FOLDERS)

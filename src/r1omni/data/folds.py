@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from r1omni.types import SEXES, Sex, UsageError
 
@@ -69,6 +71,53 @@ def check_folds(
             f"{dataset}: split all has every speaker; leave folds, fold and hold_out_val out, or "
             f"use split {', '.join(FOLD_SPLITS)}"
         )
+
+
+@dataclass(frozen=True)
+class Division:
+    """Whose recordings are in a split of a set without published splits, by a loader's options.
+
+    Attributes:
+        dataset: for messages.
+        split: train, val, test or all; train is what folds leave.
+        folds, fold, hold_out_val: as in `check_folds`.
+
+    Raises:
+        UsageError: an unknown split, options of folds that contradict, or train without folds.
+    """
+
+    dataset: str
+    split: str
+    folds: int | None
+    fold: int | None
+    hold_out_val: bool
+
+    def __post_init__(self) -> None:
+        if self.split not in (known := (*FOLD_SPLITS, "all")):
+            raise UsageError(
+                f"{self.dataset} has no split {self.split!r}; use one of {', '.join(known)}"
+            )
+        check_folds(self.dataset, self.split, self.folds, self.fold, self.hold_out_val)
+        if self.split == "train" and self.folds is None:
+            raise UsageError(
+                f"{self.dataset} has no published train split; give the options folds and fold, or "
+                "use split test or all"
+            )
+
+    def chosen(self, told: Sequence[tuple[str, Sex | None]], root: Path) -> frozenset[str]:
+        """The speakers of the split: those of its folds, or everybody where there are none.
+
+        Args:
+            told: name and sex, once for each recording.
+            root: for messages.
+
+        Raises:
+            UsageError: fewer speakers than folds.
+        """
+        if self.folds is None or self.fold is None:
+            return frozenset(name for name, _ in told)
+        made = speaker_folds(told, self.folds, str(root))
+        return speakers_of_split(made, self.split, self.fold, self.hold_out_val)
 
 
 def speaker_folds(

@@ -11,7 +11,7 @@ import yaml
 
 from r1omni.data.labels_io import Row, confined, modality_of, read_json_rows, read_text
 from r1omni.data.registry import register
-from r1omni.data.selection import select
+from r1omni.data.sampling import select
 from r1omni.text.answers import read_answer
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.types import Clip, Modality, Sample, UsageError, why_no_file

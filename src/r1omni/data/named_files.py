@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from r1omni.data.labels_io import MissingDataError, confined, is_recording
+from r1omni.data.labels_io import SOUND_SUFFIXES, MissingDataError, confined, is_recording
+from r1omni.text.emotions import canonical, normalize_word
+from r1omni.types import Modality, UsageError
 
 _logger = logging.getLogger(__name__)
 
@@ -73,6 +75,68 @@ def each_once(
             root, len(files) - len(first), len(files),
         )  # fmt: skip
     return list(first.values())
+
+
+def serving(
+    root: Path,
+    files: list[NamedFile],
+    modality: Modality | None,
+    identity: Callable[[NamedFile], Hashable],
+) -> list[NamedFile]:
+    """Of each take the file that serves the modality, in the files' order.
+
+    Where a take is there as a film and as sound alone, the film serves prompts of sound, too, so
+    that it is the same clip in every run. Without a modality these are the films, or, where there
+    is none, the sound.
+
+    Raises:
+        UsageError: the picture is asked for, and no file is a film by its name.
+    """
+    films = [file for file in files if not is_sound(file.path)]
+    if modality is None:
+        return films or files
+    if modality == "audio":
+        filmed = set(map(identity, films))
+        return [f for f in files if not is_sound(f.path) or identity(f) not in filmed]
+    if not films:
+        raise UsageError(
+            f"{root}: holds sound alone by its names, and modality {modality} needs a picture; set "
+            "modality: audio, or leave it out"
+        )
+    return films
+
+
+def is_sound(path: Path) -> bool:
+    """Whether the name is that of sound alone."""
+    return path.suffix.lower() in SOUND_SUFFIXES
+
+
+def refuse_other_class(
+    root: Path, path: Path, told_by: str, label: str, names: Mapping[str, str] | None = None
+) -> None:
+    """Raise UsageError where a folder above a recording is called like another emotion.
+
+    Args:
+        root: of the data set.
+        path: the recording.
+        told_by: what says its class, such as "the letter W".
+        label: that class.
+        names: further names of folders -> the class that they say, in the form of
+            `normalize_word`.
+    """
+    for folder in path.relative_to(root).parts[:-1]:
+        said = class_of_folder(folder, names)
+        if said not in (None, label):
+            raise UsageError(
+                f"{path}: {told_by} says {label}, and the folder {folder} says {said}; move the "
+                "file, or rename the folder"
+            )
+
+
+def class_of_folder(folder: str, names: Mapping[str, str] | None = None) -> str | None:
+    """The emotion that a folder's name says, or None."""
+    word = normalize_word(folder)
+    return (names or {}).get(word) or canonical(word)
 
 
 def _inside(path: str, real_root: str) -> bool:

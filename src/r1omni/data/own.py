@@ -55,7 +55,8 @@ def load_own(
 ) -> list[Sample]:
     """Rows with `path`, `label`, and optionally `reasoning`, `start`, `end` (seconds), `split`,
     `audio` (a separate sound file), `group` (speaker, for intervals and folds), `sex` (of the
-    speaker: female or male) and `intensity` (of the emotion: normal or strong).
+    speaker: female or male) and `intensity` (of the emotion: low, medium, high, normal or
+    strong).
 
     With `reasoning` the target is a tagged text, without it the bare answer word. An empty label
     gives a sample without label and target. A split has the rows whose column `split` names it;
@@ -209,8 +210,8 @@ def _intensity(row: Row) -> Intensity | None:
     word = row.optional("intensity")
     if word is not None and word.lower() not in _INTENSITIES:
         raise UsageError(
-            f"{row.place}: the column 'intensity' holds {word!r}, expected normal or strong, or "
-            "nothing"
+            f"{row.place}: the column 'intensity' holds {word!r}, expected one of "
+            f"{', '.join(INTENSITIES)}, or nothing"
         )
     return None if word is None else _INTENSITIES[word.lower()]
 

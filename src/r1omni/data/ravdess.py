@@ -111,6 +111,7 @@ def load_ravdess(
                 group=actor,
                 sex=_sex(found),
                 intensity=_intensity(found),
+                language="en",
             )
         )
     return samples

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from r1omni.data.clip_cues import with_cues
 from r1omni.data.labels_io import modality_of
-from r1omni.data.selection import select
+from r1omni.data.sampling import select
 from r1omni.options import (
     SEED,
     Conditions,
@@ -36,7 +36,10 @@ _LOADERS: dict[str, Loader] = {}
 _SHARED = {"root", "split", "instruction", "modality"}
 # Loaders whose rows are conversations: one clip may be asked about many times.
 _CONVERSATIONS: set[Loader] = set()
-_MODULES = ("dfew", "emer", "emodb", "humanomni", "mafw", "own", "ravdess")
+_MODULES = (
+    "cremad", "dfew", "emer", "emodb", "enterface", "humanomni", "iemocap", "mafw", "meld",
+    "mer2023", "mer2024", "mer2025", "merr", "own", "ravdess", "savee", "tess",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,8 @@ class DatasetSpec:
     """Which samples of which dataset.
 
     Attributes:
-        name: registry name: dfew, mafw, ravdess, emodb, emer, humanomni or own; or the import path
-            of a loader of one's own, `package.module:function`, which results call by its function.
+        name: registry name, one of the data sets below; or the import path of a loader of one's
+            own, `package.module:function`, which results call by its function.
         root: folder of the dataset (for humanomni and own also the label file itself).
         split: split of the publisher: train or test; "all" where a dataset has none; train, val or
             test of folds of speakers.
@@ -278,6 +281,7 @@ def labelled_sample(
     group: str | None = None,
     sex: Sex | None = None,
     intensity: Intensity | None = None,
+    language: str | None = None,
 ) -> Sample:
     """A sample of a labelled set; its target is the bare answer word.
 
@@ -295,6 +299,7 @@ def labelled_sample(
         group=group,
         sex=sex,
         intensity=intensity,
+        language=language,
         label_set=label_set,
         place=place,
     )

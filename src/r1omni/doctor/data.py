@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 
 from r1omni.data.emodb import class_of_file, group_of_file, utterances
@@ -20,13 +21,16 @@ from r1omni.doctor.clips import (
     differences,
     group_differences,
 )
+from r1omni.doctor.field_sets import FIELD_SETS, check_field_set, is_field_set
 from r1omni.types import Sample, UsageError
 
 _LAYOUT = (
     "lay the sets out as their publishers do: DFEW/EmoLabel_DataSplit and DFEW/Clip/original; "
     "MAFW/Train & Test Set and MAFW/data/clips; RAVDESS/Actor_01; EMER/dataset-v2 with MER2023 "
-    "beside it; HumanOmni/*.json; EmoDB/wav (docs/reproduce.md, docs/data.md); or make a "
-    "mini-world with `python -m r1omni synthesize --out FOLDER`"
+    "beside it; HumanOmni/*.json; EmoDB/wav; "
+    + "".join(f"{entry.layout}; " for entry in FIELD_SETS.values())
+    + "(docs/reproduce.md, docs/data.md); or make a mini-world with `python -m r1omni synthesize "
+    "--out FOLDER`"
 )
 
 
@@ -34,7 +38,8 @@ def check_data(root: Path) -> Iterator[Finding]:
     """Every known data set below a folder, or the one that the folder itself is.
 
     Args:
-        root: holds DFEW, MAFW, RAVDESS, EMER, HumanOmni or EmoDB, in any case of letters.
+        root: holds DFEW, MAFW, RAVDESS, EMER, HumanOmni, EmoDB or one of `FIELD_SETS`, in any case
+            of letters.
     """
     shelf = Shelf()
     found = _locate(root)
@@ -42,7 +47,7 @@ def check_data(root: Path) -> Iterator[Finding]:
         yield Finding("data", "fails", f"no known data set in {root}", _LAYOUT)
     for title, folder in found.items():
         yield from guarded(title, _CHECKS[title], folder, shelf)
-    absent = [title for title in _CHECKS if title not in found]
+    absent = [title for title in _CHECKS if title not in found and title not in FIELD_SETS]
     if found and absent and root not in found.values():
         yield Finding("other sets", "note", f"no folder {', '.join(absent)} in {root}")
 
@@ -50,13 +55,24 @@ def check_data(root: Path) -> Iterator[Finding]:
 def _locate(root: Path) -> dict[str, Path]:
     """Title of each data set that is there -> its folder."""
     folders = (path for path in sorted(root.iterdir()) if path.is_dir())
-    children = {re.sub(r"[-_ ]", "", path.name.lower()): path for path in folders}
-    found = {title: children[title.lower()] for title in _CHECKS if title.lower() in children}
+    children = {_plain(path.name): path for path in folders}
+    found: dict[str, Path] = {}
+    for title in _CHECKS:
+        names = (_plain(title), *(FIELD_SETS[title].folders if title in FIELD_SETS else ()))
+        folder = next((children[name] for name in names if name in children), None)
+        if folder is not None:
+            found[title] = folder
     return found or {title: root for title in _CHECKS if _is_one(title, root)}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_ .'’]", "", name.lower())
 
 
 def _is_one(title: str, root: Path) -> bool:
     """Whether a folder of any name is this data set, whole or broken."""
+    if title in FIELD_SETS:
+        return is_field_set(title, root)
     if title == "HumanOmni":
         return any(_loads(file) for file in _instruction_files(root))
     options: list[dict[str, object]] = [{}]
@@ -258,4 +274,5 @@ _CHECKS: dict[str, Callable[[Path, Shelf], Iterator[Finding]]] = {
     "EMER": _check_emer,
     "HumanOmni": _check_humanomni,
     "EmoDB": _check_emodb,
+    **{title: partial(check_field_set, title) for title in FIELD_SETS},
 }

@@ -44,5 +44,78 @@ EMODB_SPEAKERS: Mapping[str, int] = {
     "speaker_03": 49, "speaker_08": 58, "speaker_09": 43, "speaker_10": 38, "speaker_11": 55,
     "speaker_12": 35, "speaker_13": 61, "speaker_14": 69, "speaker_15": 56, "speaker_16": 71,
 }  # fmt: skip
+# Data set -> its split -> number of clips of each class, or of all where classes are not published.
+SPLITS: Mapping[str, Mapping[str, Mapping[str, int] | int]] = {
+    # 7,442 clips of 91 actors (Cao et al. 2014, IEEE Transactions on Affective Computing 5(4), and
+    # the page of the repository); classes as users count them by names.
+    "cremad": {
+        "all": {
+            "angry": 1271, "disgust": 1271, "fear": 1271, "happy": 1271, "neutral": 1087,
+            "sad": 1271,
+        },
+    },
+    # Four men with 120 utterances each: 15 of each emotion, 30 of neutral (Haq and Jackson 2009,
+    # AVSP, and the page of the database).
+    "savee": {
+        "all": {
+            "angry": 60, "disgust": 60, "fear": 60, "happy": 60, "neutral": 120, "sad": 60,
+            "surprise": 60,
+        },
+    },
+    # Two women, 200 words and seven emotions (Dupuis and Pichora-Fuller 2010, University of
+    # Toronto, Psychology Department).
+    "tess": {
+        "all": dict.fromkeys(
+            ("angry", "disgust", "fear", "happy", "surprise", "sad", "neutral"), 400
+        ),
+    },
+    # Users count 30 sentences of each of 42 subjects, and 27 of subject 23. Subject 6 is not cut
+    # into sentences. The paper has 42 subjects and 1,166 sequences (Martin, Kotsia, Macq and Pitas
+    # 2006, ICDE Workshops).
+    "enterface": {
+        "all": {
+            "angry": 215, "disgust": 215, "fear": 215, "happy": 212, "sad": 215, "surprise": 215,
+        },
+    },
+    # Poria et al. 2019 (ACL, arXiv 1810.02508), table of classes by split.
+    "meld": {
+        "train": {
+            "angry": 1109, "disgust": 271, "fear": 268, "happy": 1743, "neutral": 4710,
+            "sad": 683, "surprise": 1205,
+        },
+        "dev": {
+            "angry": 153, "disgust": 22, "fear": 40, "happy": 163, "neutral": 470, "sad": 111,
+            "surprise": 150,
+        },
+        "test": {
+            "angry": 345, "disgust": 68, "fear": 50, "happy": 402, "neutral": 1256, "sad": 208,
+            "surprise": 281,
+        },
+    },
+    # Users of the set count its 10,039 utterances by the codes of EmoEvaluation; here those of the
+    # protocol 4way, 1,041 of excited among happy (Busso et al. 2008, Language Resources and
+    # Evaluation 42(4), describe the set).
+    "iemocap": {"all": {"angry": 1103, "happy": 595 + 1041, "sad": 1084, "neutral": 1708}},
+    # Lian et al. 2023 (ACM Multimedia, arXiv 2304.08981); classes as users count
+    # test1-label.csv and test2-label.csv.
+    "mer2023": {
+        "train": 3373,
+        "test1": {
+            "neutral": 88, "angry": 105, "happy": 93, "sad": 50, "anxiety": 57, "surprise": 18,
+        },
+        "test2": {
+            "neutral": 123, "angry": 98, "happy": 87, "sad": 40, "anxiety": 52, "surprise": 12,
+        },
+        "test3": 834,
+    },
+    # Lian et al. 2024 (MRAC, arXiv 2404.17113).
+    "mer2024": {"train": 5030},
+    # The page of the challenge for track 1, OV-MERD and MER-Caption+ for tracks 2 and 3.
+    "mer2025": {"train": 7369, "ovmerd": 332, "mercaptionplus": 31_327},
+    # Cheng et al. 2024 (NeurIPS, arXiv 2406.11161), clips of doubt among them.
+    "merr": {"fine": 4487, "coarse": 28_618},
+}  # fmt: skip
+# Data set -> number of its speakers, where nobody else speaks in it.
+SPEAKERS: Mapping[str, int] = {"cremad": 91, "savee": 4, "tess": 2, "enterface": 43, "iemocap": 10}
 # Version -> rows of its file.
 EMER_ROWS: Mapping[str, int] = {"v2": 332, "v1": 100}

@@ -199,7 +199,9 @@ _SEVEN = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 
 LabelSetName = Literal[
     "dfew", "mafw", "ravdess", "ravdess_7way_no_calm", "ravdess_7way_calm_as_neutral",
-    "emodb_6way_no_boredom", "emodb_4way", "mer", "all",
+    "emodb_6way_no_boredom", "emodb_4way", "cremad", "savee",
+    "tess", "enterface", "meld", "iemocap_4way", "mer", "merr",
+    "all",
 ]  # fmt: skip
 LABEL_SETS: dict[str, LabelSet] = {
     labels.name: labels
@@ -216,7 +218,18 @@ LABEL_SETS: dict[str, LabelSet] = {
         # Boredom is no emotion of the taxonomy: it is left out, and never counted as a relative.
         LabelSet("emodb_6way_no_boredom", _SEVEN[:-1]),
         LabelSet("emodb_4way", _SEVEN[:4]),
+        LabelSet("cremad", ("angry", "disgust", "fear", "happy", "neutral", "sad")),
+        LabelSet("savee", ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")),
+        LabelSet("tess", ("angry", "disgust", "fear", "happy", "surprise", "sad", "neutral")),
+        LabelSet("enterface", ("angry", "disgust", "fear", "happy", "sad", "surprise")),
+        LabelSet("meld", ("angry", "disgust", "sad", "happy", "neutral", "surprise", "fear")),
+        LabelSet("iemocap_4way", ("angry", "happy", "sad", "neutral")),
         LabelSet("mer", ("neutral", "angry", "happy", "sad", "anxiety", "surprise")),
+        # Doubt is no emotion of the taxonomy, either.
+        LabelSet(
+            "merr",
+            ("neutral", "angry", "happy", "sad", "anxiety", "surprise", "fear", "contempt"),
+        ),
         LabelSet("all", EMOTIONS),
     )
 }

@@ -202,6 +202,7 @@ class Evaluation:
                 "group": answer.sample.group,
                 "sex": answer.sample.sex,
                 "intensity": answer.sample.intensity,
+                "language": answer.sample.language,
                 "warnings": list(answer.warnings),
                 "label_set": entry.label_set,
                 **_explanation(answer, entry),

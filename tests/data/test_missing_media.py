@@ -10,7 +10,7 @@ import torch
 from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.batch import ClipDataset
 from r1omni.data.clip_cache import ClipCache
-from r1omni.data.selection import said_without, with_missing_media
+from r1omni.data.missing_media import said_without, with_missing_media
 from r1omni.media.packing import pack_media
 from r1omni.text.cues import read_cues
 from r1omni.types import Clip, ClipMedia, Sample, UsageError
