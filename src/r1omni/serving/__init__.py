@@ -1,0 +1,1 @@
+"""What strangers send: uploads within limits."""
