@@ -1,1 +1,1 @@
-"""What strangers send: uploads within limits."""
+"""The project over HTTP: uploads within limits, jobs that analyze them, and the API."""

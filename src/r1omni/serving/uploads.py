@@ -28,6 +28,9 @@ MB = 10**6
 # What a message calls a file without a name of its own.
 UNNAMED = "the upload"
 _PIECE_BYTES = 2**16
+# The first module that anybody asks for is the one that a fork server imports: that of `analyze`,
+# with which this one here costs nothing more.
+_PRELOAD = "r1omni.recordings.decoding"
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 # Nobody who uploads can change how it is looked at.
 _REMEDIES = Remedies("uploads at a time", None, None)
@@ -203,7 +206,7 @@ def check_upload(path: Path, limits: UploadLimits, name: str | None = None) -> N
     look = partial(_look, limits=limits)
     try:
         ((_, ended),) = in_workers(
-            [Clip(path)], look, 1, limits.probe_limit_s, preload=__name__, remedies=_REMEDIES
+            [Clip(path)], look, 1, limits.probe_limit_s, preload=_PRELOAD, remedies=_REMEDIES
         )
     except UploadError as error:
         raise type(error)(named(str(error), path, name)) from error
