@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import sys
 import tempfile
@@ -100,9 +101,12 @@ def listening_at(config: ServeConfig) -> Iterator[socket.socket]:
         listening = socket.create_server((config.host, config.port), family=family, backlog=256)
     except OSError as error:
         remedy = "choose another --port" if error.errno == errno.EADDRINUSE else "check --host"
+        # The library adds the address to the system's reason; a name that is unknown has its own.
+        reason = error.strerror or str(error)
+        if error.errno is not None and error.errno > 0:
+            reason = os.strerror(error.errno)
         raise UsageError(
-            f"--host {config.host} --port {config.port}: cannot be listened at "
-            f"({error.strerror or error}); {remedy}"
+            f"--host {config.host} --port {config.port}: cannot be listened at ({reason}); {remedy}"
         ) from error
     with listening:
         yield listening
