@@ -12,7 +12,7 @@ from typing import Any
 from benchmark_serve import FORM, JSON, ask, form
 
 from r1omni.serving.config import ServeConfig
-from r1omni.serving.jobs import Job
+from r1omni.serving.job import Job
 from r1omni.serving.server import listening_at, made_server
 
 

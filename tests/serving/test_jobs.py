@@ -18,7 +18,7 @@ from served import Client, served
 
 from r1omni.cli import main
 from r1omni.serving.config import KEY_VARIABLE, ServeConfig
-from r1omni.serving.jobs import Job
+from r1omni.serving.job import Job
 from r1omni.serving.uploads import UploadLimits
 
 CLIP = (Path(__file__).parents[2] / "examples" / "clips" / "a.mp4").read_bytes()

@@ -12,7 +12,7 @@ from r1omni.models.pipeline import R1Omni
 from r1omni.recordings.analyzing import Analyzer
 from r1omni.recordings.decoding import DECODE_LIMIT_S
 from r1omni.recordings.records import Record
-from r1omni.serving.jobs import Job, Refusal
+from r1omni.serving.job import Job, Refusal
 from r1omni.serving.uploads import named
 from r1omni.text.prompt import decode_completion
 

@@ -29,7 +29,8 @@ from r1omni.serving.description import (
     record_schema,
     responses,
 )
-from r1omni.serving.jobs import Event, Job, Jobs, Refusal, delete
+from r1omni.serving.job import Event, Job, Refusal, delete
+from r1omni.serving.jobs import Jobs
 from r1omni.serving.metrics import CONTENT_TYPE_LATEST, Metrics
 from r1omni.serving.receiving import OTHER_BYTES, receive_form, receive_small
 from r1omni.serving.uploads import (

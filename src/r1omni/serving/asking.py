@@ -14,7 +14,7 @@ from r1omni.media.windows import windows
 from r1omni.models.answering import Question
 from r1omni.options import SECONDS, TOKENS
 from r1omni.recordings.analyzing import Asked
-from r1omni.serving.jobs import Refusal
+from r1omni.serving.job import Refusal
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.types import AnswerMode, Dtype, Modality, UsageError
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from r1omni.serving.asking import Asking, AskingOfPath
-from r1omni.serving.jobs import State
+from r1omni.serving.job import State
 from r1omni.serving.receiving import FILE
 
 # The beginning of docs/responsible_use.md, and what must not be missed of the rest.

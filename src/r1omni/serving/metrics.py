@@ -7,7 +7,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
-from r1omni.serving.jobs import Job
+from r1omni.serving.job import Job
 
 __all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
 _BUCKETS_S = (0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000)

@@ -11,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from r1omni.serving.asking import one_line
-from r1omni.serving.jobs import Refusal
+from r1omni.serving.job import Refusal
 from r1omni.serving.uploads import UNNAMED, Spool, UploadLimits, too_many_bytes
 
 # Of a part that is no file, and of all such parts, names and boundaries together.

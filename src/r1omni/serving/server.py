@@ -21,7 +21,8 @@ from r1omni.serving.answering import Answerer
 from r1omni.serving.api import Served, make_app
 from r1omni.serving.config import ServeConfig
 from r1omni.serving.guard import Guard
-from r1omni.serving.jobs import Job, Jobs
+from r1omni.serving.job import Job
+from r1omni.serving.jobs import Jobs
 from r1omni.serving.metrics import Metrics
 from r1omni.serving.uploads import start_processes
 from r1omni.types import Dtype, UsageError
