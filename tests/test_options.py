@@ -28,6 +28,7 @@ from r1omni.options import Range, check_type, choices_of, number_fields
 from r1omni.rewards import COLUMNS, RewardSpec, check_rewards
 from r1omni.rewards.registry import reward_names
 from r1omni.rewards.spec import bind
+from r1omni.serving.uploads import UploadLimits
 from r1omni.training import GRPOModule, SFTModule
 from r1omni.training.logger import RunConfig
 from r1omni.training.sharded import FSDP2Strategy
@@ -38,7 +39,7 @@ BAD: tuple[Any, ...] = (
 )  # fmt: skip
 # What a file of ours configures, and what a model folder and the Python API do.
 IN_FILES = (SFTModule, GRPOModule, EmotionDataModule, FSDP2Strategy, RunConfig)
-ROOTS = (*IN_FILES, MediaConfig, Sampling)
+ROOTS = (*IN_FILES, MediaConfig, Sampling, UploadLimits)
 # What a class cannot be made without.
 NEEDED: dict[str, Any] = {
     "name": "format", "root": ".", "init_from": "nowhere", "max_new_tokens": 1, "temperature": 1.0,

@@ -41,15 +41,26 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"types", "text"},
     "models": {*_BASE, "kernels", "ops"},
     "recordings": {*_BASE, *_MODEL, "metrics", "pages"},
+    "serving": {*_BASE, "models", "recordings"},
     "training": _ALL,
     "analysis": {*_ALL, "training", "pages"},
     "doctor": {*_ALL, "training", "analysis"},
     "parser_lines": {"options"},
-    "commands": {*_ALL, "voices", "recordings", "training", "analysis", "doctor", "parser_lines"},
+    "commands": {
+        *_ALL,
+        "voices",
+        "recordings",
+        "training",
+        "analysis",
+        "doctor",
+        "serving",
+        "parser_lines",
+    },
     "cli": {
         *_ALL,
         "voices",
         "recordings",
+        "serving",
         "training",
         "analysis",
         "doctor",
@@ -67,6 +78,13 @@ EXTRAS = {
     "pympi": "formats",
     "pyarrow": "formats",
     "webvtt": "formats",
+    "fastapi": "serve",
+    "starlette": "serve",
+    "pydantic": "serve",
+    "anyio": "serve",
+    "uvicorn": "serve",
+    "python_multipart": "serve",
+    "prometheus_client": "serve",
 }
 # Heavy or special libraries -> the parts that may import them.
 LIBRARY_HOMES: dict[str, set[str]] = {
@@ -81,6 +99,13 @@ LIBRARY_HOMES: dict[str, set[str]] = {
     "pympi": {"recordings"},
     "pyarrow": {"recordings"},
     "webvtt": {"recordings"},
+    "fastapi": {"serving"},
+    "starlette": {"serving"},
+    "pydantic": {"serving"},
+    "anyio": {"serving"},
+    "uvicorn": {"serving"},
+    "python_multipart": {"serving"},
+    "prometheus_client": {"serving"},
 }
 
 
@@ -222,8 +247,9 @@ def test_imported_libraries_are_declared(sources: list[tuple[Path, ast.Module]])
     declared.add("triton")
     for module, extra in EXTRAS.items():
         assert module in LIBRARY_HOMES
-        assert any(module in entry for entry in project["optional-dependencies"][extra])
-        declared.add(module)
+        entries = map(_canonical, project["optional-dependencies"][extra])
+        assert any(_canonical(module) in entry for entry in entries)
+        declared.add(_canonical(module))
     distributions = {**packages_distributions(), **{module: [module] for module in EXTRAS}}
     undeclared = [
         f"{name_of(path)}:{line}: {module} is not among the dependencies in pyproject.toml"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from r1omni.commands import making, using
+from r1omni.commands import making, serving, using
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "synthesize": making.synthesize,
@@ -16,4 +16,5 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "report": using.report,
     "score": using.score,
     "doctor": using.doctor,
+    "serve": serving.serve,
 }

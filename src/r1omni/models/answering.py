@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from r1omni.media.processor import check_modality
 from r1omni.media.windows import Window
-from r1omni.models.sampler import generate, read_prompts
+from r1omni.models.sampler import Hear, generate, read_prompts
 from r1omni.models.scoring import emotion_scores
 from r1omni.options import check_choice
 from r1omni.text.answers import read_answer
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 Scores = dict[str, float]
 NOT_ANSWERED = "not answered"
+# Takes spans that are answered, and the next tokens of their answers, long [N, k].
+HearWindows = Callable[[Sequence[Window], Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ def answer_prompts(
     max_new_tokens: int,
     mode: AnswerMode,
     words: Mapping[str, str],
+    hear: Hear | None = None,
 ) -> Answered:
     """Have a model answer, and score the emotions; each prompt is read once, whatever the mode.
 
@@ -64,12 +68,14 @@ def answer_prompts(
         mode: "think" writes completions and scores after their reasoning, "direct" writes none
             and scores after `EMPTY_REASONING`, "both" does both.
         words: by emotion, the word it is written as.
+        hear: as for `generate`; mode "direct" writes nothing that could be heard.
     """
     read = read_prompts(omni.model, prompts)
     texts: list[str] = []
     ended = [True] * len(prompts)
     if mode != "direct":
-        found = generate(omni.model, read, omni.sampling(max_new_tokens, temperature=0.0))
+        sampling = omni.sampling(max_new_tokens, temperature=0.0)
+        found = generate(omni.model, read, sampling, hear=hear)
         texts, ended = omni.completions(found)
     befores = [[read_answer(text).before] for text in texts] or [[] for _ in prompts]
     if mode != "think":
@@ -114,10 +120,22 @@ class Question:
 
 
 @torch.no_grad()
-def analyze_windows(omni: R1Omni, windows: Sequence[Window], question: Question) -> list[Analysis]:
+def analyze_windows(
+    omni: R1Omni,
+    windows: Sequence[Window],
+    question: Question,
+    hear: HearWindows | None = None,
+) -> list[Analysis]:
     """What a model says about spans of recordings, all at once; otherwise as `answer_prompts`.
 
     A span that has nothing of what is asked for is not answered (label None); its warnings say so.
+
+    Args:
+        omni: the model.
+        windows: the spans.
+        question: to the model.
+        hear: called while answers are written, with the N spans that are answered and the next
+            tokens of each; what it raises ends the answers.
     """
     asked = [w for w in windows if w.media.frames is not None or w.media.mel is not None]
     answers: Iterator[Analysis] = iter(())
@@ -138,6 +156,7 @@ def analyze_windows(omni: R1Omni, windows: Sequence[Window], question: Question)
         answered = answer_prompts(
             omni, omni.model.embed_prompts(inputs), question.max_new_tokens,
             question.answer_mode, LABEL_SETS[question.label_set].words,
+            None if hear is None else partial(hear, asked),
         )  # fmt: skip
         answers = (_analysis(window, answered, row) for row, window in enumerate(asked))
     return [

@@ -9,8 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from torch import Tensor
 from tqdm import tqdm
 
 from r1omni.media.processor import given_media
@@ -19,7 +20,6 @@ from r1omni.models.answering import Question, analyze_windows
 from r1omni.models.pipeline import R1Omni
 from r1omni.recordings.decoding import DECODE_LIMIT_S, Decoded, Plan, decoded
 from r1omni.recordings.intervals import Interval
-from r1omni.recordings.log import Log
 from r1omni.recordings.records import Record
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
@@ -78,6 +78,22 @@ class Asked:
         return Plan(path, modality, self.window_s, self.hop_s, spans, skip, last if skip else None)
 
 
+class TakesRecords(Protocol):
+    """Where records go, such as a `Log`."""
+
+    def write(self, record: Record) -> None: ...
+
+
+class Watcher(Protocol):
+    """Sees an analysis go on; what it raises ends the analysis."""
+
+    def begins(self, windows: Sequence[Window]) -> None:
+        """These spans are about to be answered."""
+
+    def hears(self, windows: Sequence[Window], part: Tensor) -> None:
+        """N spans, and the next tokens of each answer, long [N, k], as `analyze_windows` has it."""
+
+
 @dataclass
 class Analyzer:
     """Has a model answer about recordings, and writes each answer when it is known.
@@ -92,18 +108,20 @@ class Analyzer:
         num_workers: processes that decode.
         limit_s: as for `decoded`.
         shows_progress: on standard error.
+        watcher: sees every batch of spans, and the answers while they are written.
         failures: recordings that could not be analyzed, with the reasons.
     """
 
     omni: R1Omni
     asked: Asked
-    log: Log
+    log: TakesRecords
     model: str
     settings: Mapping[str, str]
     batch_size: int = 8
     num_workers: int = 1
     limit_s: float = DECODE_LIMIT_S
     shows_progress: bool = False
+    watcher: Watcher | None = None
     failures: dict[str, str] = field(default_factory=dict)
 
     def run(self, plans: Sequence[Plan]) -> None:
@@ -137,7 +155,11 @@ class Analyzer:
 
     def _answer(self, batch: Sequence[tuple[Plan, Decoded]], progress: _Progress) -> None:
         windows = [item for _, item in batch if isinstance(item, Window)]
-        analyses = iter(analyze_windows(self.omni, windows, self.asked.question))
+        hear = None
+        if self.watcher is not None:
+            self.watcher.begins(windows)
+            hear = self.watcher.hears
+        analyses = iter(analyze_windows(self.omni, windows, self.asked.question, hear))
         for plan, item in batch:
             if isinstance(item, Window):
                 self._write(self._record(plan, item, next(analyses)))

@@ -209,7 +209,7 @@ def analyze(
         missing = {**missing, **without}
         recordings = [path for path in recordings if path in spans]
     asked = Asked(question, window_s, hop_s, spans, dtype)
-    with output.opened([*recordings, *missing]) as state, _told_to_end():
+    with output.opened([*recordings, *missing]) as state, told_to_end():
         folder = find_model_folder(model)
         digest = folder.digest()
         hashes = {str(path): asked.hash(path) for path in (*recordings, *missing)}
@@ -254,7 +254,7 @@ def analyze(
 
 
 @contextlib.contextmanager
-def _told_to_end() -> Iterator[None]:
+def told_to_end() -> Iterator[None]:
     """Within it SIGTERM ends the process as an exception does, after the record that is written."""
 
     def end(signum: int, frame: FrameType | None) -> None:

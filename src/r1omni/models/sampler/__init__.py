@@ -7,9 +7,9 @@ read, `graphs` its recording on a GPU.
 
 from r1omni.models.sampler.engine import SamplerMemory, generate, generate_stream
 from r1omni.models.sampler.prompts import ReadPrompts, read_prompts
-from r1omni.models.sampler.settings import Sampled, Sampling, mask_after_end
+from r1omni.models.sampler.settings import Hear, Sampled, Sampling, mask_after_end
 
 __all__ = [
-    "ReadPrompts", "Sampled", "SamplerMemory", "Sampling", "generate", "generate_stream",
+    "Hear", "ReadPrompts", "Sampled", "SamplerMemory", "Sampling", "generate", "generate_stream",
     "mask_after_end", "read_prompts",
 ]  # fmt: skip

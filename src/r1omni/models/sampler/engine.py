@@ -22,7 +22,7 @@ from r1omni.models.sampler.graphs import StepGraphs
 from r1omni.models.sampler.grid import Grid, Storage, fewer_slots, first_tokens
 from r1omni.models.sampler.layers import decode
 from r1omni.models.sampler.prompts import ReadPrompts, read_prompts
-from r1omni.models.sampler.settings import Sampled, Sampling, mask_after_end
+from r1omni.models.sampler.settings import Hear, Sampled, Sampling, mask_after_end
 from r1omni.models.sampler.weights import DecoderWeights, WeightReader
 from r1omni.streams import uniform_streams
 
@@ -82,6 +82,7 @@ def generate(
     *,
     group_size: int = 1,
     seeds: Sequence[int] | None = None,
+    hear: Hear | None = None,
 ) -> Sampled:
     """Sample `group_size` completions of every prompt.
 
@@ -94,6 +95,8 @@ def generate(
         group_size: G.
         seeds: N seeds of `stream_seed`, group members side by side; needed when the temperature
             is above 0.
+        hear: called while completions are written with the next tokens of all rows, long [N, k];
+            what is behind an end token says nothing. What it raises ends the sampling.
 
     Raises:
         ValueError: a positive temperature without N seeds.
@@ -103,7 +106,7 @@ def generate(
     memory = _kept_memory(model) if with_graphs else SamplerMemory()
     writer = _begun(model, prompts, sampling, group_size, seeds, memory)
     with torch.autocast(model.device.type, enabled=False):
-        return writer.write()
+        return writer.write(hear)
 
 
 @torch.no_grad()
@@ -200,9 +203,10 @@ class _Writer:
         self.ids = self.ids.to(grid.token.device)
         self.logps = torch.zeros(self.ids.shape, dtype=torch.float32, device=self.ids.device)
 
-    def write(self) -> Sampled:
-        for _ in self.parts():
-            pass
+    def write(self, hear: Hear | None = None) -> Sampled:
+        for part in self.parts():
+            if hear is not None:
+                hear(part)
         return self._finished()
 
     def parts(self) -> Iterator[Tensor]:

@@ -1,0 +1,1 @@
+"""The project over HTTP: uploads within limits, jobs that analyze them, and the API."""
