@@ -6,11 +6,13 @@ import errno
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import uvicorn
+from fastapi import FastAPI
 
 import r1omni
 from r1omni.models.folders import find_model_folder
@@ -31,7 +33,31 @@ _MOST_CONNECTIONS = 256
 _HEADER_BYTES = 2**15
 
 
-def serve(config: ServeConfig, model: str, device: str = "cpu", dtype: Dtype = "float32") -> None:
+class Front(Protocol):
+    """What a server has in front of its API, such as a page.
+
+    Attributes:
+        name: what the server says that it is.
+        open_paths: need no key.
+    """
+
+    name: str
+    open_paths: Collection[str]
+
+    def work(self, answerer: Answerer) -> Callable[[Job], None]:
+        """The work of a job: that of the answerer, and what else is to be done with it."""
+
+    def add_routes(self, app: FastAPI, served: Served) -> None:
+        """Add what it answers itself."""
+
+
+def serve(
+    config: ServeConfig,
+    model: str,
+    device: str = "cpu",
+    dtype: Dtype = "float32",
+    front: Front | None = None,
+) -> None:
     """Serve a model until SIGTERM or Ctrl-C.
 
     Then no new job is taken, what waits is cancelled, and the running job may come to its end for
@@ -41,6 +67,7 @@ def serve(config: ServeConfig, model: str, device: str = "cpu", dtype: Dtype = "
         config: where, and what is allowed.
         model: model folder, or repository of the hub.
         device, dtype: of the model.
+        front: stands before the API; None for the API alone.
 
     Raises:
         UsageError: the address is not free.
@@ -52,20 +79,27 @@ def serve(config: ServeConfig, model: str, device: str = "cpu", dtype: Dtype = "
         omni = R1Omni.from_pretrained(model, device=device, dtype=dtype)
         with tempfile.TemporaryDirectory(prefix="r1omni-serve-") as folder:
             answerer = Answerer(omni, digest, config.job_limit_s)
-            with _working(answerer, config) as (jobs, metrics):
+            work = answerer if front is None else front.work(answerer)
+            with _working(work, config) as (jobs, metrics):
                 served = Served(
                     config, jobs, metrics, Path(folder), digest, dtype, r1omni.__version__
                 )
-                app = Guard(make_app(served), config.api_key, config.host, metrics)
+                app = make_app(served)
+                if front is not None:
+                    front.add_routes(app, served)
+                guarded = Guard(
+                    app, config.api_key, config.host, metrics, () if front is None else front.open_paths
+                )
                 settings = uvicorn.Config(
-                    app, http="h11", ws="none", lifespan="on", log_level="warning",
+                    guarded, http="h11", ws="none", lifespan="on", log_level="warning",
                     access_log=False, server_header=False, limit_concurrency=_MOST_CONNECTIONS,
                     h11_max_incomplete_event_size=_HEADER_BYTES,
                     timeout_graceful_shutdown=int(config.grace_s + _PATIENCE_S),
                 )  # fmt: skip
                 host, port = listening.getsockname()[:2]
                 shown = f"[{host}]" if ":" in host else host
-                print(f"r1omni serves at http://{shown}:{port}", file=sys.stderr, flush=True)
+                name = "r1omni serves" if front is None else front.name
+                print(f"{name} at http://{shown}:{port}", file=sys.stderr, flush=True)
                 _Server(settings, jobs, config.grace_s).run([listening])
 
 
@@ -86,13 +120,13 @@ def _listening(config: ServeConfig) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _working(answerer: Answerer, config: ServeConfig) -> Iterator[tuple[Jobs, Metrics]]:
+def _working(work: Callable[[Job], None], config: ServeConfig) -> Iterator[tuple[Jobs, Metrics]]:
     """The queue with its thread, which has ended afterwards, and the counts of both."""
 
     def ended(job: Job) -> None:
         metrics.ended(job)
 
-    jobs = Jobs(answerer, config.queue, config.job_limit_s, config.keep_s, ended)
+    jobs = Jobs(work, config.queue, config.job_limit_s, config.keep_s, ended)
     metrics = Metrics(lambda: jobs.num_waiting)
     try:
         yield jobs, metrics
