@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from anyio.to_thread import run_sync
 from fastapi import FastAPI
-from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, HTMLResponse, Response
 
-from r1omni.demo.results import Shown, shown
+from r1omni.demo.results import shown
 from r1omni.media.container import MediaError
 from r1omni.media.previews import pictures
 from r1omni.media.timeline import scan_timeline
@@ -51,7 +50,7 @@ class Demo:
     examples: Sequence[Path] = ()
     name: str = "r1omni demo"
     open_paths: Collection[str] = ("/",)
-    _shown: WeakKeyDictionary[Job, Shown] = field(default_factory=WeakKeyDictionary)
+    _shown: WeakKeyDictionary[Job, str] = field(default_factory=WeakKeyDictionary)
 
     def work(self, answerer: Answerer) -> Callable[[Job], None]:
         """Answer, then draw what the page shows, while the upload is still there."""
@@ -79,7 +78,7 @@ class Demo:
             found = self._shown.get(served.jobs.get(job_id))
             if found is None:
                 raise Refusal(404, "this job has nothing to show")
-            return await run_sync(JSONResponse, found)
+            return Response(found, media_type="application/json")
 
         @app.get("/examples/{name}", include_in_schema=False)
         async def example(name: str) -> Response:

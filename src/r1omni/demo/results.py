@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,16 +15,14 @@ from r1omni.recordings.page.content import content, row
 from r1omni.recordings.records import Recording
 from r1omni.types import Clip
 
-Shown = Mapping[str, Any]
-
 _logger = logging.getLogger(__name__)
 # The fork server imports the module that is asked for first, whoever asks: that of uploads.
 _PRELOAD = "r1omni.recordings.decoding"
 _REMEDIES = Remedies("pages at a time", None, None)
 
 
-def shown(recording: Recording, source: Path, num_frames: int, limit_s: float) -> Shown:
-    """A recording as `showRecordings` of the page takes it: its row, and its content.
+def shown(recording: Recording, source: Path, num_frames: int, limit_s: float) -> str:
+    """JSON {rows, contents} of a recording, each of one, as the script `showRecordings` takes them.
 
     A process of its own draws pictures and waveform. If it dies or takes too long, the answers are
     shown without them, and a note says so.
@@ -52,7 +49,7 @@ def shown(recording: Recording, source: Path, num_frames: int, limit_s: float) -
             _logger.warning("pictures and waveform cannot be drawn: %s", ended)
             made = _content(recording, folder / "gone", folder, num_frames)
             made["notes"] = ["No pictures and no waveform: drawing them failed."]
-    return {"rows": [row(recording, "")], "contents": [made]}
+    return json.dumps({"rows": [row(recording, "")], "contents": [made]})
 
 
 def _draw(clip: Clip, recording: Recording, folder: Path, num_frames: int) -> None:

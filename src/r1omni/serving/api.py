@@ -122,9 +122,9 @@ def make_app(served: Served) -> FastAPI:
     )  # fmt: skip
     async def cancel(job_id: str) -> Response:
         """Cancel a job, or delete one that has ended; its upload is deleted in either case."""
-        had_ended = jobs.get(job_id).has_ended
-        job = await run_sync(jobs.cancel, job_id)
-        return Response(status_code=204) if had_ended else JSONResponse(job.row(), 202)
+        job = jobs.get(job_id)
+        is_deleted = await run_sync(jobs.cancel, job_id)
+        return Response(status_code=204) if is_deleted else JSONResponse(job.row(), 202)
 
     @app.get(
         "/jobs/{job_id}/events", response_class=StreamingResponse,

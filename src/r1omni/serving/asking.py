@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from r1omni.media.container import MediaError
 from r1omni.media.windows import windows
@@ -19,7 +19,7 @@ from r1omni.text.emotions import LABEL_SETS
 from r1omni.types import AnswerMode, Dtype, Modality, UsageError
 
 _MOST_TEXT = 4096
-_SECONDS = {"gt": SECONDS.low, "le": SECONDS.high}
+_LABEL_SETS: list[JsonValue] = [*sorted(LABEL_SETS)]
 
 
 class Asking(BaseModel):
@@ -28,11 +28,18 @@ class Asking(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     modality: Modality = "video_audio"
-    window_s: float | None = Field(None, description="seconds of a window", **_SECONDS)
-    hop_s: float | None = Field(None, description="seconds between windows", **_SECONDS)
-    label_set: str = Field("all", json_schema_extra={"enum": sorted(LABEL_SETS)})
+    window_s: float | None = Field(
+        None, description="seconds of a window", gt=SECONDS.low, le=SECONDS.high
+    )
+    hop_s: float | None = Field(
+        None, description="seconds between windows", gt=SECONDS.low, le=SECONDS.high
+    )
+    label_set: str = Field("all", json_schema_extra={"enum": _LABEL_SETS})
     answer_mode: AnswerMode = "think"
-    max_new_tokens: int = Field(512, ge=TOKENS.low, le=TOKENS.high)
+    max_new_tokens: int | None = Field(
+        None, ge=TOKENS.low, le=TOKENS.high,
+        description=f"{Question.max_new_tokens}, or what this server writes at most",
+    )  # fmt: skip
     instruction: str | None = Field(None, max_length=_MOST_TEXT, description="the question")
     wait: bool = Field(False, description="answer when the job has ended, with its records")
 
@@ -46,15 +53,18 @@ class Asking(BaseModel):
         Raises:
             Refusal: options that contradict each other, or an answer that is too long (422).
         """
-        if self.max_new_tokens > max_new_tokens:
+        wanted = self.max_new_tokens
+        if wanted is None:
+            wanted = min(Question.max_new_tokens, max_new_tokens)
+        if wanted > max_new_tokens:
             raise Refusal(
-                422, f"max_new_tokens is {self.max_new_tokens}; this server writes at most "
+                422, f"max_new_tokens is {wanted}; this server writes at most "
                 f"{max_new_tokens}",
             )  # fmt: skip
         try:
             windows(0.0, self.window_s, self.hop_s)
             question = Question(
-                self.modality, self.instruction, self.max_new_tokens, self.label_set,
+                self.modality, self.instruction, wanted, self.label_set,
                 self.answer_mode,
             )  # fmt: skip
         except UsageError as error:

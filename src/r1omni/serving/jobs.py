@@ -86,7 +86,7 @@ class Job:
         self._deadline, self._late = math.inf, Refusal(504, "took too long")
         self._events: list[Event] = []
         self._next = 0
-        self._listeners: set[Callable[[], None]] = set()
+        self._listeners: set[Callable[[], object]] = set()
         self._lock = threading.RLock()
 
     @property
@@ -157,7 +157,7 @@ class Job:
     # Whoever watches it calls these.
 
     @contextmanager
-    def listening(self, listener: Callable[[], None]) -> Iterator[None]:
+    def listening(self, listener: Callable[[], object]) -> Iterator[None]:
         """Within it a function is called after every event, in the thread of whoever tells it."""
         with self._lock:
             self._listeners.add(listener)
@@ -195,7 +195,10 @@ class Jobs:
         max_waiting: jobs that may wait, those among them whose upload is under way.
         limit_s: seconds that a job may take once it is begun.
         keep_s: seconds for which a job is kept after its end.
+
+    Attributes:
         ended: called with each job that has ended.
+        is_stopping: whether no job is taken any more.
     """
 
     def __init__(
@@ -204,9 +207,9 @@ class Jobs:
         max_waiting: int,
         limit_s: float,
         keep_s: float,
-        ended: Callable[[Job], None],
     ) -> None:
-        self._work, self._ended = work, ended
+        self._work = work
+        self.ended: Callable[[Job], None] = lambda job: None
         self._max_waiting, self._limit_s, self._keep_s = max_waiting, limit_s, keep_s
         self._jobs: dict[str, Job] = {}
         self._waiting: deque[Job] = deque()
@@ -278,8 +281,11 @@ class Jobs:
                 raise Refusal(404, "there is no such job; it may have been deleted")
             return self._jobs[job_id]
 
-    def cancel(self, job_id: str) -> Job:
+    def cancel(self, job_id: str) -> bool:
         """Stop a job: at once if it waits, else where it looks next; delete it if it has ended.
+
+        Returns:
+            whether it had ended, and is deleted.
 
         Raises:
             Refusal: there is none (404).
@@ -288,13 +294,14 @@ class Jobs:
         why = Refusal(409, f"{job.name}: was cancelled")
         with self._changed:
             if job.has_ended:
-                del self._jobs[job_id]
-            elif job in self._waiting:
+                self._jobs.pop(job_id, None)
+                return True
+            if job in self._waiting:
                 self._waiting.remove(job)
                 self._finish(job, "cancelled", why)
             else:
                 job.stop(why)
-        return job
+        return False
 
     def sweep(self) -> None:
         """Delete the jobs that ended long enough ago."""
@@ -329,9 +336,9 @@ class Jobs:
                 self._running = job = self._waiting.popleft()
                 job.begin(self._limit_s, "ask for less, or shorten it")
             state, failure = self._outcome(job)
+            self._finish(job, state, failure)
             with self._changed:
                 self._running = None
-                self._finish(job, state, failure)
                 self._mean_s += (job.took_s - self._mean_s) / 4
 
     def _outcome(self, job: Job) -> tuple[State, Refusal | None]:
@@ -349,7 +356,7 @@ class Jobs:
 
     def _finish(self, job: Job, state: State, failure: Refusal | None) -> None:
         job.end(state, failure)
-        self._ended(job)
+        self.ended(job)
 
 
 def delete(folder: Path) -> None:

@@ -111,11 +111,11 @@ class Form:
 
     def _header_ends(self) -> None:
         if self._header.lower() == b"content-disposition":
-            self._disposition = self._value.decode("utf-8", "replace")
+            self._disposition = self._value.decode("latin-1")  # as bytes, to that parser
 
     def _headers_end(self) -> None:
         _, options = parse_options_header(self._disposition)
-        name = options.get(b"name", b"").decode("latin-1")
+        name = _text(options.get(b"name", b""))
         if b"filename" in options or name == FILE:
             if name != FILE or self.path is not None:
                 raise Refusal(422, f"{one_line(name)}: a form has one file, named {FILE}")
@@ -123,9 +123,9 @@ class Form:
             self._spool = Spool(self._folder, self._limits, self.name)
             self.path = self._spool.path
             return
-        self._field = _text(name.encode("latin-1"))
-        if not self._field or self._field in self.fields:
-            raise Refusal(422, f"{one_line(self._field)}: a field has a name, and is there once")
+        if not name or name in self.fields:
+            raise Refusal(422, f"{one_line(name)!r}: a field has a name, and is there once")
+        self._field = name
         self._data = bytearray()
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:

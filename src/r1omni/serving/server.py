@@ -24,6 +24,7 @@ from r1omni.serving.config import ServeConfig
 from r1omni.serving.guard import Guard
 from r1omni.serving.jobs import Job, Jobs
 from r1omni.serving.metrics import Metrics
+from r1omni.serving.uploads import start_processes
 from r1omni.types import Dtype, UsageError
 
 # Beyond the grace: a batch is not stopped while it is read, and a decoder takes its time to die.
@@ -74,37 +75,63 @@ def serve(
         R1OmniError: the model cannot be loaded.
         Terminated: the process was told to end.
     """
-    with told_to_end(), _listening(config) as listening:
+    with told_to_end(), listening_at(config) as listening:
+        start_processes()
         digest = find_model_folder(model).digest()
         omni = R1Omni.from_pretrained(model, device=device, dtype=dtype)
-        with tempfile.TemporaryDirectory(prefix="r1omni-serve-") as folder:
-            answerer = Answerer(omni, digest, config.job_limit_s)
-            work = answerer if front is None else front.work(answerer)
-            with _working(work, config) as (jobs, metrics):
-                served = Served(
-                    config, jobs, metrics, Path(folder), digest, dtype, r1omni.__version__
-                )
-                app = make_app(served)
-                if front is not None:
-                    front.add_routes(app, served)
-                guarded = Guard(
-                    app, config.api_key, config.host, metrics, () if front is None else front.open_paths
-                )
-                settings = uvicorn.Config(
-                    guarded, http="h11", ws="none", lifespan="on", log_level="warning",
-                    access_log=False, server_header=False, limit_concurrency=_MOST_CONNECTIONS,
-                    h11_max_incomplete_event_size=_HEADER_BYTES,
-                    timeout_graceful_shutdown=int(config.grace_s + _PATIENCE_S),
-                )  # fmt: skip
-                host, port = listening.getsockname()[:2]
-                shown = f"[{host}]" if ":" in host else host
-                name = "r1omni serves" if front is None else front.name
-                print(f"{name} at http://{shown}:{port}", file=sys.stderr, flush=True)
-                _Server(settings, jobs, config.grace_s).run([listening])
+        answerer = Answerer(omni, digest, config.job_limit_s)
+        work = answerer if front is None else front.work(answerer)
+        with made_server(config, work, digest, dtype, front) as server:
+            host, port = listening.getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            name = "r1omni serves" if front is None else front.name
+            print(f"{name} at http://{shown}:{port}", file=sys.stderr, flush=True)
+            server.run([listening])
 
 
 @contextmanager
-def _listening(config: ServeConfig) -> Iterator[socket.socket]:
+def made_server(
+    config: ServeConfig,
+    work: Callable[[Job], None],
+    digest: str,
+    dtype: Dtype,
+    front: Front | None = None,
+) -> Iterator[uvicorn.Server]:
+    """A server that is ready to run; afterwards its thread has ended and no upload is left.
+
+    Args:
+        config: what is allowed.
+        work: on a job.
+        digest: of the model folder.
+        dtype: of its weights.
+        front: stands before the API; None for the API alone.
+    """
+    with tempfile.TemporaryDirectory(prefix="r1omni-serve-") as folder:
+        # Both are made here: the queue tells the counts of its jobs, and they ask for its length.
+        jobs = Jobs(work, config.queue, config.job_limit_s, config.keep_s)
+        metrics = Metrics(lambda: jobs.num_waiting)
+        jobs.ended = metrics.ended
+        served = Served(config, jobs, metrics, Path(folder), digest, dtype, r1omni.__version__)
+        app = make_app(served)
+        if front is not None:
+            front.add_routes(app, served)
+        open_paths = () if front is None else front.open_paths
+        guarded = Guard(app, config.api_key, config.host, metrics, open_paths)
+        settings = uvicorn.Config(
+            guarded, http="h11", ws="none", lifespan="on", log_level="warning", access_log=False,
+            server_header=False, limit_concurrency=_MOST_CONNECTIONS,
+            h11_max_incomplete_event_size=_HEADER_BYTES,
+            timeout_graceful_shutdown=int(config.grace_s + _PATIENCE_S),
+        )  # fmt: skip
+        try:
+            yield _Server(settings, jobs, config.grace_s)
+        finally:
+            jobs.stop(0.0)
+            jobs.close(_PATIENCE_S)
+
+
+@contextmanager
+def listening_at(config: ServeConfig) -> Iterator[socket.socket]:
     """The socket, before the model is loaded: a port that is taken is told at once."""
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     try:
@@ -117,22 +144,6 @@ def _listening(config: ServeConfig) -> Iterator[socket.socket]:
         ) from error
     with listening:
         yield listening
-
-
-@contextmanager
-def _working(work: Callable[[Job], None], config: ServeConfig) -> Iterator[tuple[Jobs, Metrics]]:
-    """The queue with its thread, which has ended afterwards, and the counts of both."""
-
-    def ended(job: Job) -> None:
-        metrics.ended(job)
-
-    jobs = Jobs(work, config.queue, config.job_limit_s, config.keep_s, ended)
-    metrics = Metrics(lambda: jobs.num_waiting)
-    try:
-        yield jobs, metrics
-    finally:
-        jobs.stop(0.0)
-        jobs.close(_PATIENCE_S)
 
 
 class _Server(uvicorn.Server):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -212,6 +214,12 @@ def check_upload(path: Path, limits: UploadLimits, name: str | None = None) -> N
         raise type(error)(named(str(error), path, name)) from error
     if ended is not None:  # how its process ended
         raise UploadUnreadable(named(ended, path, name))
+
+
+def start_processes() -> None:
+    """Start what starts processes, so that the first upload does not wait for its imports."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOAD])
+    forkserver.ensure_running()
 
 
 def _look(clip: Clip, limits: UploadLimits) -> None:
