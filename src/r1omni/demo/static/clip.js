@@ -10,7 +10,7 @@ function makeClip(api, limits, changed, failed) {
   let clip = null, recorder = null;
 
   function show(element, words) {
-    byId("preview").hidden = false;
+    byId("given").hidden = false;
     fill(byId("preview"), element);
     byId("chosen").textContent = words;
   }
@@ -32,6 +32,12 @@ function makeClip(api, limits, changed, failed) {
     changed(clip);
   }
 
+  /* A clip that is not from the field of files, which names another one. */
+  function other(file) {
+    input.value = "";
+    choose(file);
+  }
+
   input.addEventListener("change", () => { if (input.files.length) choose(input.files[0]); });
 
   const drop = byId("drop");
@@ -45,7 +51,7 @@ function makeClip(api, limits, changed, failed) {
   drop.addEventListener("drop", (event) => {
     event.preventDefault();
     const [file] = event.dataTransfer.files;
-    if (file) choose(file);
+    if (file && !recorder) other(file);
   });
 
   for (const button of document.querySelectorAll(".example")) {
@@ -53,7 +59,7 @@ function makeClip(api, limits, changed, failed) {
       const { name } = button.dataset;
       try {
         const blob = await (await api.ask(`examples/${encodeURIComponent(name)}`)).blob();
-        choose(new File([blob], name, { type: blob.type }));
+        other(new File([blob], name, { type: blob.type }));
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         failed(error.message, error.status);
@@ -82,7 +88,7 @@ function makeClip(api, limits, changed, failed) {
       const type = recorder.mimeType.split(";")[0];
       recorder = null;
       recording(false);
-      choose(new File(parts, `recorded.${type.split("/")[1]}`, { type }));
+      other(new File(parts, `recorded.${type.split("/")[1]}`, { type }));
     };
     // A second less, since the last piece comes late.
     const limit = setTimeout(() => recorder?.stop(), 1000 * Math.max(limits.seconds - 1, 1));
@@ -101,6 +107,7 @@ function makeClip(api, limits, changed, failed) {
   function recording(isOn) {
     byId("stop").hidden = !isOn;
     byId("camera").hidden = byId("microphone").hidden = isOn;
+    for (const button of [input, ...document.querySelectorAll(".example")]) button.disabled = isOn;
     if (isOn) changed(null);
   }
 

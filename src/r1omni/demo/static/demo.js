@@ -12,8 +12,9 @@
   const say = (line) => { byId("state").textContent = line; };
 
   function failed(line, status = 0) {
-    byId("trouble").textContent = line;
-    if (status === 401) {
+    const isLocked = status === 401;
+    byId("trouble").textContent = isLocked ? "This server asks for a key, and has none or a wrong one; give it" : line;
+    if (isLocked) {
       byId("key").hidden = false;
       elements.key.focus();
     }
@@ -46,7 +47,7 @@
     result = playing = null;
     byId("result").hidden = true;
     byId("writing").hidden = true;
-    byId("preview").hidden = false;
+    byId("given").hidden = false;
     failed("");
   }
 
@@ -106,7 +107,7 @@
     const whole = { ...content, media: content.media === null ? null : playing, place: 0 };
     byId("writing").hidden = true;
     byId("result").hidden = false;
-    byId("preview").hidden = true; // the same clip is in the player
+    byId("given").hidden = true; // the same clip is in the player
     for (const media of byId("preview").children) media.pause();
     byId("more").hidden = content.records.length < 2;
     result = showRecordings(rows, "", () => whole, () => {}, [0, 0]);
