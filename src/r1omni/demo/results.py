@@ -13,11 +13,10 @@ from r1omni.media.workers import Remedies, in_workers
 from r1omni.recordings.formats.files import FileNames
 from r1omni.recordings.page.content import content, row
 from r1omni.recordings.records import Recording
+from r1omni.serving.uploads import PRELOAD
 from r1omni.types import Clip
 
 _logger = logging.getLogger(__name__)
-# The fork server imports the module that is asked for first, whoever asks: that of uploads.
-_PRELOAD = "r1omni.recordings.decoding"
 _REMEDIES = Remedies("pages at a time", None, None)
 
 
@@ -40,7 +39,7 @@ def shown(recording: Recording, source: Path, num_frames: int, limit_s: float) -
         folder = Path(place)
         work = partial(_draw, recording=recording, folder=folder, num_frames=num_frames)
         ((_, ended),) = in_workers(
-            [Clip(source)], work, 1, limit_s, preload=_PRELOAD, remedies=_REMEDIES
+            [Clip(source)], work, 1, limit_s, preload=PRELOAD, remedies=_REMEDIES
         )
         file = folder / "content.json"
         if ended is None:

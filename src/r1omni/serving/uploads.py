@@ -32,7 +32,7 @@ UNNAMED = "the upload"
 _PIECE_BYTES = 2**16
 # The first module that anybody asks for is the one that a fork server imports: that of `analyze`,
 # with which this one here costs nothing more.
-_PRELOAD = "r1omni.recordings.decoding"
+PRELOAD = "r1omni.recordings.decoding"
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 # Nobody who uploads can change how it is looked at.
 _REMEDIES = Remedies("uploads at a time", None, None)
@@ -208,7 +208,7 @@ def check_upload(path: Path, limits: UploadLimits, name: str | None = None) -> N
     look = partial(_look, limits=limits)
     try:
         ((_, ended),) = in_workers(
-            [Clip(path)], look, 1, limits.probe_limit_s, preload=_PRELOAD, remedies=_REMEDIES
+            [Clip(path)], look, 1, limits.probe_limit_s, preload=PRELOAD, remedies=_REMEDIES
         )
     except UploadError as error:
         raise type(error)(named(str(error), path, name)) from error
@@ -218,7 +218,7 @@ def check_upload(path: Path, limits: UploadLimits, name: str | None = None) -> N
 
 def start_processes() -> None:
     """Start what starts processes, so that the first upload does not wait for its imports."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOAD])
+    multiprocessing.get_context("forkserver").set_forkserver_preload([PRELOAD])
     forkserver.ensure_running()
 
 
