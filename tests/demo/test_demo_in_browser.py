@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -31,6 +32,12 @@ WATCH_WRITING = """() => {
 }"""
 
 
+def run_in(folder: Path, words: list[str]) -> int:
+    """Run a command whose temporary files lie in a folder; a fork may have settled on another."""
+    tempfile.tempdir = str(folder)
+    return main(words)
+
+
 def address_of(server: Running) -> str:
     for _ in range(3000):
         if found := re.search("r1omni demo at (.*)", server.stderr):
@@ -48,7 +55,7 @@ def ask(page: Page) -> None:
 def test_a_clip_is_answered_in_the_browser_and_forgotten(tmp_path: Path) -> None:
     words = f"demo --model {MODEL} --port 0 --max-upload-mb {MAX_MB} --max-seconds 20".split()
     env = {**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    server = Running(main, words, cwd=tmp_path, env=env)
+    server = Running(run_in, tmp_path, words, cwd=tmp_path, env=env)
     said = R1Omni.from_pretrained(MODEL).analyze(CLIP, window_s=1.0, answer_mode="both")
     with chromium() as browser, opened(browser, address_of(server)) as watched:
         page = watched.page
@@ -113,7 +120,7 @@ def test_a_clip_is_answered_in_the_browser_and_forgotten(tmp_path: Path) -> None
         expect(page.locator("#timeline")).to_be_hidden()
         assert watched.trouble == []
         # Of what was sent nothing is left where it was kept.
-        assert [path.name[:13] for path in tmp_path.iterdir()] == ["r1omni-serve-"]
+        assert len(list(tmp_path.glob("r1omni-serve-*"))) == 1
         assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     os.kill(server.pid, signal.SIGTERM)
     assert server.wait() == 143, server.stderr
