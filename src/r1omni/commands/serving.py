@@ -9,7 +9,7 @@ from pathlib import Path
 from r1omni.commands.arguments import Number, parser_of
 from r1omni.options import SECONDS, TOKENS, at_least
 from r1omni.serving.config import KEY_VARIABLE, PORT, QUEUE, ServeConfig, read_key
-from r1omni.serving.uploads import UploadLimits
+from r1omni.serving.limits import UploadLimits
 from r1omni.types import DTYPES, UsageError
 
 _LIBRARIES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
