@@ -16,6 +16,8 @@ ARGUMENTS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
+    # A made camera and microphone, given without a question.
+    "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream",
 ]  # fmt: skip
 _RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 
@@ -26,7 +28,8 @@ class Watched:
 
     Attributes:
         page: of playwright.
-        trouble: lines of the console, errors, and requests for anything but files and its own data.
+        trouble: lines of the console, errors, and requests for anything but files, its own data and
+            what the server has that it is from.
     """
 
     page: Page
@@ -58,12 +61,12 @@ def opened(
     watched = Watched(page)
     page.on("console", lambda message: watched.trouble.append(message.text))
     page.on("pageerror", lambda error: watched.trouble.append(str(error)))
+    own = ("file:", "data:", "blob:")
+    if address.startswith("http"):
+        own += ("/".join(address.split("/")[:3]) + "/",)
     page.on(
         "request",
-        lambda request: (
-            request.url.startswith(("file:", "data:", "blob:"))
-            or watched.trouble.append(request.url)
-        ),
+        lambda request: request.url.startswith(own) or watched.trouble.append(request.url),
     )
     page.goto(address)
     yield watched

@@ -13,7 +13,7 @@ from benchmark_serve import FORM, JSON, ask, form
 
 from r1omni.serving.config import ServeConfig
 from r1omni.serving.job import Job
-from r1omni.serving.server import listening_at, made_server
+from r1omni.serving.server import Front, listening_at, made_server
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,13 @@ class Client:
 
 
 @contextmanager
-def served(config: ServeConfig, work: Callable[[Job], None]) -> Iterator[Client]:
+def served(
+    config: ServeConfig, work: Callable[[Job], None], front: Front | None = None
+) -> Iterator[Client]:
     """A server at a free port; it has ended afterwards."""
     with (
         listening_at(config) as listening,
-        made_server(config, work, "0" * 16, "float32") as server,
+        made_server(config, work, "0" * 16, "float32", front) as server,
     ):
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()

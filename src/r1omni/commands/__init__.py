@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from r1omni.commands import making, serving, using
+from r1omni.commands import making, serving, showing, using
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "synthesize": making.synthesize,
@@ -17,4 +17,5 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "score": using.score,
     "doctor": using.doctor,
     "serve": serving.serve,
+    "demo": showing.demo,
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 from pathlib import Path
 
 from r1omni.commands.arguments import Number, parser_of
 from r1omni.options import SECONDS, TOKENS, at_least
 from r1omni.serving.config import KEY_VARIABLE, PORT, QUEUE, ServeConfig, read_key
-from r1omni.serving.uploads import UploadLimits
+from r1omni.serving.limits import UploadLimits
 from r1omni.types import DTYPES, UsageError
 
 _LIBRARIES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
@@ -17,7 +18,7 @@ _LIBRARIES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 def serve(args: list[str]) -> None:
     """Answer over HTTP which emotion recordings show, and why."""
     parser = parser_of("serve", serve)
-    default, limits = ServeConfig(), UploadLimits()
+    default = ServeConfig()
     seconds = Number(SECONDS, float)
     parser.add_argument(
         "--model", required=True, help="model folder, or owner/name[@revision] on the hub"
@@ -30,17 +31,7 @@ def serve(args: list[str]) -> None:
     parser.add_argument(
         "--root", type=Path, help="folder whose recordings may be named by path; none"
     )
-    parser.add_argument(
-        "--max-upload-mb", type=Number(UploadLimits.RANGES["max_upload_mb"], float),
-        default=limits.max_upload_mb, help="largest file, in 10^6 bytes",
-    )  # fmt: skip
-    parser.add_argument(
-        "--max-seconds", type=seconds, default=limits.max_seconds, help="longest recording"
-    )
-    parser.add_argument(
-        "--max-pixels", type=Number(UploadLimits.RANGES["max_pixels"]), default=limits.max_pixels,
-        help="largest frame, width times height",
-    )  # fmt: skip
+    add_limits(parser)
     parser.add_argument(
         "--max-new-tokens", type=Number(TOKENS), default=default.max_new_tokens,
         help="longest answer that a request may ask for",
@@ -66,13 +57,41 @@ def serve(args: list[str]) -> None:
     config = ServeConfig(
         options.host, options.port, read_key(options.api_key_file), options.root, options.queue,
         options.job_limit_s, options.keep_s, options.grace_s, options.max_new_tokens,
-        UploadLimits(options.max_upload_mb, options.max_seconds, options.max_pixels),
+        limits_of(options),
     )  # fmt: skip
-    for library in _LIBRARIES:
-        if importlib.util.find_spec(library) is None:
-            raise UsageError(
-                f"serve needs {library}, which is not installed; run pip install 'r1omni[serve]'"
-            )
+    check_libraries("serve")
     from r1omni.serving.server import serve as run
 
     run(config, options.model, options.device, options.dtype)
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """The options of what is accepted of strangers."""
+    limits = UploadLimits()
+    parser.add_argument(
+        "--max-upload-mb", type=Number(UploadLimits.RANGES["max_upload_mb"], float),
+        default=limits.max_upload_mb, help="largest file, in 10^6 bytes",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-seconds", type=Number(SECONDS, float), default=limits.max_seconds,
+        help="longest recording",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-pixels", type=Number(UploadLimits.RANGES["max_pixels"]), default=limits.max_pixels,
+        help="largest frame, width times height",
+    )  # fmt: skip
+
+
+def limits_of(options: argparse.Namespace) -> UploadLimits:
+    """What `add_limits` reads."""
+    return UploadLimits(options.max_upload_mb, options.max_seconds, options.max_pixels)
+
+
+def check_libraries(command: str) -> None:
+    """Refuse a command whose extra, which has its name, is not installed."""
+    for library in _LIBRARIES:
+        if importlib.util.find_spec(library) is None:
+            raise UsageError(
+                f"{command} needs {library}, which is not installed; run "
+                f"pip install 'r1omni[{command}]'"
+            )

@@ -32,7 +32,9 @@ def render(
     scripts: Sequence[str] = (),
     styles: Sequence[str] = (),
     media: str = "'none'",
+    connect: str = "'none'",
     styled: bool = False,
+    borrows: Sequence[str] = (),
     **values: Any,
 ) -> Iterator[str]:
     """A page in pieces, so that one that holds much is never whole in memory.
@@ -43,11 +45,14 @@ def render(
         scripts: files of `static`, in the order in which they run; the page's own or shared ones.
         styles: likewise, behind the shared `base.css`.
         media: sources of sound and video for the page's policy.
+        connect: what its scripts may ask, for the policy.
         styled: whether elements have attributes of style, such as the length of a bar.
+        borrows: packages whose folders `static` it uses, too.
         values: what the template is given.
     """
-    code = [_static(package, name) for name in scripts]
-    looks = ["\n".join(_static(package, name) for name in ("base.css", *styles))]
+    owners = (package, *borrows, __name__)
+    code = [_static(owners, name) for name in scripts]
+    looks = ["\n".join(_static(owners, name) for name in ("base.css", *styles))]
     policy = {
         "default-src": "'none'",
         "script-src": " ".join(map(_source, code)) or "'none'",
@@ -55,6 +60,7 @@ def render(
         "style-src-attr": "'unsafe-inline'" if styled else "'none'",
         "img-src": "data:",
         "media-src": media,
+        "connect-src": connect,
         "base-uri": "'none'",
         "form-action": "'none'",
     }
@@ -97,13 +103,13 @@ def _environment(package: str) -> Environment:
 
 
 @cache
-def _static(package: str, name: str) -> str:
-    """A file of a package's folder `static`, or the shared one of that name."""
-    for owner in (package, __name__):
+def _static(owners: tuple[str, ...], name: str) -> str:
+    """A file of the folder `static` of the first package that has one of that name."""
+    for owner in owners:
         file = importlib.resources.files(owner) / "static" / name
         if file.is_file():
             return file.read_text(encoding="utf-8")
-    raise FileNotFoundError(f"{package} has no static/{name}")
+    raise FileNotFoundError(f"{owners[0]} has no static/{name}")
 
 
 def _source(text: str) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from r1omni.recordings.records import Record, Recording
-from r1omni.recordings.segments import segments, summary
+from r1omni.recordings.segments import recording_of
 from r1omni.types import R1OmniError, UsageError
 
 LOG = "analyses.jsonl"
@@ -92,10 +92,7 @@ def read_recordings(path: Path) -> Iterator[Recording]:
         R1OmniError: as `read_log`.
     """
     for name, group in groupby(read_log(path), key=lambda record: record.path):
-        # Spans are answered by their ends.
-        records = tuple(sorted(group, key=lambda r: (r.error is not None, r.start_s, r.end_s)))
-        found = segments(records)
-        yield Recording(name, records, found, summary(name, records, found))
+        yield recording_of(name, group)
 
 
 def cut_torn_line(path: Path) -> None:

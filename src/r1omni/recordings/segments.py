@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import Protocol, TypeVar
 
-from r1omni.recordings.records import Record, Segment, Summary
+from r1omni.recordings.records import Record, Recording, Segment, Summary
 
 # Longer gaps part two segments. Times that were rounded to frames or milliseconds are less apart.
 MAX_GAP_S = 0.05
@@ -133,6 +133,18 @@ def summary(path: str, records: Sequence[Record], segments: Sequence[Segment]) -
         changes=_changes(segments),
         error=errors[0] if errors else None,
     )
+
+
+def recording_of(path: str, records: Iterable[Record]) -> Recording:
+    """All that the records of one recording say together.
+
+    Args:
+        path: the recording.
+        records: of it, as they were answered: by their ends.
+    """
+    own = tuple(sorted(records, key=lambda r: (r.error is not None, r.start_s, r.end_s)))
+    found = segments(own)
+    return Recording(path, own, found, summary(path, own, found))
 
 
 def _order(record: Record) -> tuple[object, ...]:

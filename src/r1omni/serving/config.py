@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from r1omni.options import SECONDS, TOKENS, Range, Ranges, at_least, check_options
-from r1omni.serving.uploads import UploadLimits
+from r1omni.serving.limits import UploadLimits
 from r1omni.types import UsageError, why_no_file
 
 KEY_VARIABLE = "R1OMNI_API_KEY"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Collection
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,10 +27,19 @@ class Guard:
         key: what requests have to know, or None.
         host: that the server listens at.
         metrics: counts every request.
+        open_paths: more paths that need no key.
     """
 
-    def __init__(self, app: ASGIApp, key: str | None, host: str, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        key: str | None,
+        host: str,
+        metrics: Metrics,
+        open_paths: Collection[str] = (),
+    ) -> None:
         self._app, self._metrics = app, metrics
+        self._open = {*OPEN, *open_paths}
         self._wanted = None if key is None else f"Bearer {key}".encode()
         self._names = {host, f"[{host}]", "localhost", "127.0.0.1", "[::1]"}
 
@@ -57,7 +67,7 @@ class Guard:
                 return _refusal(403, "asked for by another name, or by a page of another origin")
             return None
         given = headers.get(b"authorization", b"")
-        if scope["path"] in OPEN or hmac.compare_digest(given, self._wanted):
+        if scope["path"] in self._open or hmac.compare_digest(given, self._wanted):
             return None
         return _refusal(
             401, "the key is missing or wrong; send it as `Authorization: Bearer KEY`",

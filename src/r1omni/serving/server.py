@@ -7,11 +7,13 @@ import os
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import uvicorn
+from fastapi import FastAPI
 
 import r1omni
 from r1omni.models.folders import find_model_folder
@@ -34,7 +36,31 @@ _MOST_CONNECTIONS = 256
 _HEADER_BYTES = 2**15
 
 
-def serve(config: ServeConfig, model: str, device: str = "cpu", dtype: Dtype = "float32") -> None:
+class Front(Protocol):
+    """What a server has in front of its API, such as a page.
+
+    Attributes:
+        name: what the server says that it is.
+        open_paths: need no key.
+    """
+
+    name: str
+    open_paths: Collection[str]
+
+    def work(self, answerer: Answerer) -> Callable[[Job], None]:
+        """The work of a job: that of the answerer, and what else is to be done with it."""
+
+    def add_routes(self, app: FastAPI, served: Served) -> None:
+        """Add what it answers itself."""
+
+
+def serve(
+    config: ServeConfig,
+    model: str,
+    device: str = "cpu",
+    dtype: Dtype = "float32",
+    front: Front | None = None,
+) -> None:
     """Serve a model until SIGTERM or Ctrl-C.
 
     Then no new job is taken, what waits is cancelled, and the running job may come to its end for
@@ -44,6 +70,7 @@ def serve(config: ServeConfig, model: str, device: str = "cpu", dtype: Dtype = "
         config: where, and what is allowed.
         model: model folder, or repository of the hub.
         device, dtype: of the model.
+        front: stands before the API; None for the API alone.
 
     Raises:
         UsageError: the address is not free.
@@ -55,16 +82,22 @@ def serve(config: ServeConfig, model: str, device: str = "cpu", dtype: Dtype = "
         digest = find_model_folder(model).digest()
         omni = R1Omni.from_pretrained(model, device=device, dtype=dtype)
         answerer = Answerer(omni, digest, config.job_limit_s)
-        with made_server(config, answerer, digest, dtype) as server:
+        work = answerer if front is None else front.work(answerer)
+        with made_server(config, work, digest, dtype, front) as server:
             host, port = listening.getsockname()[:2]
             shown = f"[{host}]" if ":" in host else host
-            print(f"r1omni serves at http://{shown}:{port}", file=sys.stderr, flush=True)
+            name = "r1omni serves" if front is None else front.name
+            print(f"{name} at http://{shown}:{port}", file=sys.stderr, flush=True)
             server.run([listening])
 
 
 @contextmanager
 def made_server(
-    config: ServeConfig, work: Callable[[Job], None], digest: str, dtype: Dtype
+    config: ServeConfig,
+    work: Callable[[Job], None],
+    digest: str,
+    dtype: Dtype,
+    front: Front | None = None,
 ) -> Iterator[uvicorn.Server]:
     """A server that is ready to run; afterwards its thread has ended and no upload is left.
 
@@ -73,6 +106,7 @@ def made_server(
         work: on a job.
         digest: of the model folder.
         dtype: of its weights.
+        front: stands before the API; None for the API alone.
     """
     with tempfile.TemporaryDirectory(prefix="r1omni-serve-") as folder:
         # Both are made here: the queue tells the counts of its jobs, and they ask for its length.
@@ -80,9 +114,13 @@ def made_server(
         metrics = Metrics(lambda: jobs.num_waiting)
         jobs.ended = metrics.ended
         served = Served(config, jobs, metrics, Path(folder), digest, dtype, r1omni.__version__)
-        app = Guard(make_app(served), config.api_key, config.host, metrics)
+        app = make_app(served)
+        if front is not None:
+            front.add_routes(app, served)
+        open_paths = () if front is None else front.open_paths
+        guarded = Guard(app, config.api_key, config.host, metrics, open_paths)
         settings = uvicorn.Config(
-            app, http="h11", ws="none", lifespan="on", log_level="warning", access_log=False,
+            guarded, http="h11", ws="none", lifespan="on", log_level="warning", access_log=False,
             server_header=False, limit_concurrency=_MOST_CONNECTIONS,
             h11_max_incomplete_event_size=_HEADER_BYTES,
             timeout_graceful_shutdown=int(config.grace_s + _PATIENCE_S),

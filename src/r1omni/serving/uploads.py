@@ -6,13 +6,12 @@ import multiprocessing
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import BinaryIO, ClassVar, NoReturn
+from typing import BinaryIO, NoReturn
 
 from r1omni.media.container import (
     MediaError,
@@ -23,16 +22,15 @@ from r1omni.media.container import (
 )
 from r1omni.media.timeline import scan_extent, video_stream
 from r1omni.media.workers import Remedies, in_workers
-from r1omni.options import SECONDS, Ranges, above, at_least, check_options
+from r1omni.serving.limits import UploadLimits
 from r1omni.types import Clip, R1OmniError
 
-MB = 10**6
 # What a message calls a file without a name of its own.
 UNNAMED = "the upload"
 _PIECE_BYTES = 2**16
 # The first module that anybody asks for is the one that a fork server imports: that of `analyze`,
 # with which this one here costs nothing more.
-_PRELOAD = "r1omni.recordings.decoding"
+PRELOAD = "r1omni.recordings.decoding"
 _SUFFIX = re.compile(r"\.[A-Za-z0-9]{1,8}")
 # Nobody who uploads can change how it is looked at.
 _REMEDIES = Remedies("uploads at a time", None, None)
@@ -52,41 +50,6 @@ class UploadUnreadable(UploadError):
 
 class UploadNotKept(UploadError):
     """It cannot be written to the disk of this machine."""
-
-
-@dataclass(frozen=True)
-class UploadLimits:
-    """What is accepted of strangers.
-
-    Attributes:
-        max_upload_mb: largest file in megabytes of 10^6 bytes.
-        max_seconds: longest recording in seconds, as far as its packets reach.
-        max_pixels: largest frame, width times height.
-        probe_limit_s: seconds that finding these out may take.
-
-    Raises:
-        UsageError: a number out of its range.
-    """
-
-    max_upload_mb: float = 200.0
-    max_seconds: float = 600.0
-    max_pixels: int = 3840 * 2160
-    probe_limit_s: float = 30.0
-
-    RANGES: ClassVar[Ranges] = {
-        "max_upload_mb": above(0, 1e6),
-        "max_seconds": SECONDS,
-        "max_pixels": at_least(1),
-        "probe_limit_s": SECONDS,
-    }
-
-    def __post_init__(self) -> None:
-        check_options(self)
-
-    @property
-    def max_bytes(self) -> int:
-        """Largest file in bytes."""
-        return int(self.max_upload_mb * MB)
 
 
 class Spool:
@@ -208,7 +171,7 @@ def check_upload(path: Path, limits: UploadLimits, name: str | None = None) -> N
     look = partial(_look, limits=limits)
     try:
         ((_, ended),) = in_workers(
-            [Clip(path)], look, 1, limits.probe_limit_s, preload=_PRELOAD, remedies=_REMEDIES
+            [Clip(path)], look, 1, limits.probe_limit_s, preload=PRELOAD, remedies=_REMEDIES
         )
     except UploadError as error:
         raise type(error)(named(str(error), path, name)) from error
@@ -218,7 +181,7 @@ def check_upload(path: Path, limits: UploadLimits, name: str | None = None) -> N
 
 def start_processes() -> None:
     """Start what starts processes, so that the first upload does not wait for its imports."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload([_PRELOAD])
+    multiprocessing.get_context("forkserver").set_forkserver_preload([PRELOAD])
     forkserver.ensure_running()
 
 

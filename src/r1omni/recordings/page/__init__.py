@@ -22,10 +22,12 @@ PAGES_FOLDER = "pages"
 
 _SHARED = ("dom.js", "emotions.js", "table.js")
 _LIST = (*_SHARED, "listing.js", "overview.js")
-_WHOLE = (
+# What shows recordings, on other pages, too: `showRecordings` of main.js.
+SCRIPTS = (
     CHARTS, *_SHARED, "listing.js", "charts.js", "lanes.js", "answer.js", "player.js",
     "answers.js", "main.js",
 )  # fmt: skip
+STYLES = (CHARTS_STYLE, "recordings.css")
 
 
 def write(
@@ -108,8 +110,8 @@ def _write(
     parts: Iterator[str] = render(
         __name__,
         template,
-        scripts=_LIST if is_list else _WHOLE,
-        styles=("recordings.css",) if is_list else (CHARTS_STYLE, "recordings.css"),
+        scripts=_LIST if is_list else (*SCRIPTS, "start.js"),
+        styles=("recordings.css",) if is_list else STYLES,
         media=MEDIA_SOURCES,
         rows=rows,
         contents=(line.rstrip("\n") for line in contents),

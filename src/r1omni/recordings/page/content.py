@@ -30,7 +30,12 @@ _MAX_STRIP = 80
 
 
 def content(
-    recording: Recording, name: str, folder: Path, embed_mb: int, num_frames: int | None
+    recording: Recording,
+    name: str,
+    folder: Path,
+    embed_mb: int,
+    num_frames: int | None,
+    source: Path | None = None,
 ) -> Content:
     """All that the page knows of a recording; docs/page.md says how it is shown.
 
@@ -42,8 +47,9 @@ def content(
         folder: of the page.
         embed_mb: recordings of up to so many megabytes are in the page itself.
         num_frames: frames of each span that the model was shown, where that is known.
+        source: where the recording lies, if its path is only a name of it.
     """
-    path, notes = Path(recording.path), []
+    path, notes = Path(recording.path) if source is None else source, []
     answers = [record for record in recording.records if record.error is None]
     length_s = max((record.end_s for record in answers), default=0.0)
     shown: list[Picture] = []
@@ -69,7 +75,7 @@ def content(
         notes.append(f"For {' and '.join(missing)}, pip install 'r1omni[formats]'.")
     numbers = {id(record): number for number, record in enumerate(answers)}
     return {
-        "name": plain(path.name),
+        "name": plain(Path(recording.path).name),
         "path": plain(recording.path),
         "length": round(length_s, 3),
         "video": is_video,

@@ -1,19 +1,16 @@
 "use strict";
 /* One recording at a time: what is chosen, and how the parts of the page follow each other. */
 
-{
-  const rows = JSON.parse(byId("rows").textContent);
-  const { base } = byId("rows").dataset;
-  const blocks = [...document.querySelectorAll("script.content")];
-  const parsed = new Map();
+/*
+ * base: before the paths of recordings
+ * contentOf(place): of a row, always the same object, with its place
+ * follow(recording, answer): told what is shown; begin: both, to begin with
+ * returns { destroy }
+ */
+function showRecordings(rows, base, contentOf, follow, begin) {
+  const gone = new AbortController();
+  const { signal } = gone;
   let current = -1, chosen = -1, player = null, timeline = null;
-
-  function contentOf(place) {
-    if (!parsed.has(place)) {
-      parsed.set(place, { ...JSON.parse(blocks[place].textContent), place });
-    }
-    return parsed.get(place);
-  }
 
   const listing = showListing(rows, (place) => load(place, 0));
   const answers = makeAnswers(rows, {
@@ -101,7 +98,7 @@
     if (timeline) timeline.choose(at);
     showAnswer(content, at, step);
     answers.mark();
-    history.replaceState(null, "", at > 0 || current > 0 ? `#${current + 1}.${at + 1}` : location.pathname);
+    follow(current, at);
   }
 
   function step(by) {
@@ -136,9 +133,16 @@
       return;
     }
     event.preventDefault();
-  });
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => timeline && timeline.redraw());
+  }, { signal });
+  window.matchMedia("(prefers-color-scheme: dark)")
+    .addEventListener("change", () => timeline && timeline.redraw(), { signal });
 
-  const [place, at] = location.hash.slice(1).split(".").map((part) => Number(part) - 1);
-  load(rows[place] ? place : 0, at > 0 ? at : 0);
+  load(...begin);
+  return {
+    destroy() {
+      gone.abort();
+      if (player) player.destroy();
+      if (timeline) timeline.destroy();
+    },
+  };
 }
