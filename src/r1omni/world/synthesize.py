@@ -13,6 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from r1omni.extras import require
 from r1omni.options import CLIPS, SEED, WORKERS, at_least, check_number
 from r1omni.types import UsageError
 from r1omni.world.ceiling import ceilings
@@ -48,8 +49,10 @@ def synthesize(
         What `world.json` holds: version, seed, clips, counts, classes and ceiling.
 
     Raises:
-        UsageError: `out` holds something else, or a number is out of its range.
+        UsageError: `out` holds something else, a number is out of its range, or the extra `world`
+            is not installed.
     """
+    require("synthesize", "world")
     out = Path(out)
     check_number("clips", clips, CLIPS, int)
     check_number("seed", seed, SEED, int)
