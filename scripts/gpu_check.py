@@ -71,7 +71,7 @@ def _own(name: str, file: str, *words: str, limit_s: float, needs: Sequence[str]
 _MODEL = ("transformers", "timm", "torchvision", "torchaudio", "tqdm")
 _NOISE = (*_MODEL, "lightning", "torchmetrics", "av")
 _TRAINING = (*_NOISE, "mlflow")
-_COMMANDS = (*_TRAINING, "omegaconf", "jsonargparse", "scipy", "sklearn", "threadpoolctl")
+_COMMANDS = (*_TRAINING, "omegaconf", "jsonargparse", "scipy", "threadpoolctl", "openpyxl")
 _SIZED = ("--size", "{size}")
 _TESTS = (
     "tests/kernels", "tests/models/test_sampler_gpu.py", "tests/training/test_fused_loss.py",

@@ -76,15 +76,29 @@ print(key.hexdigest())
 PYTHON
 }
 
-# Dependencies as pyproject.toml lists them, without the project itself.
+# Dependencies as pyproject.toml lists them, those for development and all extras that these name
+# included, without the project itself.
 requirements() {
     "$1" - "$root/pyproject.toml" <<'PYTHON'
+import re
 import sys
 import tomllib
 
 with open(sys.argv[1], "rb") as file:
     project = tomllib.load(file)["project"]
-print(*project["dependencies"], *project["optional-dependencies"]["dev"], sep="\n")
+
+
+def entries(extra):
+    for entry in project["optional-dependencies"][extra]:
+        own = re.fullmatch(project["name"] + r"\[(.+)\]", entry)
+        if own is None:
+            yield entry
+        else:
+            for name in own[1].split(","):
+                yield from entries(name.strip())
+
+
+print(*project["dependencies"], *entries("dev"), sep="\n")
 PYTHON
 }
 

@@ -16,19 +16,22 @@ from tokenize import COMMENT
 import pytest
 from script_options import ScriptParser
 
+from r1omni.extras import EXTRAS
+
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "r1omni"
 MAX_LINES = 350
 
 # A part of the package -> the parts it may import. A part that is not named here fails the test,
 # so that a new folder is placed on purpose.
-_BASE = {"types", "streams", "options", "text", "media"}
+_BASE = {"types", "streams", "options", "extras", "text", "media"}
 _MODEL = {"kernels", "ops", "models"}
 _ALL = {*_BASE, *_MODEL, "data", "world", "rewards", "metrics"}
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "streams": set(),
     "options": {"types"},
+    "extras": {"types"},
     "pages": set(),
     "kernels": set(),
     "ops": {"types", "options", "kernels"},
@@ -36,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "media": {"types", "options", "text"},
     "data": _BASE,
     "voices": {*_BASE, "data"},
-    "world": {"types", "options", "text"},
+    "world": {"types", "options", "extras", "text"},
     "rewards": {"types", "options", "text"},
     "metrics": {"types", "text"},
     "models": {*_BASE, "kernels", "ops"},
@@ -74,21 +77,8 @@ ALLOWED: dict[str, set[str]] = {
     "__init__": _ALL,
 }
 
-# What only an extra of pyproject.toml installs -> the extra; `LIBRARY_HOMES` says who imports it.
-EXTRAS = {
-    "parselmouth": "voices",
-    "praatio": "formats",
-    "pympi": "formats",
-    "pyarrow": "formats",
-    "webvtt": "formats",
-    "fastapi": "serve",
-    "starlette": "serve",
-    "pydantic": "serve",
-    "anyio": "serve",
-    "uvicorn": "serve",
-    "python_multipart": "serve",
-    "prometheus_client": "serve",
-}
+# They come with fastapi, and are in its extra with bounds of their own.
+_WITH_FASTAPI = ("starlette", "pydantic", "anyio")
 # Heavy or special libraries -> the parts that may import them.
 LIBRARY_HOMES: dict[str, set[str]] = {
     "triton": {"kernels"},
@@ -109,6 +99,10 @@ LIBRARY_HOMES: dict[str, set[str]] = {
     "uvicorn": {"serving"},
     "python_multipart": {"serving"},
     "prometheus_client": {"serving"},
+    "scipy": {"world", "voices"},
+    "threadpoolctl": {"world"},
+    "openpyxl": {"world"},
+    "matplotlib": {"metrics"},
 }
 
 
@@ -248,12 +242,17 @@ def test_imported_libraries_are_declared(sources: list[tuple[Path, ast.Module]])
     declared = {_canonical(found[0]) for found in requirements if found}
     # triton comes with torch's CUDA builds, and the kernels do without it elsewhere.
     declared.add("triton")
-    for module, extra in EXTRAS.items():
-        assert module in LIBRARY_HOMES
-        entries = map(_canonical, project["optional-dependencies"][extra])
-        assert any(_canonical(module) in entry for entry in entries)
-        declared.add(_canonical(module))
-    distributions = {**packages_distributions(), **{module: [module] for module in EXTRAS}}
+    of_extras: dict[str, list[str]] = {}
+    for extra, modules in {**EXTRAS, "serve": (*EXTRAS["serve"], *_WITH_FASTAPI)}.items():
+        if extra == "demo":  # it is that of serve
+            continue
+        entries = [_canonical(entry) for entry in project["optional-dependencies"][extra]]
+        for module in modules:
+            assert module in LIBRARY_HOMES
+            assert any(_canonical(module) in entry for entry in entries)
+            of_extras[module] = [module]
+    declared.update(map(_canonical, of_extras))
+    distributions = {**packages_distributions(), **of_extras}
     undeclared = [
         f"{name_of(path)}:{line}: {module} is not among the dependencies in pyproject.toml"
         for path, tree in sources

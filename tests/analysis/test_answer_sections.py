@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from base64 import b64decode
 from pathlib import Path
 
@@ -52,6 +53,19 @@ def test_modes_and_media_are_on_the_page(root: Path) -> None:
         kind, _, data = str(image["src"]).partition(",")
         assert kind == "data:image/svg+xml;base64" and b"share right" in b64decode(data)
     assert (root / "R1-Omni" / "test" / "reliability" / "dfew.svg").is_file()
+
+
+def test_without_the_extra_diagrams_are_left_out_and_told(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    samples = {"dfew": invented_samples([root / "a.mp4"])["dfew"]}
+    write_run(tmp_path / "run", PLAYERS["R1-Omni"], samples, ("full",), "both")
+    assert "no reliability diagrams" in caplog.text and "r1omni[reports]" in caplog.text
+    assert not (tmp_path / "run" / "test" / "reliability").exists()
+    write_report({"R1-Omni": tmp_path / "run"}, tmp_path / "out")
+    page = Reader((tmp_path / "out" / "report.html").read_text("utf-8"))
+    assert "For diagrams, pip install 'r1omni[reports]'." in page.text
 
 
 def test_the_figures_are_those_of_the_runs(root: Path) -> None:

@@ -14,6 +14,7 @@ import torch
 from r1omni.doctor import decoders, machine, packages
 from r1omni.doctor.checks import Finding
 from r1omni.doctor.environment import check_environment
+from r1omni.extras import EXTRAS
 from r1omni.types import R1OmniError
 
 SOURCE = Path(__file__).parents[2] / "src"
@@ -30,7 +31,15 @@ def only(findings: list[Finding]) -> Finding:
 
 def test_this_environment_is_sound() -> None:
     found = {finding.subject: finding for finding in check_environment()}
-    for subject in ("Python", "packages", "torch family", "decoders", "decoding", "cores"):
+    for subject in (
+        "Python",
+        "packages",
+        "extras",
+        "torch family",
+        "decoders",
+        "decoding",
+        "cores",
+    ):
         assert found[subject].status == "ok", found[subject]
     assert {"memory", "shared memory", "disk"} <= {name.rstrip(" 0123456789") for name in found}
     assert any(name.startswith("GPU") for name in found)
@@ -51,7 +60,9 @@ def test_what_is_declared(tmp_path: Path) -> None:
     assert "torch==2.11.*" in wanted.requirements
     project = '[project]\nname = "r1omni"\nrequires-python = ">=3"\ndependencies = ["numpy"]\n'
     (tmp_path / "pyproject.toml").write_text(project)
-    assert packages.declared(tmp_path) == packages.Declared(">=3", ("numpy",))
+    assert packages.declared(tmp_path) == packages.Declared(
+        ">=3", ("numpy",), dict.fromkeys(EXTRAS, ())
+    )
 
 
 def test_neither_checkout_nor_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,6 +99,18 @@ def test_good_packages_with_tags_and_markers() -> None:
     asked = ("torch==2.11.*", 'colorama ; sys_platform == "win32"', "pytest ; extra == 'dev'")
     finding = only(list(packages.check_packages(asked, lambda name: "2.11.0+cu130")))
     assert finding.found.startswith("1 installed")
+
+
+def test_extras_may_be_absent_and_not_out_of_range() -> None:
+    extras = packages.declared().extras
+    assert set(extras) == set(EXTRAS) and all(extras.values())
+    installed = {"scipy": "1.13.0", "threadpoolctl": "3.5", "openpyxl": "3.1.5"}
+    old, told = packages.check_extras(extras, installed.get)
+    assert old.status == "fails" and "1.13.0 is installed, scipy>=1.14 is needed" in old.found
+    assert told.status == "note" and told.found == "installed: world; not: reports, voices, formats"
+    assert "pip install 'r1omni[formats]'" in told.remedy
+    of_metadata = ("numpy>=2", "scipy>=1.14; extra == 'world'", "pytest; extra == 'dev'")
+    assert packages._asked_by(of_metadata, "world") == ("scipy>=1.14",)
 
 
 def test_what_an_extra_asks_for_is_checked() -> None:

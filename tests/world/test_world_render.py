@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.text.cues import MEDIA, Cue, NamedCues, cue_truth, read_cues
 from r1omni.types import UsageError
+from r1omni.world.card import CARD
 from r1omni.world.cues import (
     FACE_VALUES,
     FaceCues,
@@ -23,7 +25,7 @@ from r1omni.world.cues import (
     voice_parameters,
 )
 from r1omni.world.face import draw_face
-from r1omni.world.layouts import plan_world
+from r1omni.world.layouts import SHARES, plan_world
 from r1omni.world.person import draw_person, draw_take, strength_at
 from r1omni.world.render import render_clip
 from r1omni.world.story import class_sets
@@ -187,6 +189,30 @@ def test_layouts(world: Path) -> None:
             assert (world / entry["video"]).is_file()
             assert [turn["from"] for turn in entry["conversations"]] == ["human", "gpt"]
     assert len((world / "cues.jsonl").read_text().splitlines()) == told["counts"]["total"]
+
+
+def test_the_card_counts_what_the_folder_holds(world: Path) -> None:
+    card = (world / CARD).read_text(encoding="utf-8")
+    told = json.loads((world / "world.json").read_text())
+    size = sum(path.stat().st_size for path in world.rglob("*.mp4")) / 1e6
+    assert f"{told['counts']['total']:,} clips" in card and f" {size:.1f} MB of mp4" in card
+    assert f"--clips {CLIPS} --seed 7`" in card
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in card.splitlines()]
+    (head,) = (row for row in rows if row[:1] == ["split"])
+    full = [row for row in rows if len(row) == len(head)]
+    table = {row[0]: dict(zip(head[1:], row[1:], strict=True)) for row in full}
+    assert {name: int(table[name]["clips"]) for name in SHARES} == {
+        name: count for name, count in told["counts"].items() if name != "total"
+    }
+    # What a loader reads is what the card says.
+    for name, root, options in (("dfew", "DFEW", {"fold": 1}), ("ravdess", "RAVDESS", {})):
+        for split in ("train", "test") if name == "dfew" else ("test",):
+            spec = DatasetSpec(name, str(world / root), split=split, options=options)
+            labels = Counter(sample.label for sample in load_dataset(spec))
+            row = table[f"dfew/{split}" if name == "dfew" else name]
+            assert labels == {w: int(row[w]) for w in head[2:-1] if row[w]}
+    assert table["humanomni/emotions"]["wrong"] == "15%" and table["emer"]["wrong"] == "35%"
+    assert "must not be used" in card and "## Licence" in card and "no terms come with it" in card
 
 
 def test_loaders_find_the_cues_of_every_clip(world: Path) -> None:

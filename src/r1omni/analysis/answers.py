@@ -21,6 +21,7 @@ from r1omni.analysis.page import (
     signed,
 )
 from r1omni.analysis.runs import EvaluatedRun, find_subject, set_names, set_title
+from r1omni.extras import EXTRAS, how_to_install, missing
 from r1omni.metrics.answer_modes import AnswerModes
 from r1omni.metrics.dependence import Dependence
 from r1omni.metrics.paired import PairedAnswers, paired_answers
@@ -123,19 +124,21 @@ def _sure(confidence: float) -> str:
 
 def _diagrams(model: str, paired: PairedAnswers) -> list[Title | Diagrams | Text]:
     images = []
-    for name, conditions in paired.modes.items():
-        if "full" in conditions:
-            title = f"{model} on {set_title(name)}"
-            svg = reliability_svg(title, conditions["full"].curves())
-            data = b64encode(svg.encode()).decode()
-            images.append((title, f"data:image/svg+xml;base64,{data}"))
-    if not images:
+    drawn = {name: c["full"] for name, c in paired.modes.items() if "full" in c}
+    if not drawn:
         return []
+    heading = Title(f"When {model} is sure, is it right?")
+    if missing(*EXTRAS["reports"]):
+        return [heading, Text(f"For diagrams, {how_to_install('reports')}.", "note")]
+    for name, answers in drawn.items():
+        title = f"{model} on {set_title(name)}"
+        data = b64encode(reliability_svg(title, answers.curves()).encode()).decode()
+        images.append((title, f"data:image/svg+xml;base64,{data}"))
     note = (
         "Each dot is the answers of one tenth of confidence. On the dashed line confidence is the "
         "share that is right; below it the model is too sure of itself. The bars count the answers."
     )
-    return [Title(f"When {model} is sure, is it right?"), Diagrams(images), Text(note, "note")]
+    return [heading, Diagrams(images), Text(note, "note")]
 
 
 # Dependence -------------------------------------------------------------------------------------

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from pathlib import Path
 
 from r1omni.commands.arguments import Number, parser_of
+from r1omni.extras import require
 from r1omni.options import SECONDS, TOKENS, at_least
 from r1omni.serving.config import KEY_VARIABLE, PORT, QUEUE, ServeConfig, read_key
 from r1omni.serving.limits import UploadLimits
-from r1omni.types import DTYPES, UsageError
-
-_LIBRARIES = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
+from r1omni.types import DTYPES
 
 
 def serve(args: list[str]) -> None:
@@ -59,7 +57,7 @@ def serve(args: list[str]) -> None:
         options.job_limit_s, options.keep_s, options.grace_s, options.max_new_tokens,
         limits_of(options),
     )  # fmt: skip
-    check_libraries("serve")
+    require("serve", "serve")
     from r1omni.serving.server import serve as run
 
     run(config, options.model, options.device, options.dtype)
@@ -85,13 +83,3 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
 def limits_of(options: argparse.Namespace) -> UploadLimits:
     """What `add_limits` reads."""
     return UploadLimits(options.max_upload_mb, options.max_seconds, options.max_pixels)
-
-
-def check_libraries(command: str) -> None:
-    """Refuse a command whose extra, which has its name, is not installed."""
-    for library in _LIBRARIES:
-        if importlib.util.find_spec(library) is None:
-            raise UsageError(
-                f"{command} needs {library}, which is not installed; run "
-                f"pip install 'r1omni[{command}]'"
-            )

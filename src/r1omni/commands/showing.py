@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from r1omni.commands.arguments import Number, parser_of
-from r1omni.commands.serving import add_limits, check_libraries, limits_of
+from r1omni.commands.serving import add_limits, limits_of
+from r1omni.extras import require
 from r1omni.serving.config import KEY_VARIABLE, PORT, QUEUE, ServeConfig, read_key
 from r1omni.types import DTYPES, UsageError
 
@@ -43,7 +44,7 @@ def demo(args: list[str]) -> None:
         keep_s=_KEEP_S, grace_s=0.0, limits=limits_of(options),
     )  # fmt: skip
     examples = _examples(options.examples)
-    check_libraries("demo")
+    require("demo", "demo")
     from r1omni.demo.front import Demo
     from r1omni.serving.server import serve
 

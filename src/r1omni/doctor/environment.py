@@ -39,6 +39,7 @@ def _check_installation() -> Iterator[Finding]:
     if wanted is not None:
         yield from packages.check_python(wanted.python)
         yield from packages.check_packages(wanted.requirements)
+        yield from packages.check_extras(wanted.extras)
     yield from packages.check_torch_family(wanted.requirements if wanted else ())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +13,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from r1omni.doctor.checks import Finding
+from r1omni.extras import EXTRAS, Extra, how_to_install
 from r1omni.types import R1OmniError
 
 _CHECKOUT = Path(__file__).parents[3]
@@ -30,10 +31,12 @@ class Declared:
     Attributes:
         python: versions of Python, as a specifier.
         requirements: packages, as in pyproject.toml.
+        extras: what each extra of `EXTRAS` adds to them.
     """
 
     python: str
     requirements: tuple[str, ...]
+    extras: Mapping[Extra, tuple[str, ...]]
 
 
 def declared(checkout: Path = _CHECKOUT) -> Declared:
@@ -48,15 +51,32 @@ def declared(checkout: Path = _CHECKOUT) -> Declared:
     if file.is_file():
         project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
         if project["name"] == "r1omni":
-            return Declared(project["requires-python"], tuple(project["dependencies"]))
+            of_extras = project.get("optional-dependencies", {})
+            return Declared(
+                project["requires-python"],
+                tuple(project["dependencies"]),
+                {extra: tuple(of_extras.get(extra, ())) for extra in EXTRAS},
+            )
     try:
         python = metadata.metadata("r1omni")["Requires-Python"]
-        return Declared(python, tuple(metadata.requires("r1omni") or ()))
+        asked = tuple(metadata.requires("r1omni") or ())
+        return Declared(python, asked, {extra: _asked_by(asked, extra) for extra in EXTRAS})
     except metadata.PackageNotFoundError:
         raise R1OmniError(
             "r1omni is neither a checkout nor installed, so what it needs is not known; install "
             "it with `pip install -e .` in the repository"
         ) from None
+
+
+def _asked_by(requirements: tuple[str, ...], extra: Extra) -> tuple[str, ...]:
+    """Of an installed distribution's requirements, those that it has for an extra alone."""
+    found = []
+    for requirement in map(Requirement, requirements):
+        marker = requirement.marker
+        if marker and not marker.evaluate(_NO_MARKER) and marker.evaluate({"extra": extra}):
+            requirement.marker = None
+            found.append(str(requirement))
+    return tuple(found)
 
 
 def check_python(python: str) -> Iterator[Finding]:
@@ -101,6 +121,28 @@ def check_packages(
             yield problem
     if num_good:
         yield Finding("packages", "ok", f"{num_good} installed and in range")
+
+
+def check_extras(
+    extras: Mapping[Extra, tuple[str, ...]],
+    version_of: Callable[[str], str | None] = installed_version,
+) -> Iterator[Finding]:
+    """Which extras are there, and each package of one that is there and out of range."""
+    requirements = {extra: list(map(Requirement, texts)) for extra, texts in extras.items()}
+    there = {r: version_of(r.name) for asked in requirements.values() for r in asked}
+    for requirement, version in there.items():
+        problem = None if version is None else _problem(requirement, version)
+        if problem is not None:
+            yield problem
+    absent = [e for e, asked in requirements.items() if any(there[r] is None for r in asked)]
+    installed = ", ".join(e for e in requirements if e not in absent) or "none"
+    if absent:
+        yield Finding(
+            "extras", "note", f"installed: {installed}; not: {', '.join(absent)}",
+            f"{', '.join(map(how_to_install, absent))}, where you need them",
+        )  # fmt: skip
+    else:
+        yield Finding("extras", "ok", installed)
 
 
 def _problem(requirement: Requirement, version: str | None) -> Finding | None:

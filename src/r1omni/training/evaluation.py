@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -11,6 +12,7 @@ from typing import Any
 
 from r1omni.data.conditions import EvaluationSet
 from r1omni.data.ranks import gathered_objects
+from r1omni.extras import EXTRAS, how_to_install, missing
 from r1omni.media.prepare import warning_counts
 from r1omni.metrics.answer_modes import score_fields
 from r1omni.metrics.breakdown import breakdowns
@@ -34,6 +36,7 @@ from r1omni.text.emotions import LABEL_SETS
 from r1omni.training.advantages import reference_of
 from r1omni.types import AnswerMode, Clip, Sample
 
+_log = logging.getLogger(__name__)
 # The main figures, attributes of `RecognitionResult`.
 FIGURES = ("war", "uar", "format_ok", "parse_rate")
 # Those of `ExplanationResult` that every set has; others depend on what is known of the clips.
@@ -234,7 +237,8 @@ class Evaluation:
     ) -> None:
         """Write `results.json` and `predictions/<set>.<condition>.jsonl`.
 
-        With direct answers also `reliability/<set>.svg`, of the full input.
+        With direct answers also `reliability/<set>.svg`, of the full input, where the extra
+        `reports` is installed; `results.json` has what it shows in any case.
 
         Args:
             folder: where to.
@@ -263,11 +267,17 @@ class Evaluation:
             "broken_clips": {str(clip.path): reason for clip, reason in broken.items()},
             "provenance": provenance,
         }
-        for name, conditions in self.paired().modes.items():
-            if "full" in conditions:
+        drawn = {name: c["full"] for name, c in self.paired().modes.items() if "full" in c}
+        if drawn and missing(*EXTRAS["reports"]):
+            _log.warning(
+                "%s has no reliability diagrams, which take an extra: %s; `report` then draws them",
+                folder, how_to_install("reports"),
+            )  # fmt: skip
+        else:
+            for name, answers in drawn.items():
                 file = folder / "reliability" / f"{name}.svg"
                 file.parent.mkdir(exist_ok=True)
-                svg = reliability_svg(name, conditions["full"].curves())
+                svg = reliability_svg(name, answers.curves())
                 file.write_text(svg, encoding="utf-8")
         (folder / "results.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from r1omni.extras import require
 from r1omni.media.processor import MediaProcessor
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.saving import save_model
@@ -88,7 +89,11 @@ def pretrain_towers(
 
     Returns:
         accuracy on held-out clips for each attribute, 0 to 1.
+
+    Raises:
+        UsageError: the extra `world` is not installed.
     """
+    require("pretrain-towers", "world", "scipy", "threadpoolctl")
     omni = R1Omni.from_pretrained(model)
     config = omni.model.config.media
     percepts = render_percepts(clips, config.num_frames, seed, num_workers)

@@ -69,8 +69,8 @@ def describe_voices(request: Request) -> dict[str, Any]:
         what was done: the folder, counts, seconds a clip, and the data set that trains from it.
 
     Raises:
-        UsageError: the data set cannot be read, or the options contradict each other.
-        R1OmniError: parselmouth is not installed.
+        UsageError: the data set cannot be read, the options contradict each other, or the extra
+            `voices` is not installed.
     """
     praat()
     file = request.out / f"{request.spec.split}.jsonl"

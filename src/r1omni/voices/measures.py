@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import find_peaks
 
+from r1omni.extras import require
 from r1omni.types import R1OmniError
 from r1omni.voices.vocabulary import VoiceMeasures
 
@@ -49,7 +49,7 @@ def measure_voice(samples: Samples) -> VoiceMeasures:
         samples: float64 [S], one channel at `ANALYSIS_RATE_HZ`, full scale 1.
 
     Raises:
-        R1OmniError: a sample that is no finite number, or parselmouth is not installed.
+        R1OmniError: a sample that is no finite number, or the extra `voices` is not installed.
     """
     if not np.isfinite(samples).all():
         raise R1OmniError("the sound holds samples that are no numbers; convert the file again")
@@ -85,18 +85,14 @@ def measure_voice(samples: Samples) -> VoiceMeasures:
 
 
 def praat() -> Any:
-    """The library parselmouth.
+    """The library parselmouth, which is under the GPL and never shipped with this project.
 
     Raises:
-        R1OmniError: it is not installed.
+        UsageError: the extra `voices` is not installed.
     """
-    try:
-        import parselmouth
-    except ImportError as error:
-        raise R1OmniError(
-            "voices are measured by parselmouth, which is not installed; pip install "
-            "'r1omni[voices]', or praat-parselmouth (GPL-3.0-or-later)"
-        ) from error
+    require("measuring voices", "voices")
+    import parselmouth
+
     return parselmouth
 
 
@@ -167,6 +163,8 @@ def _rate_hz(sound: Any, times: Any, spoken: Any, speech_s: float) -> float | No
     After De Jong & Wempe (2009), from their description. A peak's prominence stands for their
     dips before and after it.
     """
+    from scipy.signal import find_peaks
+
     smooth_times, level_db = _contour_db(sound, _SMOOTH_HZ)
     floor_db = np.quantile(level_db, 0.99) - _SPEECH_DB
     peaks, _ = find_peaks(level_db, height=floor_db, prominence=_DIP_DB)

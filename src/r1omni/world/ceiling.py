@@ -1,9 +1,9 @@
-"""The best accuracy that is possible in the mini-world, exactly and as a cross-check.
+"""The best accuracy that is possible in the mini-world, exactly.
 
 `bayes` enumerates the tables of `story.py`: an ideal observer knows P(emotion) and
 P(face, voice | emotion), sees the face's attributes, the voice's, or both, and answers with the
-most probable emotion. `cross_check` fits a random forest on noisy cue vectors of drawn plans,
-which must come out close to the enumeration if tables, drawing and cues agree.
+most probable emotion. A test fits a random forest on noisy cue vectors of drawn plans, which must
+come out close to the enumeration if tables, drawing and cues agree.
 """
 
 from __future__ import annotations
@@ -11,10 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-import numpy as np
-
-from r1omni.world.plans import ClipPlan, plan_emotion, schedule
-from r1omni.world.render import apex_units
+from r1omni.world.plans import ClipPlan
 from r1omni.world.story import FACES, VOICES, ClassSet, class_sets, joint_table
 
 MODALITIES: tuple[str, ...] = ("video", "audio", "video_audio")
@@ -61,19 +58,6 @@ def ceilings() -> dict[str, dict[str, Ceiling]]:
     }
 
 
-def cue_vectors(plans: list[ClipPlan], seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """What perfect but slightly noisy eyes and ears would measure.
-
-    Returns:
-        float64 [clips, 19] action units at the apex, and float64 [clips, 7] voice parameters:
-        pitch in Hz, scale of the formants, level, rate, tremor, jitter, tilt.
-    """
-    rng = np.random.default_rng(seed)
-    video = np.array([apex_units(plan) for plan in plans])
-    audio = np.array([voice_vector(plan) for plan in plans])
-    return video + 0.02 * rng.standard_normal(video.shape), audio
-
-
 def voice_vector(plan: ClipPlan) -> list[float]:
     """Voice parameters of a plan as they can be heard: pitch is absolute, with the tract's cue."""
     parameters = plan.parameters
@@ -86,30 +70,3 @@ def voice_vector(plan: ClipPlan) -> list[float]:
         parameters.jitter,
         parameters.tilt_db,
     ]
-
-
-def cross_check(
-    classes: ClassSet, *, num_train: int = 4000, num_test: int = 3000, seed: int = 0
-) -> dict[str, float]:
-    """Test accuracy of a random forest on cue vectors, for each of `MODALITIES`."""
-    from sklearn.ensemble import RandomForestClassifier
-
-    plans = {
-        split: [
-            plan_emotion(classes, word, seed=seed, dataset=f"check/{split}", index=index, path="x")
-            for index, word in enumerate(schedule(classes.priors, count, seed, f"check/{split}"))
-        ]
-        for split, count in (("train", num_train), ("test", num_test))
-    }
-    features = {split: cue_vectors(rows, seed) for split, rows in plans.items()}
-    labels = {split: np.array([plan.word for plan in rows]) for split, rows in plans.items()}
-    scores = {}
-    for modality in MODALITIES:
-        chosen = {"video": [0], "audio": [1], "video_audio": [0, 1]}[modality]
-        train, test = (
-            np.hstack([features[split][part] for part in chosen]) for split in ("train", "test")
-        )
-        forest = RandomForestClassifier(120, min_samples_leaf=2, random_state=seed)
-        forest.fit(train, labels["train"])
-        scores[modality] = float(np.mean(forest.predict(test) == labels["test"]))
-    return scores

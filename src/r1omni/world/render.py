@@ -1,6 +1,6 @@
 """From a plan to an mp4: H.264 and AAC through PyAV, the same bytes every time.
 
-This module is what worker processes import, so it stays free of torch and of scikit-learn.
+This module is what worker processes import, so it stays free of torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 
 import av
 import numpy as np
-from scipy.signal import resample_poly
 
 from r1omni.world.cues import ACTION_UNITS, action_units
 from r1omni.world.face import draw_face
@@ -129,6 +128,8 @@ def _encode(path: Path, frames: list[np.ndarray], waveform: np.ndarray, plan: Cl
 
 def _sound_frames(waveform: np.ndarray, rate_hz: int) -> list[av.AudioFrame]:
     if rate_hz != SAMPLE_RATE_HZ:
+        from scipy.signal import resample_poly
+
         waveform = resample_poly(waveform, rate_hz // SAMPLE_RATE_HZ, 1).astype(np.float32)
     frames = []
     for start in range(0, len(waveform), _AAC_FRAME):

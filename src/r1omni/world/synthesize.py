@@ -13,14 +13,16 @@ from typing import Any
 
 from tqdm import tqdm
 
+from r1omni.extras import require
 from r1omni.options import CLIPS, SEED, WORKERS, at_least, check_number
 from r1omni.types import UsageError
+from r1omni.world.card import write_card
 from r1omni.world.ceiling import ceilings
 from r1omni.world.layouts import class_set_of, count_clips, plan_world
 from r1omni.world.plans import ClipPlan
 from r1omni.world.render import limit_threads, render_clip
 from r1omni.world.story import class_sets
-from r1omni.world.writers import write_cues, write_labels
+from r1omni.world.writers import CUES_FILE, write_cues, write_labels
 
 # Raised whenever the same seed would give other clips.
 VERSION = 4
@@ -48,8 +50,10 @@ def synthesize(
         What `world.json` holds: version, seed, clips, counts, classes and ceiling.
 
     Raises:
-        UsageError: `out` holds something else, or a number is out of its range.
+        UsageError: `out` holds something else, a number is out of its range, or the extra `world`
+            is not installed.
     """
+    require("synthesize", "world")
     out = Path(out)
     check_number("clips", clips, CLIPS, int)
     check_number("seed", seed, SEED, int)
@@ -67,7 +71,8 @@ def synthesize(
         folder.mkdir(parents=True, exist_ok=True)
     measured = _render(plans, out, _worker_count(num_workers), progress)
     write_labels(out, plans, seed)
-    write_cues(out / "cues.jsonl", plans, measured)
+    write_cues(out / CUES_FILE, plans, measured)
+    write_card(out, world)
     partial_file = out / "world.json.partial"
     partial_file.write_text(json.dumps(world, indent=1) + "\n", encoding="utf-8")
     os.replace(partial_file, out / "world.json")

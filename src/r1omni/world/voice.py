@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.signal import lfilter, sosfilt
 
 from r1omni.world.cues import VoiceParameters
 
@@ -129,6 +128,8 @@ def _tilt(source: np.ndarray, tilt_db: float) -> np.ndarray:
 
     A pole costs 6 dB an octave above its corner. The corner moves down with the slope wanted.
     """
+    from scipy.signal import lfilter
+
     corner = 500.0 * 2.0 ** (np.clip(9.0 + tilt_db, 0, 8) * 0.5)
     pole = np.exp(-2 * np.pi * corner / SAMPLE_RATE_HZ)
     out = source
@@ -161,6 +162,8 @@ def _add_syllable(
     rng: np.random.Generator,
 ) -> None:
     """Add one syllable to `voiced` [S] and its opening to `mouth` [S], in place."""
+    from scipy.signal import sosfilt
+
     first = int(span[0] * SAMPLE_RATE_HZ)
     last = min(len(voiced), first + int(span[1] * SAMPLE_RATE_HZ))
     count = last - first

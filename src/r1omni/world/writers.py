@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import json
 import re
@@ -34,6 +33,7 @@ from r1omni.world.plans import ClipPlan, clip_rng
 from r1omni.world.render import apex_units
 from r1omni.world.story import EMOTIONS, class_sets
 
+CUES_FILE = "cues.jsonl"
 # Shares of wrong answers where nobody checked: automatic labels, and explanations whose writer
 # took the clip for something else. The labels of DFEW, MAFW and RAVDESS are always right.
 LABEL_NOISE = 0.15
@@ -103,9 +103,7 @@ def _write_dfew(root: Path, splits: dict[str, list[ClipPlan]], seed: int) -> Non
         folder = root / "EmoLabel_DataSplit" / f"{split}(single-labeled)"
         _write_csv(folder / "set_1.csv", ("video_name", "label"), part)
         rows += part
-    # The annotation table is extra: no loader needs it, so a missing openpyxl only leaves it out.
-    if importlib.util.find_spec("openpyxl") is not None:
-        _write_votes(root / "Annotation" / "annotation.xlsx", rows, list(labels), seed)
+    _write_votes(root / "Annotation" / "annotation.xlsx", rows, list(labels), seed)
 
 
 def _write_votes(path: Path, rows: list[tuple[str, str]], words: list[str], seed: int) -> None:

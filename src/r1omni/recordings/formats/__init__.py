@@ -6,13 +6,13 @@ Every format is made from records alone. Recordings are gone through once, one a
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from r1omni.extras import require
 from r1omni.recordings.formats.files import FileNames, whole_file
 from r1omni.recordings.records import Recording
 from r1omni.types import R1OmniError, UsageError
@@ -69,11 +69,8 @@ def check_formats(names: Sequence[str]) -> None:
         if names.count(name) > 1:
             raise UsageError(f"--format {name}: is there twice; name it once")
         library = FORMATS[name].library
-        if library is not None and importlib.util.find_spec(library) is None:
-            raise UsageError(
-                f"--format {name}: needs {library}, which is not installed; run "
-                "pip install 'r1omni[formats]'"
-            )
+        if library is not None:
+            require(f"--format {name}", "formats", library)
 
 
 def write_formats(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import gzip
 import importlib
-import importlib.util
 import json
 import tempfile
 from pathlib import Path
 
+from r1omni.extras import missing as lacks
 from r1omni.recordings.formats import FORMATS, csv
 from r1omni.recordings.records import Recording
 
@@ -43,7 +43,7 @@ def attachments(recording: Recording, name: str, folder: Path) -> tuple[str, lis
     missing = []
     for form, button in _ANNOTATIONS.items():
         entry = FORMATS[form]
-        if entry.library is not None and importlib.util.find_spec(entry.library) is None:
+        if entry.library is not None and lacks(entry.library):
             missing.append(button)
         elif recording.segments:
             module = importlib.import_module(entry.function.rpartition(".")[0])

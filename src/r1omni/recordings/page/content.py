@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from r1omni.extras import how_to_install
 from r1omni.media.container import MediaError
 from r1omni.media.previews import Picture, outline, pictures
 from r1omni.media.timeline import scan_extent, scan_timeline
@@ -72,7 +73,7 @@ def content(
     media, said = _media(path, folder, embed_mb)
     files, missing = attachments(recording, name, folder)
     if missing:
-        notes.append(f"For {' and '.join(missing)}, pip install 'r1omni[formats]'.")
+        notes.append(f"For {' and '.join(missing)}, {how_to_install('formats')}.")
     numbers = {id(record): number for number, record in enumerate(answers)}
     return {
         "name": plain(Path(recording.path).name),
