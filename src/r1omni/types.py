@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Medium = Literal["video", "audio"]
+# The medium that a condition of evaluation takes away.
+TAKEN_AWAY: Mapping[str, Medium] = {"muted": "audio", "blanked": "video"}
 Modality = Literal["video_audio", "video", "audio"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
 # Of a speaker, as the publisher of a data set states it.

@@ -78,7 +78,7 @@ def test_answers_are_shown_when_drawing_fails(tmp_path: Path) -> None:
         (["--host", "0.0.0.0"], "--host 0.0.0.0: others reach it"),
         (["--max-seconds", "0"], "must be a number"),
         (["--port", "70000"], "must be a whole number"),
-        ([], "demo needs fastapi, which is not installed; run pip install 'r1omni[demo]'"),
+        ([], "demo: needs fastapi, which is not installed; run pip install 'r1omni[demo]'"),
     ],
 )
 def test_wrong_use_is_one_line(

@@ -9,7 +9,6 @@ from torch.utils.data import Dataset
 
 from r1omni.data.clip_cache import ClipCache
 from r1omni.data.conditions import (
-    TAKEN_AWAY,
     Media,
     frame_order,
     sound_donors,
@@ -18,7 +17,7 @@ from r1omni.data.conditions import (
 )
 from r1omni.media.audio import SILENCE_USED
 from r1omni.media.packing import read_warnings, unpack_media
-from r1omni.types import Clip, ClipFeatures, ClipMedia, Modality, R1OmniError, Sample
+from r1omni.types import TAKEN_AWAY, Clip, ClipFeatures, ClipMedia, Modality, R1OmniError, Sample
 
 
 @dataclass(frozen=True)

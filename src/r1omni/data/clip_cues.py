@@ -19,9 +19,9 @@ from pathlib import Path
 
 from r1omni.data.labels_io import Row, read_json_rows
 from r1omni.text.cue_words import VALUES
+from r1omni.text.cues import CUES_FILE
 from r1omni.types import Sample, UsageError
 
-CUES_FILE = "cues.jsonl"
 _COLUMNS = {"face": "video", "voice": "audio"}
 
 Cues = tuple[tuple[str, str, str], ...]

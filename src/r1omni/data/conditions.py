@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
 from r1omni.media.audio import SILENCE_USED
 from r1omni.media.processor import BLACK_USED
 from r1omni.streams import permutation, stream_seed
-from r1omni.types import Clip, ClipFeatures, ClipMedia, Medium, Sample, UsageError
+from r1omni.types import Clip, ClipFeatures, ClipMedia, Sample, UsageError
 
 Condition = Literal["full", "muted", "blanked", "swapped", "shuffled"]
-# The medium that a condition takes away.
-TAKEN_AWAY: Mapping[str, Medium] = {"muted": "audio", "blanked": "video"}
 Media = TypeVar("Media", ClipMedia, ClipFeatures)
 
 

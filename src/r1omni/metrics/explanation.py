@@ -18,12 +18,11 @@ from r1omni.text.answers import read_answer
 from r1omni.text.cues import MEDIA, Cue, CueTruth, NamedCues, cue_truth, read_cues
 from r1omni.text.emotions import LabelSet
 from r1omni.text.reasoning import described_media, verdict
-from r1omni.types import UsageError
+from r1omni.types import TAKEN_AWAY, UsageError
 
 VERDICTS = ("supported", "contradicted", "silent")
-# The medium that a condition takes away, and those whose cues the clip no longer shows.
-MISSING: Mapping[str, str] = {"muted": "audio", "blanked": "video"}
-_ALTERED: Mapping[str, str] = {**MISSING, "swapped": "audio"}
+# By condition, the medium whose cues the clip no longer shows.
+_ALTERED: Mapping[str, str] = {**TAKEN_AWAY, "swapped": "audio"}
 
 
 def explanation_fields(
@@ -292,7 +291,7 @@ def _invented(
     num_bootstrap: int,
     seed: int,
 ) -> Invented | None:
-    medium = MISSING.get(condition)
+    medium = TAKEN_AWAY.get(condition)
     if medium is None:
         return None
     ratios = _Ratios(groups, num_bootstrap, seed)

@@ -24,6 +24,8 @@ from r1omni.text.mentions import (
 )
 
 MEDIA: tuple[str, ...] = tuple(VALUES)
+# Beside the clips of a data set: what each of them shows, where that is known.
+CUES_FILE = "cues.jsonl"
 _MEDIUM: Mapping[str, str] = {name: medium for medium in VALUES for name in VALUES[medium]}
 
 _STATE_WORDS: Mapping[str, str] = {

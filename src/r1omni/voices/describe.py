@@ -15,9 +15,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from r1omni.data.clip_cues import CUES_FILE
 from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.streams import stream_seed
+from r1omni.text.cues import CUES_FILE
 from r1omni.types import Clip, Sample, UsageError
 from r1omni.voices.choosing import choose, count_of
 from r1omni.voices.levels import NEUTRAL, SCALES, Compared, compare, heard_cues

@@ -1,4 +1,4 @@
-"""The data card of a mini-world: what it is, what is in this folder, what it must not be used for."""
+"""The data card of a mini-world: what it is, what is in it, what it must not be used for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from r1omni.world.writers import CUES_FILE, EXPLANATION_NOISE, LABEL_NOISE
+from r1omni.text.cues import CUES_FILE
+from r1omni.world.writers import EXPLANATION_NOISE, LABEL_NOISE
 
 CARD = "DATA_CARD.md"
 
@@ -21,33 +22,34 @@ _NOISE: Mapping[str, float] = {
 _HOW = """\
 ## How it was drawn
 
-A face is drawn from facial action units (FACS) and a voice is made by a source-filter synthesiser, by
-r1omni alone. Each clip shows one face and one voice that its emotion may have. In most clips another
-emotion may have one of the two as well, so that neither picture nor sound is enough. Pitch, skin, hair,
-head and glasses are drawn at random, independently of the emotion. RAVDESS has a drawing style, voices
-and a class (`calm`) that no labelled training split has. `cues.jsonl` has what each clip shows, for
-analysis only.
+A face is drawn from facial action units (FACS) and a voice is made by a source-filter
+synthesiser, by r1omni alone. Each clip shows one face and one voice that its emotion may have. In
+most clips another emotion may have one of the two as well, so that neither picture nor sound is
+enough. Pitch, skin, hair, head and glasses are drawn at random, independently of the emotion.
+RAVDESS has a drawing style, voices and a class (`calm`) that no labelled training split has.
+`cues.jsonl` has what each clip shows, for analysis only.
 """
 _USE = """\
 ## What it is for
 
-Trying and testing software: loaders, training, rewards, evaluation. On it one knows what is true of a
-clip, and the best accuracy that is possible.
+Trying and testing software: loaders, training, rewards, evaluation. On it one knows what is true
+of a clip, and the best accuracy that is possible.
 
 ## What it must not be used for
 
-- To say how well a model recognises real people, or to compare models for that: figures on drawings
-  say nothing of faces and voices.
+- To say how well a model recognises real people, or to compare models for that: figures on
+  drawings say nothing of faces and voices.
 - To train a model that is used on people.
-- As knowledge of how emotions look or sound, or of groups of people: tables of ours are drawn here, and
-  skin, hair and pitch are picked from short lists, not from any population.
-- In place of DFEW, MAFW, RAVDESS, MER2023 or HumanOmni, whose names its folders bear: it has their
-  layouts and nothing of their contents. Name it "mini-world" beside every figure.
+- As knowledge of how emotions look or sound, or of groups of people: tables of ours are drawn
+  here, and skin, hair and pitch are picked from short lists, not from any population.
+- In place of DFEW, MAFW, RAVDESS, MER2023 or HumanOmni, whose names its folders bear: it has
+  their layouts and nothing of their contents. Name it "mini-world" beside every figure.
 
 ## Licence
 
-Nobody is recorded or portrayed in it, and nothing of the data sets whose layouts it has is in it. It is
-the output of r1omni (Apache-2.0), which claims no rights in what it draws: no terms come with it.
+Nobody is recorded or portrayed in it, and nothing of the data sets whose layouts it has is in it.
+It is the output of r1omni (Apache-2.0), which claims no rights in what it draws: no terms come
+with it.
 """
 
 
@@ -68,8 +70,8 @@ def world_card(out: Path, world: Mapping[str, Any]) -> str:
     lines = [
         "# Data card: a mini-world",
         "",
-        f"{len(rows):,} clips of drawn faces with made voices, {num_bytes / 1e6:.1f} MB of mp4 (H.264 "
-        "and AAC), in the layouts of DFEW, MAFW, RAVDESS, MER2023 with EMER, and HumanOmni.",
+        f"{len(rows):,} clips of drawn faces with made voices, {num_bytes / 1e6:.1f} MB of mp4 "
+        "(H.264 and AAC), in the layouts of DFEW, MAFW, RAVDESS, MER2023 with EMER, and HumanOmni.",
         "",
         f"Made by `python -m r1omni synthesize --clips {world['clips']} --seed {world['seed']}`, "
         f"version {world['version']} of the world; the same command makes the same bytes.",
@@ -79,9 +81,10 @@ def world_card(out: Path, world: Mapping[str, Any]) -> str:
         "",
         *_distribution(rows),
         "",
-        "Counts are of the emotion that a clip shows. Labels of DFEW, MAFW and RAVDESS are that emotion. "
-        "Elsewhere some are wrong on purpose, as where nobody checks; \"wrong\" is the share that each "
-        "clip's label or conclusion has a chance to be. Clips of random cues show no emotion.",
+        "Counts are of the emotion that a clip shows. Labels of DFEW, MAFW and RAVDESS are that "
+        "emotion. Elsewhere some are wrong on purpose, as where nobody checks; \"wrong\" is the "
+        "share that each clip's label or conclusion has a chance to be. Clips of random cues "
+        "show no emotion.",
         "",
         *_ceilings(world["ceiling"]),
         "",

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from r1omni.extras import require
 from r1omni.options import CLIPS, SEED, WORKERS, at_least, check_number
+from r1omni.text.cues import CUES_FILE
 from r1omni.types import UsageError
 from r1omni.world.card import write_card
 from r1omni.world.ceiling import ceilings
@@ -22,7 +23,7 @@ from r1omni.world.layouts import class_set_of, count_clips, plan_world
 from r1omni.world.plans import ClipPlan
 from r1omni.world.render import limit_threads, render_clip
 from r1omni.world.story import class_sets
-from r1omni.world.writers import CUES_FILE, write_cues, write_labels
+from r1omni.world.writers import write_cues, write_labels
 
 # Raised whenever the same seed would give other clips.
 VERSION = 4

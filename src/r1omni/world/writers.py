@@ -33,7 +33,6 @@ from r1omni.world.plans import ClipPlan, clip_rng
 from r1omni.world.render import apex_units
 from r1omni.world.story import EMOTIONS, class_sets
 
-CUES_FILE = "cues.jsonl"
 # Shares of wrong answers where nobody checked: automatic labels, and explanations whose writer
 # took the clip for something else. The labels of DFEW, MAFW and RAVDESS are always right.
 LABEL_NOISE = 0.15
