@@ -9,7 +9,6 @@ Settings were tuned on other seeds than the default ones.
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from script_options import ScriptParser
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ("dfew", "mafw", "ravdess")
+PAPER, FAITHFUL, COLD_START = "R1-Omni", "R1-Omni, faithful", "EMER-SFT"
 # What is said of explanations -> where a table has it.
 EXPLANATIONS = {
     "Reasoning that concludes with another emotion than the answer, among right answers": (
@@ -47,7 +47,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[5, 6, 7])
     parser.add_argument("--accelerator", choices=ACCELERATORS, default="cpu")
     parser.add_argument("--page", type=Path, default=ROOT / "docs" / "results.md")
-    parser.add_argument("--note", default="", help="a sentence on how the machine was used")
+    parser.add_argument(
+        "--note",
+        default="Measured on x86_64, 2 CPU cores, no GPU.",
+        help="on which machine, and how",
+    )
     options = parser.parse_args()
     tables = {}
     for seed in options.seeds:
@@ -100,6 +104,7 @@ def write_page(tables: dict[int, dict[str, Any]], note: str) -> str:
         "reason is left out.",
         "",
         *_explanations(tables),
+        *_faithful(tables, models),
         "## The goals, seed by seed",
         "",
         *_goals(tables),
@@ -107,7 +112,7 @@ def write_page(tables: dict[int, dict[str, Any]], note: str) -> str:
         "## Cost",
         "",
         *_costs(tables),
-        *([note] if note else []),
+        note,
         "",
     ]
     return "\n".join(sections)
@@ -158,6 +163,58 @@ def _table(models: list[str], tables: Any, join: Any, paths: tuple[str, ...]) ->
     return lines
 
 
+def _faithful(tables: dict[int, dict[str, Any]], models: list[str]) -> list[str]:
+    """What the faithful recipe was meant to reach, beside what it did; differences are by seed."""
+    if FAITHFUL not in models:
+        return []
+
+    def less(path: str, other: str) -> list[str]:
+        pairs = ((_value(tables, m, name, path) for m in (FAITHFUL, other)) for name in SETS)
+        return [
+            "-" if len(a) != len(b) else _signed([x - y for x, y in zip(a, b, strict=True)])
+            for a, b in pairs
+        ]
+
+    def own(path: str, model: str = FAITHFUL) -> list[str]:
+        return [_mean(_value(tables, model, name, path)) for name in SETS]
+
+    contradicted, supported = "contradicted_among_right", "right_and_supported"
+    rows = {
+        "contradicted among right; goal: at most 7 / 10 / 10": own(contradicted),
+        "WAR less the paper's recipe; goal: at most one standard error of that below": less(
+            "war", PAPER
+        ),
+        "right for the right reason less the paper's recipe; goal: 10 on DFEW and MAFW": less(
+            supported, PAPER
+        ),
+        "right for the right reason less the cold start; goal: above 0": less(
+            supported, COLD_START
+        ),
+        "cue precision, face, less the cold start; goal: above 2 standard errors, DFEW and MAFW": (
+            less("cues.video.precision", COLD_START)
+        ),
+        "cue precision, voice, less the cold start; the same goal": less(
+            "cues.audio.precision", COLD_START
+        ),
+        "invented when muted; goal: below half of the paper's recipe": own("invented.muted.share"),
+        "the paper's recipe, muted": own("invented.muted.share", PAPER),
+        "invented when blanked; the same goal": own("invented.blanked.share"),
+        "the paper's recipe, blanked": own("invented.blanked.share", PAPER),
+        "reasoned less direct, WAR; goal: not below 0": own(
+            "modes.think_minus_direct.war_difference"
+        ),
+    }
+    lines = ["## What the faithful recipe was meant to reach", "",
+             f"{FAITHFUL} beside the goals that were set for it, in percent and points:", "",
+             "| | DFEW | MAFW | RAVDESS |", "|---|---|---|---|"]  # fmt: skip
+    return [*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items()), ""]
+
+
+def _signed(values: list[float]) -> str:
+    text = _mean(values)
+    return text if text.startswith("-") else f"+{text}"
+
+
 def _goals(tables: dict[int, dict[str, Any]]) -> list[str]:
     lines = [
         "| seed | R1-Omni format_ok, lowest of the sets (goal 0.95) | DFEW WAR over EMER-SFT "
@@ -181,7 +238,7 @@ def _costs(tables: dict[int, dict[str, Any]]) -> list[str]:
     for seed, table in tables.items():
         minutes = table["elapsed_seconds"] / 60
         lines.append(f"| {seed} | {minutes:.1f} | {table['peak_memory_gib']} |")
-    return [*lines, "", f"Measured on {platform.machine()}, 2 CPU cores, no GPU."]
+    return [*lines, ""]
 
 
 if __name__ == "__main__":
