@@ -48,3 +48,22 @@ def test_explanations_of_the_models_that_reason() -> None:
     assert think == "| R1-Omni" + " | 12.5 ± 0.0" * 3 + " |"
     assert "| EMER-SFT | - | - | - |" in parts[-1]
     assert "HumanOmni" not in told
+
+
+def test_the_faithful_recipe_stands_beside_its_goals() -> None:
+    tables = {seed: table(war, 0.2) for seed, war in ((3, 0.7), (4, 0.8))}
+    assert "## What the faithful recipe" not in write_page(tables, "")
+    for seed, own in tables.items():
+        told = {k: v for k, v in own["rows"][-1]["dfew"].items() if k not in ("war", "uar")}
+        told["contradicted_among_right"] = 0.0
+        more = {
+            k: v for k, v in told.items() if k not in ("format_ok", "silent", "muted", "blanked")
+        }
+        own["rows"].append(row("R1-Omni, faithful", 0.9 if seed == 3 else 0.8, 0.0, **more))
+    page = write_page(tables, "")
+    told_of = page[page.index("## What the faithful recipe") : page.index("## The goals")]
+    lines = {line.split("|")[1].strip(): line for line in told_of.splitlines() if "|" in line}
+    assert lines["contradicted among right; goal: at most 7 / 10 / 10"].count("0.0 ± 0.0") == 3
+    (war,) = (line for name, line in lines.items() if name.startswith("WAR less the paper's"))
+    assert war.endswith("|" + " +10.0 ± 14.1 |" * 3)
+    assert sum("cue precision, voice" in name and "- | - | -" in lines[name] for name in lines) == 1
