@@ -50,6 +50,8 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 # A message names so many where many are meant.
 NUM_EXAMPLES = 3
+# Of a recording that is in its page, where nobody names another size, in 10^6 bytes.
+EMBED_MB = 16
 
 
 class R1OmniError(Exception):

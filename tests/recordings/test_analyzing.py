@@ -312,3 +312,15 @@ def test_a_decoder_that_crashes_or_hangs_costs_its_recording(
     assert kinds[4] == ("hangs", "window")
     assert "not read within 3 s; convert or shorten the file, or raise --decode" in kinds[5][1]
     assert kinds[6:] == [("last", "window"), ("last", "None")]
+
+
+def test_a_page_may_hold_its_recordings(run: Run, clips: Path, tmp_path: Path) -> None:
+    for words, is_there in (((), False), (("--embed",), True), (("--embed", 1), True)):
+        out = f"page{len(words)}{words[-1:]}"
+        run("--format", "html", *words, out=out)
+        page = (tmp_path / out / "index.html").read_text(encoding="utf-8")
+        assert ("data:video/mp4;base64," in page) == is_there
+        assert ("a.mp4" in page) and page.count("<script") > 0
+    run("--embed", out="none", status=2)
+    run("--format", "csv", "--embed", out="none", status=2)
+    assert not (tmp_path / "none").exists()

@@ -9,7 +9,7 @@ from pathlib import Path
 from r1omni.commands.arguments import Number, check_out, parser_of
 from r1omni.options import SECONDS, TOKENS, WORKERS, at_least
 from r1omni.text.emotions import LABEL_SETS
-from r1omni.types import ANSWER_MODES, DTYPES, MODALITIES, UsageError
+from r1omni.types import ANSWER_MODES, DTYPES, EMBED_MB, MODALITIES, UsageError
 
 _logger = logging.getLogger(__name__)
 
@@ -46,6 +46,10 @@ def analyze(args: list[str]) -> None:
         "--format", metavar="NAME,...", default="", help="more files in the folder --out: "
         "csv, parquet, srt, vtt, textgrid, eaf, labelstudio, html",
     )  # fmt: skip
+    parser.add_argument(
+        "--embed", nargs="?", type=Number(at_least(1)), const=EMBED_MB, default=0, metavar="MB",
+        help=f"with html: recordings are in the page, up to so many 10^6 bytes each ({EMBED_MB})",
+    )  # fmt: skip
     parser.add_argument("--resume", action="store_true", help="go on where --out stops")
     parser.add_argument(
         "--retry-failed", action="store_true", help="with --resume: try again what failed"
@@ -72,7 +76,7 @@ def analyze(args: list[str]) -> None:
     from r1omni.recordings.running import analyze as run
 
     formats = [name for name in options.format.split(",") if name]
-    output = Output.of(options.out, formats, options.resume, options.retry_failed)
+    output = Output.of(options.out, formats, options.resume, options.retry_failed, options.embed)
     from r1omni.models.answering import Question
 
     question = Question(

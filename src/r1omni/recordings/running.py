@@ -45,6 +45,7 @@ class Output:
         formats: names of `FORMATS`.
         resumes: whether to go on where an earlier run stopped.
         retries: whether what could not be analyzed then is tried again.
+        embed_mb: recordings of up to so many megabytes are in the pages themselves.
     """
 
     log: Path | None = None
@@ -52,6 +53,7 @@ class Output:
     formats: tuple[str, ...] = ()
     resumes: bool = False
     retries: bool = False
+    embed_mb: int = 0
 
     @classmethod
     def of(
@@ -60,6 +62,7 @@ class Output:
         formats: Sequence[str] = (),
         resumes: bool = False,
         retries: bool = False,
+        embed_mb: int = 0,
     ) -> Output:
         """An output by what the command line says; nothing is touched.
 
@@ -70,6 +73,8 @@ class Output:
             UsageError: a format that cannot be written, or options that need a folder or a file.
         """
         check_formats(formats)
+        if embed_mb and "html" not in formats:
+            raise UsageError("--embed is of the page; give --format html with it")
         if retries and not resumes:
             raise UsageError("--retry-failed has an effect only with --resume; give both")
         if out is None:
@@ -83,7 +88,7 @@ class Output:
                 "another name"
             )
         if out.is_dir() or not out.suffix:
-            return cls(out / LOG, out, tuple(formats), resumes, retries)
+            return cls(out / LOG, out, tuple(formats), resumes, retries, embed_mb)
         if formats:
             raise UsageError(f"--out {out}: is a file; with --format it has to be a folder")
         return cls(out, None, (), resumes, retries)
@@ -161,7 +166,8 @@ class Output:
             num_frames: frames of a span that the model was shown.
         """
         if self.log is not None and self.folder is not None and self.formats:
-            write_formats(self.formats, read_recordings(self.log), self.folder, num_frames)
+            recordings = read_recordings(self.log)
+            write_formats(self.formats, recordings, self.folder, num_frames, self.embed_mb)
 
 
 def analyze(

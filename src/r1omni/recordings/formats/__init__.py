@@ -20,7 +20,7 @@ from r1omni.types import R1OmniError, UsageError
 # Of the functions that write a format, which begin as
 # "each":  write(recording, path), a file a recording; those without a segment have none
 # "all":   writing(folder, written), a context whose function takes recording by recording
-# "pages": write(recordings, folder, num_frames=...) -> paths, which goes through them itself
+# "pages": write(recordings, folder, embed=..., num_frames=...) -> paths, which goes through them
 # "log":   none; what `analyze` itself writes
 Shape = Literal["each", "all", "pages", "log"]
 Write = Callable[[Recording, str], None]
@@ -78,6 +78,7 @@ def write_formats(
     recordings: Iterable[Recording],
     folder: Path,
     num_frames: int | None = None,
+    embed_mb: int = 0,
 ) -> list[Path]:
     """Write recordings in several formats at once.
 
@@ -93,6 +94,7 @@ def write_formats(
             have the name of a new one are replaced.
         num_frames: frames of a span that the model was shown, for pages, which show some of them;
             None where nobody knows.
+        embed_mb: recordings of up to so many megabytes are in the pages themselves.
 
     Returns:
         the files that were written.
@@ -114,7 +116,8 @@ def write_formats(
             ]
             passing = _passing(recordings, writers)
             for name in pages:
-                written += _function(FORMATS[name])(passing, folder, num_frames=num_frames)
+                write = _function(FORMATS[name])
+                written += write(passing, folder, embed=embed_mb, num_frames=num_frames)
             for _ in passing:  # without pages, all of them
                 pass
     except OSError as error:

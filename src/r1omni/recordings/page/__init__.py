@@ -12,12 +12,11 @@ from r1omni.pages import CHARTS, CHARTS_STYLE, MEDIA_SOURCES, render
 from r1omni.recordings.formats.files import FileNames, whole_file
 from r1omni.recordings.page.content import Content, content, row
 from r1omni.recordings.records import Recording
-from r1omni.types import UsageError
+from r1omni.types import EMBED_MB, UsageError
 
 # Beyond either, every recording has a page of its own beside an index.
 MAX_RECORDINGS = 40
 MAX_BYTES = 60_000_000
-EMBED_MB = 16
 PAGES_FOLDER = "pages"
 
 _SHARED = ("dom.js", "emotions.js", "table.js")
