@@ -92,6 +92,15 @@ OPEN_TEXTS = {
     "doctor --audio-tower": "a path, or a repository of the hub",
     "doctor --text-encoder": "a path, or a repository of the hub",
     "doctor --device": "a device of torch",
+    **{
+        f"{command} {option}": what
+        for command in ("serve", "demo")
+        for option, what in (
+            ("--model", "a path, or a repository of the hub"),
+            ("--device", "a device of torch"),
+            ("--host", "an address"),
+        )
+    },
 }
 
 
