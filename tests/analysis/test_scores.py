@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from synthetic_runs import PLAYERS, invented_samples, write_run
 
+from r1omni.analysis.report import write_report
 from r1omni.analysis.scores import scores_text, write_scores
 from r1omni.cli import main
 from r1omni.types import UsageError
@@ -116,6 +117,11 @@ ANSWER = json.dumps(
                 ("known_cues", {"audio": 5}),
                 ("known_cues", {"smell": []}),
                 ("known_cues", {"audio": [["pitch"]]}),
+                ("known_cues", {"video": [["brow", "raised"]]}),
+                ("known_cues", {"audio": [["brows", "raised"]]}),
+                ("known_cues", {"video": [["brows", "purple"]]}),
+                ("known_cues", {"video": [["brows", "raised"], ["brows", "lowered"]]}),
+                ("scores", {"bored": 1.0}),
             )
         ),
         ("own.jsonl", "", "is not named <set>.<condition>.jsonl"),
@@ -145,3 +151,36 @@ def test_more_refusals(run: Path, tmp_path: Path) -> None:
     file.write_text("\n".join(unlabelled))
     with pytest.raises(UsageError, match="no answer has a label"):
         write_scores([file])
+
+
+def test_predictions_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bare name in the working directory is a file; no recording has to be named."""
+    text = "<think>It is joy.</think><answer>happy</answer>"
+    row = {"sample_id": "a", "label": "happy", "text": text, "ended": True, "group": None,
+           "label_set": "dfew"}  # fmt: skip
+    (tmp_path / "own.full.jsonl").write_text(json.dumps(row) + "\n")
+    monkeypatch.chdir(tmp_path)
+    written = write_scores([Path("own.full.jsonl")], tmp_path / "scored")
+    assert written["sets"]["own"]["full"]["war"] == 1.0
+    del row["label_set"]
+    Path("own.full.jsonl").write_text(json.dumps(row) + "\n")
+    with pytest.raises(UsageError, match="which label set"):
+        write_scores([Path("own.full.jsonl")])
+    write_report({"own": tmp_path / "scored"}, tmp_path / "report")
+    assert "does not say where its recording is" in (tmp_path / "report/report.html").read_text()
+    # A report takes the place of a report, and of nothing else.
+    write_report({"own": tmp_path / "scored"}, tmp_path / "report")
+    before = (tmp_path / "scored/results.json").read_bytes()
+    with pytest.raises(UsageError, match=r"holds other results\.json; choose another folder"):
+        write_report({"own": tmp_path / "scored"}, tmp_path / "scored")
+    assert (tmp_path / "scored/results.json").read_bytes() == before
+    assert not (tmp_path / "scored/report.html").exists()
+
+
+def test_conditions_of_other_samples_are_not_compared(tmp_path: Path) -> None:
+    answer = json.loads(ANSWER)
+    rows = [answer, answer | {"sample_id": "b"}]
+    (tmp_path / "own.full.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (tmp_path / "own.muted.jsonl").write_text(json.dumps(answer) + "\n")
+    with pytest.raises(UsageError, match=r"full and muted of a set .*\(2 and 1\).* one by one"):
+        write_scores([tmp_path], label_set="dfew")

@@ -78,6 +78,8 @@ def test_what_cannot_be_served_so_is_refused() -> None:
     for lists in ([mixed], [mixed, []], []):
         with pytest.raises(UsageError, match=r"^data\.missing_media 0\.5: no training sample has"):
             with_missing_media(lists, 0.5, 0)
+    with pytest.raises(UsageError, match=r"1e-09: none of 3 training samples was drawn; raise it"):
+        with_missing_media([mixed, plain], 1e-9, 0)
     for share in (1.5, -0.1, "half"):
         with pytest.raises(UsageError, match=r"data\.missing_media"):
             EmotionDataModule(missing_media=share)

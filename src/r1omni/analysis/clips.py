@@ -126,6 +126,9 @@ class Media:
     notes: Sequence[Text] = ()
 
 
+_NO_PATH = Text("No picture: the prediction does not say where its recording is.", "gap")
+
+
 @dataclass(frozen=True)
 class Line:
     """One line of a card.
@@ -220,7 +223,8 @@ def _card(
 
 def card(test_set: str, record: Mapping[str, Any], lines: Sequence[Line]) -> Card:
     """A card of a record's clip."""
-    media = media_of(Path(record["path"]))
+    path = record.get("path")  # predictions of other systems need none
+    media = Media(notes=[_NO_PATH]) if path is None else media_of(Path(path))
     return Card(record["sample_id"], set_title(test_set), record["label"], media, lines)
 
 

@@ -52,10 +52,12 @@ def write_report(
         what results.json holds.
 
     Raises:
-        UsageError: no run, a run that was not tested, or a file that cannot be read.
+        UsageError: no run, a run that was not tested, a file that cannot be read, or an `out` with
+            results that are not of a report.
     """
     if not runs:
         raise UsageError("there is no run to report; name at least one NAME=FOLDER")
+    _refuse_results_of_others(out)
     evaluated = [read_run(model, folder) for model, folder in runs.items()]
     if not any(run.sets for run in evaluated):
         raise UsageError("no run has a test set with labels; there is nothing to report")
@@ -103,6 +105,14 @@ def table_text(results: dict[str, Any]) -> str:
 def _share(value: float | None) -> str:
     """A share in percent; "-" where it was not measured."""
     return "-" if value is None else f"{value:.1%}"
+
+
+def _refuse_results_of_others(out: Path) -> None:
+    """What `test` or `score` wrote is not replaced by a report, which has files of that name."""
+    file = out / "results.json"
+    content = read_json(file) if file.exists() else {"rows": []}
+    if not isinstance(content, dict) or "rows" not in content:
+        raise UsageError(f"--out {out}: holds other results.json; choose another folder")
 
 
 def _render(

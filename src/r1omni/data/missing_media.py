@@ -38,6 +38,12 @@ def with_missing_media(
     copies = [[_copy(sample, share, seed) for sample in samples] for samples in lists]
     found = [[copy for copy in own if copy is not None] for own in copies]
     if not any(found):
+        possible = [_copy(sample, 1.0, seed) for samples in lists for sample in samples]
+        if num_possible := sum(copy is not None for copy in possible):
+            raise UsageError(
+                f"data.missing_media {share:g}: none of {num_possible} training samples was drawn; "
+                "raise it"
+            )
         raise UsageError(
             f"data.missing_media {share:g}: no training sample has picture, sound and a reasoning "
             "whose sentences describe one of them each; leave it out"

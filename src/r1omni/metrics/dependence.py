@@ -111,6 +111,11 @@ def dependences(conditions: Mapping[str, Sequence[Record]]) -> dict[str, dict[st
     for condition, rows in known.items():
         if not full or not rows:
             continue
+        if {r["sample_id"] for r in rows} != {r["sample_id"] for r in full}:
+            raise UsageError(
+                f"full and {condition} of a set have answers to other samples ({len(full)} and "
+                f"{len(rows)}), so they cannot be compared; score the two files one by one"
+            )
         both = (*full, *rows)
         found[condition] = {}
         if not any(r.get("answer_mode") == "direct" for r in both):

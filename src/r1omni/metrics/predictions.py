@@ -18,8 +18,8 @@ from r1omni.metrics.explanation import cues_from_json, evaluate_explanations, ex
 from r1omni.metrics.paired import paired_answers
 from r1omni.metrics.recognition import evaluate_recognition, read_prediction
 from r1omni.metrics.resampling import groups_of
-from r1omni.text.cues import MEDIA
-from r1omni.text.emotions import LABEL_SETS, LabelSet
+from r1omni.text.cue_words import VALUES
+from r1omni.text.emotions import EMOTIONS, LABEL_SETS, LabelSet
 from r1omni.types import NUM_EXAMPLES, UsageError
 
 RESULTS_FILE = "results.json"
@@ -120,18 +120,21 @@ def read_predictions(file: Path) -> list[dict[str, Any]]:
 def _are_scores(values: Any) -> bool:
     """Whether they are one finite number an emotion."""
     return isinstance(values, dict) and all(
-        isinstance(value, int | float) and isfinite(value) for value in values.values()
+        name in EMOTIONS and isinstance(value, int | float) and isfinite(value)
+        for name, value in values.items()
     )
 
 
 def _are_cues(known: Any) -> bool:
-    """Whether they are None, or medium -> pairs of an attribute and its value."""
+    """Whether they are None, or medium -> pairs of an attribute and its value, each once."""
     if known is None:
         return True
     return isinstance(known, dict) and all(
-        medium in MEDIA
+        medium in VALUES
         and isinstance(pairs, list)
         and all(isinstance(p, list) and list(map(type, p)) == [str, str] for p in pairs)
+        and all(value in VALUES[medium].get(name, ()) for name, value in pairs)
+        and len({name for name, _ in pairs}) == len(pairs)
         for medium, pairs in known.items()
     )
 
@@ -143,7 +146,7 @@ def label_set_of(file: Path, records: Sequence[Mapping[str, Any]], asked: str | 
         UsageError: none is recorded, or it is unknown.
     """
     names = {record["label_set"] for record in records if "label_set" in record}
-    results = file.parents[1] / RESULTS_FILE
+    results = file.absolute().parents[1] / RESULTS_FILE
     if asked is None and not names and results.is_file():
         recorded = json.loads(results.read_text(encoding="utf-8")).get("label_sets", {})
         names = {recorded[name] for name in [set_and_condition(file)[0]] if name in recorded}
