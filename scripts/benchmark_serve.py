@@ -32,6 +32,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+from benchmark_analyze import descendants  # noqa: E402
 from script_options import ScriptParser  # noqa: E402
 
 from r1omni.commands.arguments import Number  # noqa: E402
@@ -145,14 +146,9 @@ def load(port: int, count: int, at_a_time: int) -> dict[str, Any]:
 def memory_mb(pid: int) -> float:
     """Resident memory of a process and of all below it, in 10^6 bytes."""
     pages = 0
-    waiting = [pid]
-    while waiting:
-        process = waiting.pop()
+    for process in descendants(pid):
         try:
             statm = Path(f"/proc/{process}/statm").read_text(encoding="ascii")
-            for task in Path(f"/proc/{process}/task").iterdir():
-                children = (task / "children").read_text(encoding="ascii")
-                waiting += map(int, children.split())
         except (FileNotFoundError, ProcessLookupError):
             continue  # it has ended meanwhile
         pages += int(statm.split()[1])

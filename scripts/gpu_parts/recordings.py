@@ -23,6 +23,7 @@ import torch  # noqa: E402
 
 from r1omni import R1Omni  # noqa: E402
 from r1omni.cli import main as r1omni_main  # noqa: E402
+from r1omni.recordings.log import LOG, read_log  # noqa: E402
 
 MODEL, CLIPS = ROOT / "examples" / "mini-model", ROOT / "examples" / "clips"
 LARGEST_DIFFERENCE = 1e-3  # of a score in float32
@@ -40,9 +41,8 @@ def analyze(device: str, dtype: str, out: Path) -> list[dict[str, Any]]:
         ])  # fmt: skip
         if status:
             raise SystemExit(f"analyze on {device} in {dtype} left with status {status}")
-        text = (folder / "analyses.jsonl").read_text(encoding="utf-8")
-        records += [json.loads(line) for line in text.splitlines()]
-    return [record for record in records if "label" in record]
+        records += [record.row() for record in read_log(folder / LOG)]
+    return records
 
 
 def apart(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> dict[str, Any]:

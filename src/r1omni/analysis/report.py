@@ -110,8 +110,7 @@ def _share(value: float | None) -> str:
 def _refuse_results_of_others(out: Path) -> None:
     """What `test` or `score` wrote is not replaced by a report, which has files of that name."""
     file = out / "results.json"
-    content = read_json(file) if file.exists() else {"rows": []}
-    if not isinstance(content, dict) or "rows" not in content:
+    if file.exists() and "rows" not in read_json(file):
         raise UsageError(f"--out {out}: holds other results.json; choose another folder")
 
 

@@ -21,7 +21,7 @@ from r1omni.doctor.clips import (
     differences,
     group_differences,
 )
-from r1omni.doctor.field_sets import FIELD_SETS, check_field_set, is_field_set
+from r1omni.doctor.field_sets import FIELD_SETS, check_field_set, is_any_there, is_field_set
 from r1omni.types import Sample, UsageError
 
 _LAYOUT = (
@@ -83,15 +83,9 @@ def _is_one(title: str, root: Path) -> bool:
     elif title == "RAVDESS":
         options = [{"vocal": "both"}]
     split = "test" if title in ("RAVDESS", "EmoDB") else "train"
-    for option in options:
-        try:
-            load_dataset(DatasetSpec(title.lower(), str(root), split=split, options=option))
-        except MissingDataError:
-            continue
-        except UsageError:
-            pass  # its files are there, and the check will say what is wrong with them
-        return True
-    return False
+    return is_any_there(
+        DatasetSpec(title.lower(), str(root), split=split, options=option) for option in options
+    )
 
 
 def _loads(file: Path) -> bool:

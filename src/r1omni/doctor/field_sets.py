@@ -74,9 +74,14 @@ FIELD_SETS: Mapping[str, FieldSet] = {
 def is_field_set(title: str, root: Path) -> bool:
     """Whether a folder of any name is this data set, whole or broken."""
     entry = FIELD_SETS[title]
-    for counted in published.SPLITS[entry.name]:
+    return is_any_there(entry.spec(counted, root) for counted in published.SPLITS[entry.name])
+
+
+def is_any_there(specs: Iterable[DatasetSpec]) -> bool:
+    """Whether the files of one of the specifications are there, whole or broken."""
+    for spec in specs:
         try:
-            load_dataset(entry.spec(counted, root))
+            load_dataset(spec)
         except MissingDataError:
             continue
         except UsageError:
@@ -102,10 +107,8 @@ def check_field_set(title: str, folder: Path, shelf: Shelf) -> Iterator[Finding]
         except UsageError as error:
             yield failure(subject, error)
             continue
-        counts, notes = (
-            f"{len(samples):,} clips{_speakers(name, samples)}",
-            _notes(name, split, samples),
-        )
+        counts = f"{len(samples):,} clips{_speakers(name, samples)}"
+        notes = _notes(name, split, samples)
         yield completeness(subject, counts, {split: samples}, shelf, notes)
         first = first or samples
     if len(absent) == len(splits) and entry.clips_for and _holds_clips(folder, splits):

@@ -77,7 +77,7 @@ SPLITS: Mapping[str, Mapping[str, Mapping[str, int] | int]] = {
             "angry": 215, "disgust": 215, "fear": 215, "happy": 212, "sad": 215, "surprise": 215,
         },
     },
-    # Poria et al. 2019 (ACL, arXiv 1810.02508), table of classes by split.
+    # Poria et al. 2019 (ACL, arXiv 1810.02508); classes by split as users of the set count them.
     "meld": {
         "train": {
             "angry": 1109, "disgust": 271, "fear": 268, "happy": 1743, "neutral": 4710,

@@ -48,6 +48,7 @@ def dependence(
     changed: Sequence[Record],
     *,
     prefix: str = "",
+    condition: str = "another condition",
     num_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Dependence:
@@ -57,6 +58,7 @@ def dependence(
         full: labelled records of `predictions/<set>.full.jsonl`.
         changed: records of the same set under another condition, in any order.
         prefix: "" for the answers in `prediction` and `scores`, "direct_" for the direct ones.
+        condition: of `changed`, for messages.
         num_bootstrap: resamples; 0 for no intervals.
         seed: of the resampling.
 
@@ -66,8 +68,9 @@ def dependence(
     others = {record["sample_id"]: record for record in changed}
     if not full or others.keys() != {record["sample_id"] for record in full}:
         raise UsageError(
-            f"dependence compares two conditions of the same samples; found {len(full)} records "
-            f"and {len(others)}, not of the same ids"
+            f"full and {condition} of a set have answers to other samples ({len(full)} and "
+            f"{len(others)}), not of the same ids, so they cannot be compared; score the two files "
+            "one by one"
         )
     pairs = [(record, others[record["sample_id"]]) for record in full]
     answer, scores = f"{prefix}prediction", f"{prefix}scores"
@@ -111,15 +114,12 @@ def dependences(conditions: Mapping[str, Sequence[Record]]) -> dict[str, dict[st
     for condition, rows in known.items():
         if not full or not rows:
             continue
-        if {r["sample_id"] for r in rows} != {r["sample_id"] for r in full}:
-            raise UsageError(
-                f"full and {condition} of a set have answers to other samples ({len(full)} and "
-                f"{len(rows)}), so they cannot be compared; score the two files one by one"
-            )
         both = (*full, *rows)
         found[condition] = {}
         if not any(r.get("answer_mode") == "direct" for r in both):
-            found[condition]["answer"] = dependence(full, rows)
+            found[condition]["answer"] = dependence(full, rows, condition=condition)
         if all("direct_prediction" in r for r in both):
-            found[condition]["direct"] = dependence(full, rows, prefix="direct_")
+            found[condition]["direct"] = dependence(
+                full, rows, prefix="direct_", condition=condition
+            )
     return found

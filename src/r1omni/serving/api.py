@@ -35,7 +35,6 @@ from r1omni.serving.metrics import CONTENT_TYPE_LATEST, Metrics
 from r1omni.serving.receiving import OTHER_BYTES, receive_form, receive_small
 from r1omni.serving.uploads import (
     UploadError,
-    UploadLimits,
     UploadNotKept,
     UploadTooLarge,
     check_upload,
@@ -195,14 +194,8 @@ class _Receiver:
     async def _made(self, asking: Asking, path: Path, name: str, folder: Path | None) -> Job:
         config = self.served.config
         asked = asking.asked(self.served.dtype, config.max_new_tokens)
-        await run_sync(_check, path, config.limits, name, limiter=self.probes)
+        await run_sync(check_upload, path, config.limits, name, limiter=self.probes)
         return Job(path, name, asked, folder)
-
-
-def _check(path: Path, limits: UploadLimits, name: str) -> None:
-    if path.stat().st_size > limits.max_bytes:
-        raise too_many_bytes(limits, name)
-    check_upload(path, limits, name)
 
 
 async def _sweep(jobs: Jobs, keep_s: float) -> None:

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from r1omni.media.container import MediaError
 from r1omni.media.windows import windows
 from r1omni.models.answering import Question
 from r1omni.options import SECONDS, TOKENS
 from r1omni.recordings.analyzing import Asked
 from r1omni.serving.job import Refusal
+from r1omni.serving.uploads import shown
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.types import AnswerMode, Dtype, Modality, UsageError
 
@@ -124,20 +124,19 @@ def below(root: Path | None, name: str) -> Path:
     """
     if root is None:
         raise Refusal(403, "this server reads no paths (it has no --root); upload the recording")
-    shown = one_line(name)
+    told = one_line(name)
     try:
         inside = root.resolve(strict=True)
         path = (inside / name).resolve()
         if not path.is_relative_to(inside):
-            raise Refusal(403, f"{shown}: lies outside the folder that is served")
+            raise Refusal(403, f"{told}: lies outside the folder that is served")
         if not path.is_file():
-            raise Refusal(404, f"{shown}: there is no such file in the folder that is served")
+            raise Refusal(404, f"{told}: there is no such file in the folder that is served")
     except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL in it, links in circles
-        raise Refusal(404, f"{shown}: is no path of a file in the folder that is served") from error
+        raise Refusal(404, f"{told}: is no path of a file in the folder that is served") from error
     return path
 
 
 def one_line(text: str) -> str:
-    """A text of strangers as a message shows it: printable, and not all of a long one."""
-    printable = str(MediaError(text))
-    return printable if len(printable) <= 400 else f"{printable[:400]}..."
+    """More than a name of strangers, as a message shows it."""
+    return shown(text, 400)

@@ -132,16 +132,7 @@ def accept(
         UploadTooLarge, UploadUnreadable, UploadNotKept: it is not accepted.
     """
     if isinstance(source, Path):
-        name = source.name if name is None else name
-        try:
-            num_bytes = source.stat().st_size
-        except OSError as error:
-            raise UploadUnreadable(
-                f"{shown(name)}: cannot be read ({error.strerror}); check the path"
-            ) from error
-        if num_bytes > limits.max_bytes:
-            raise too_many_bytes(limits, name)
-        check_upload(source, limits, name)
+        check_upload(source, limits, source.name if name is None else name)
         yield source
         return
     with TemporaryDirectory(prefix="r1omni-") as folder:  # for nobody else to read
@@ -153,7 +144,7 @@ def accept(
 
 
 def check_upload(path: Path, limits: UploadLimits, name: str | None = None) -> None:
-    """Refuse a file that is no recording, is too long or has too large frames.
+    """Refuse a file that is no recording, has too many bytes, is too long or has too large frames.
 
     A process of its own opens it, reads its packets and decodes one frame, within limits of time
     and memory. Playlists and other texts that name files or addresses are never followed.
@@ -168,6 +159,14 @@ def check_upload(path: Path, limits: UploadLimits, name: str | None = None) -> N
         R1OmniError: no process can be started.
     """
     name = UNNAMED if name is None else name
+    try:
+        num_bytes = path.stat().st_size
+    except OSError as error:
+        raise UploadUnreadable(
+            f"{shown(name)}: cannot be read ({error.strerror}); check the path"
+        ) from error
+    if num_bytes > limits.max_bytes:
+        raise too_many_bytes(limits, name)
     look = partial(_look, limits=limits)
     try:
         ((_, ended),) = in_workers(
@@ -235,7 +234,12 @@ def named(message: str, path: Path, name: str) -> str:
     return message.replace(own, shown(name))
 
 
-def shown(name: str) -> str:
-    """A name as a message shows it: printable, and not all of a long one."""
-    printable = str(MediaError(name))
-    return printable if len(printable) <= 80 else f"{printable[:80]}..."
+def shown(text: str, most: int = 80) -> str:
+    """A text of strangers as a message shows it: printable, and not all of a long one.
+
+    Args:
+        text: a name, or more with another `most`.
+        most: characters that are shown.
+    """
+    printable = str(MediaError(text))
+    return printable if len(printable) <= most else f"{printable[:most]}..."
