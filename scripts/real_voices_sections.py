@@ -14,6 +14,7 @@ from real_voices_results import MODELS, SUBJECT
 FOLDER = Path("benchmarks") / "real_voices"
 NONE = "-"
 COLD_START, LABEL, FAITHFUL = "EMER-SFT", "label SFT", "R1-Omni, faithful"
+MEASURED = "R1-Omni, measured cues"
 
 Study = Mapping[str, Any]
 Lines = list[str]
@@ -120,7 +121,10 @@ def goals(study: Study) -> Lines:
     form = _figure(study, SUBJECT, "ravdess", lambda figures: figures["format_ok"])
     abroad = _minus(war(SUBJECT, "emodb"), war(LABEL, "emodb"))
     wrong = explained(FAITHFUL, "contradicted_among_right")
-    cues = _minus(explained(FAITHFUL, "cue_precision"), explained(COLD_START, "cue_precision"))
+    cues, paid = (
+        _minus(explained(model, "cue_precision"), explained(COLD_START, "cue_precision"))
+        for model in (FAITHFUL, MEASURED)
+    )
     rows = [
         ("label SFT or R1-Omni, WAR, mean over folds", "at least 70", percent(best), best,
          lambda value: value >= 0.7),
@@ -134,11 +138,14 @@ def goals(study: Study) -> Lines:
          lambda value: value <= 0.07),
         ("faithful minus the cold start, cue precision", "at least 0 points", points(cues), cues,
          lambda value: value >= 0),
+        ("the same, paid for measured cues", "at least 0 points", points(paid), paid,
+         lambda value: value >= 0),
     ]  # fmt: skip
     return [
         "## What was aimed at",
         "",
-        "Set down before the first run.",
+        "Set down before the first run, but for the last row: the way that was tried since the row "
+        "before it was missed (`configs/ravdess_speech/measured_cues.yaml`).",
         "",
         *table(
             ["goal", "wanted", "measured", "reached"],

@@ -43,6 +43,12 @@ RECIPES = (
     Recipe("label SFT", "label_sft", (f"{CONFIGS}/label_sft.yaml",), "base"),
     Recipe("R1-Omni", "r1omni", (_GRPO,), "emer_sft"),
     Recipe("R1-Omni, faithful", "r1omni_faithful", (_GRPO, FAITHFUL), "emer_sft"),
+    Recipe(
+        "R1-Omni, measured cues",
+        "r1omni_measured_cues",
+        (_GRPO, FAITHFUL, f"{CONFIGS}/measured_cues.yaml"),
+        "emer_sft",
+    ),
 )
 
 

@@ -59,7 +59,8 @@ else:
     (folder / "test").mkdir()
     (folder / "test" / "results.json").write_text("{}")
 """
-STAGES = ("base", "emer_sft", "label_sft", "r1omni", "r1omni_faithful")
+GRPO = ("r1omni", "r1omni_faithful", "r1omni_measured_cues")
+STAGES = ("base", "emer_sft", "label_sft", *GRPO)
 
 
 class Table:
@@ -151,12 +152,14 @@ def test_the_whole_table_is_made_once(table: Table, capsys: pytest.CaptureFixtur
         if words[0] == "test":  # what other speakers chose is tested, where they choose at all
             chosen = folder_of(words, out).split("/")[2] in STAGES[2:]
             assert value(words, "--ckpt_path") == ("best" if chosen else "last")
-    configs = [w for i, w in enumerate(fits["fold_1/seed_0/r1omni_faithful"][:-1])
-               if fits["fold_1/seed_0/r1omni_faithful"][i - 1] == "--config"]  # fmt: skip
-    assert [Path(name).stem for name in configs] == ["r1omni", "faithful"]
+    laid = ("r1omni", "faithful", "measured_cues")
+    for count, stage in enumerate(GRPO, start=1):
+        own = fits[f"fold_1/seed_0/{stage}"]
+        configs = [word for i, word in enumerate(own) if own[i - 1] == "--config"]
+        assert tuple(Path(name).stem for name in configs) == laid[:count]
     assert calls[-1][:2] == ["real_voices_page", str(out)]
     costs = json.loads((out / "costs.json").read_text())
-    assert len(costs) == 3 + 2 + 2 * 2 + 20 * 2
+    assert len(costs) == 3 + 2 + 2 * 2 + 4 * len(STAGES) * 2
     assert {"wall_s", "cpu_s", "peak_memory_gib"} == costs["linear probe: probe fold 3"].keys()
 
     # Once more: nothing is left but the page, which tells of what is complete.
@@ -181,15 +184,14 @@ def test_a_failure_ends_what_needs_it_and_nothing_else(
         f"{table.out.resolve()}/fold_1/seed_0/emer_sft/fit.log",
         "R1-Omni, fold 1, seed 0: not begun, since what it needs is not there",
         "R1-Omni, faithful, fold 1, seed 0: not begun, since what it needs is not there",
+        "R1-Omni, measured cues, fold 1, seed 0: not begun, since what it needs is not there",
     ]
     (table.scripts / "FAIL").unlink()
     (table.out / "data" / "cues.jsonl").unlink()  # as if killed before it was written
     assert table.run("--only-folds", "1", "2") == 0
     calls = table.calls()
     resumed = [folder_of(words, table.out) for words in calls if words[0] == "fit"]
-    assert resumed == [f"fold_1/seed_0/{stage}" for stage in ("emer_sft", "r1omni")] + [
-        "fold_1/seed_0/r1omni_faithful"
-    ]
+    assert resumed == [f"fold_1/seed_0/{stage}" for stage in ("emer_sft", *GRPO)]
     assert value(next(w for w in calls if w[0] == "fit"), "--ckpt_path") == "last"
     assert (table.out / "data" / "cues.jsonl").read_text().count("\n") == 2
 
@@ -238,7 +240,7 @@ def test_other_settings_and_wrong_use_are_refused(
 ) -> None:
     assert table.run("--dry-run") == 0
     assert not table.out.exists()
-    assert "\n16 commands, about " in capsys.readouterr().out
+    assert "\n18 commands, about " in capsys.readouterr().out
     assert table.run() == 0
     recipe = table.out / "fold_1/seed_0/label_sft/recipe.json"
     made = json.loads(recipe.read_text())
