@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from real_voices_study import SIZES, Job, Settings, command_of
-from real_voices_trainings import RECIPES, Training
+from real_voices_trainings import LEVELS, RECIPES, Training
 from run_folders import check_record, has_model, reads_as_json, sha256, write_whole
 from side_by_side import ROOT, Command
 
@@ -166,6 +166,25 @@ class Probes(Job):
         )  # fmt: skip
 
 
+class Levels(Job):
+    """Copies of RAVDESS at the level of Emo-DB, and the other way: what is loudness worth?"""
+
+    name = "levels"
+
+    def left(self) -> list[str]:
+        return [] if (self.settings.out / LEVELS).exists() else ["levels"]
+
+    def words(self, kind: str) -> Command:
+        settings = self.settings
+        return command_of(
+            settings.out / f"{LEVELS}.log",
+            "--data", settings.data.resolve(),
+            *(["--emodb", settings.emodb.resolve()] if settings.emodb else []),
+            "--out", settings.out / LEVELS,
+            answers=False, script=settings.scripts / "real_voices_level.py",
+        )  # fmt: skip
+
+
 def jobs_of(settings: Settings, folds: Sequence[int], seeds: Sequence[int]) -> list[Job]:
     """Everything that a study runs, in the order of beginning."""
     trainings = [
@@ -175,4 +194,5 @@ def jobs_of(settings: Settings, folds: Sequence[int], seeds: Sequence[int]) -> l
         for recipe in RECIPES
     ]
     each = [Fold(settings, fold) for fold in folds]
-    return [Voices(settings), Probes(settings, tuple(folds)), *each, *trainings]
+    probes = Probes(settings, tuple(folds))
+    return [Voices(settings), Levels(settings), probes, *each, *trainings]

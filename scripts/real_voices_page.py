@@ -20,11 +20,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
+from real_voices_abroad import why  # noqa: E402
+from real_voices_markdown import NONE, table  # noqa: E402
 from real_voices_plots import draw  # noqa: E402
 from real_voices_results import read_study  # noqa: E402
 from real_voices_sections import (  # noqa: E402
     FOLDER,
-    NONE,
     Study,
     costs,
     emodb,
@@ -32,7 +33,6 @@ from real_voices_sections import (  # noqa: E402
     goals,
     parts,
     ravdess,
-    table,
     ways,
 )
 from script_options import ScriptParser  # noqa: E402
@@ -57,7 +57,7 @@ def text(study: Study, published: Mapping[str, Any]) -> str:
         goals(study),
         ravdess(study),
         others(published),
-        *(section(study) for section in (parts, explanations, ways, emodb, costs, videos)),
+        *(section(study) for section in (parts, explanations, ways, emodb, why, costs, videos)),
         limits(),
     ]
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"

@@ -9,51 +9,37 @@ scripts/real_voices_probe.py wrote them.
 from __future__ import annotations
 
 import json
-import re
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from real_voices_trainings import RECIPES
+from real_voices_abroad import abroad
+from real_voices_runs import (
+    MODELS,
+    PROBE,
+    SETS,
+    Run,
+    best,
+    find_runs,
+    number,
+    pooled,
+    recognition,
+)
 
 from r1omni.analysis.runs import chance
 from r1omni.metrics.answer_modes import answer_modes
 from r1omni.metrics.breakdown import breakdown
 from r1omni.metrics.comparison import compare
 from r1omni.metrics.explanation import evaluate_explanations
-from r1omni.metrics.predictions import read_predictions
-from r1omni.metrics.recognition import evaluate_recognition
 from r1omni.metrics.resampling import Record, groups_of
 from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.types import UsageError
 
-# Folder of a stage -> what tables call it, in their order.
-STAGES = {recipe.folder: recipe.model for recipe in RECIPES}
-PROBE = "linear probe"
-MODELS = (*STAGES.values(), PROBE)
-SETS = {"ravdess": "ravdess", "emodb": "emodb_4way"}
 # The one that others are set against.
 SUBJECT = "R1-Omni"
 _KEPT = ("war", "uar", "war_interval", "uar_interval")
-
-
-@dataclass(frozen=True)
-class Run:
-    """One model that was tested on one fold.
-
-    Attributes:
-        model: as tables call it.
-        fold: from 1.
-        seed: of the trainings; None of what has none.
-        records: by test set, then by condition.
-    """
-
-    model: str
-    fold: int
-    seed: int | None
-    records: dict[str, dict[str, list[Record]]]
 
 
 def read_study(out: Path) -> dict[str, Any]:
@@ -79,67 +65,11 @@ def read_study(out: Path) -> dict[str, Any]:
         "models": {model: model_figures(own) for model, own in by_model.items() if own},
         "chance": {name: found for name in SETS if (found := _chance(runs, name)) is not None},
         "differences": _differences(by_model),
+        "abroad": {model: abroad(own) for model, own in by_model.items() if own},
         "video_folds": _folds_of(runs, "actor_05"),
         "probe": _probe_choices(out),
         "costs": json.loads(costs.read_text(encoding="utf-8")) if costs.is_file() else None,
     }
-
-
-# Reading ----------------------------------------------------------------------------------------
-
-
-def find_runs(out: Path) -> list[Run]:
-    """Every model and fold whose test is complete."""
-    runs = []
-    for folder in sorted(out.glob("fold_*"), key=_number):
-        fold = _number(folder)
-        if (folder / "probe.json").is_file():
-            runs.append(Run(PROBE, fold, None, _probe_records(folder / "probe.json")))
-        for seed in sorted(folder.glob("seed_*"), key=_number):
-            for stage, model in STAGES.items():
-                if (seed / stage / "test" / "results.json").is_file():
-                    found = _predictions(seed / stage / "test" / "predictions")
-                    runs.append(Run(model, fold, _number(seed), found))
-    return runs
-
-
-def _number(folder: Path) -> int:
-    found = re.fullmatch(r"(?:fold|seed)_(\d+)", folder.name)
-    if found is None:
-        raise UsageError(f"{folder}: is named neither fold_K nor seed_S; move it elsewhere")
-    return int(found[1])
-
-
-def _predictions(folder: Path) -> dict[str, dict[str, list[Record]]]:
-    found: dict[str, dict[str, list[Record]]] = {}
-    for file in sorted(folder.glob("*.jsonl")):
-        name, _, condition = file.stem.rpartition(".")
-        if name in SETS:
-            labelled = [r for r in read_predictions(file) if r["label"] is not None]
-            found.setdefault(name, {})[condition] = list(labelled)
-    return found
-
-
-def _probe_records(file: Path) -> dict[str, dict[str, list[Record]]]:
-    """An answer outside the set's classes is None there, as in predictions."""
-    content = json.loads(file.read_text(encoding="utf-8"))
-    return {
-        name: {
-            "full": [
-                {**row, "prediction": LABEL_SETS[SETS[name]].parse(row["answer"])} for row in rows
-            ]
-        }
-        for name, rows in content["predictions"].items()
-    }
-
-
-def _probe_choices(out: Path) -> dict[str, Any]:
-    files = sorted(out.glob("fold_*/probe.json"), key=lambda file: _number(file.parent))
-    contents = {_number(f.parent): json.loads(f.read_text(encoding="utf-8")) for f in files}
-    return {str(fold): {key: c[key] for key in ("layer", "C")} for fold, c in contents.items()}
-
-
-# Figures ----------------------------------------------------------------------------------------
 
 
 def model_figures(runs: Sequence[Run]) -> dict[str, Any]:
@@ -157,9 +87,9 @@ def model_figures(runs: Sequence[Run]) -> dict[str, Any]:
 
 
 def _set_figures(runs: Sequence[Run], name: str, labels: LabelSet) -> dict[str, Any]:
-    full = _pooled(runs, name, "full")
-    muted = _pooled(runs, name, "muted")
-    whole = _recognition(full, labels.labels)
+    full = pooled(runs, name, "full")
+    muted = pooled(runs, name, "muted")
+    whole = recognition(full, labels.labels)
     figures: dict[str, Any] = {
         **{key: getattr(whole, key) for key in (*_KEPT, "n", "per_class_recall", "confusion")},
         "labels": list(labels.labels),
@@ -167,7 +97,7 @@ def _set_figures(runs: Sequence[Run], name: str, labels: LabelSet) -> dict[str, 
         "speakers": len({record["group"] for record in full}),
         "over_folds": {
             key: _over_folds(runs, lambda run, key=key: getattr(
-                _recognition(run.records[name]["full"], labels.labels, 0), key
+                recognition(run.records[name]["full"], labels.labels, 0), key
             ))
             for key in ("war", "uar")
         },
@@ -181,10 +111,10 @@ def _set_figures(runs: Sequence[Run], name: str, labels: LabelSet) -> dict[str, 
         "explanations": None,
     }  # fmt: skip
     if all("scores" in record for record in full):
-        chosen = [{**r, "prediction": _best(r["scores"], labels)} for r in full]
-        figures["restricted"] = _kept(_recognition(chosen, labels.labels))
+        chosen = [{**r, "prediction": best(r["scores"], labels)} for r in full]
+        figures["restricted"] = _kept(recognition(chosen, labels.labels))
     if muted:
-        figures["muted"] = _kept(_recognition(muted, labels.labels))
+        figures["muted"] = _kept(recognition(muted, labels.labels))
     if (modes := answer_modes(full, labels.labels)) is not None:
         figures["modes"] = modes.to_dict()
     if all("verdict" in record for record in full):
@@ -192,30 +122,8 @@ def _set_figures(runs: Sequence[Run], name: str, labels: LabelSet) -> dict[str, 
     return figures
 
 
-def _pooled(runs: Iterable[Run], name: str, condition: str) -> list[Record]:
-    return [record for run in runs for record in run.records.get(name, {}).get(condition, [])]
-
-
-def _recognition(records: Sequence[Record], labels: tuple[str, ...], resamples: int = 1000) -> Any:
-    predictions = [record["prediction"] for record in records]
-    return evaluate_recognition(
-        predictions,
-        [record["label"] for record in records],
-        labels,
-        format_ok=[bool(record.get("format_ok")) for record in records],
-        answered=[prediction is not None for prediction in predictions],
-        groups=groups_of(records),
-        num_bootstrap=resamples,
-    )
-
-
 def _kept(result: Any) -> dict[str, Any]:
     return {key: getattr(result, key) for key in _KEPT}
-
-
-def _best(scores: Mapping[str, float], labels: LabelSet) -> str:
-    """The best-scored of the set's classes: the restricted choice."""
-    return max(labels.labels, key=lambda label: scores.get(label, 0.0))
 
 
 def _over_folds(runs: Sequence[Run], figure: Callable[[Run], float]) -> dict[str, Any]:
@@ -258,7 +166,7 @@ def _explanations(full: list[Record], muted: list[Record], labels: LabelSet) -> 
 def _chance(runs: Sequence[Run], name: str) -> dict[str, Any] | None:
     """Of the test sets of all folds together: always the most frequent class, or any alike."""
     labels = LABEL_SETS[SETS[name]].labels
-    once = {(run.fold, r["sample_id"]): r for run in runs for r in _pooled([run], name, "full")}
+    once = {(run.fold, r["sample_id"]): r for run in runs for r in pooled([run], name, "full")}
     if not once:
         return None
     rows = [[sum(r["label"] == label for r in once.values())] for label in labels]
@@ -280,12 +188,12 @@ def _differences(by_model: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
             theirs = {
                 (run.fold, run.seed, r["sample_id"]): r
                 for run in by_model[other]
-                for r in _pooled([run], name, "full")
+                for r in pooled([run], name, "full")
             }
             pairs = [
                 (theirs[key], r)
                 for run in by_model[SUBJECT]
-                for r in _pooled([run], name, "full")
+                for r in pooled([run], name, "full")
                 # The probe has no seed: it stands beside each.
                 if (key := (run.fold, None if other == PROBE else run.seed, r["sample_id"]))
                 in theirs
@@ -304,9 +212,11 @@ def _differences(by_model: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
 def _folds_of(runs: Sequence[Run], speaker: str) -> list[int]:
     """The folds that test a speaker."""
     return sorted(
-        {
-            r.fold
-            for r in runs
-            if any(x["group"] == speaker for x in _pooled([r], "ravdess", "full"))
-        }
+        {r.fold for r in runs if any(x["group"] == speaker for x in pooled([r], "ravdess", "full"))}
     )
+
+
+def _probe_choices(out: Path) -> dict[str, Any]:
+    files = sorted(out.glob("fold_*/probe.json"), key=lambda file: number(file.parent))
+    contents = {number(f.parent): json.loads(f.read_text(encoding="utf-8")) for f in files}
+    return {str(fold): {key: c[key] for key in ("layer", "C")} for fold, c in contents.items()}

@@ -8,27 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from real_voices_markdown import NONE, Lines, percent, points, table
 from real_voices_plots import BARS, CONFUSION
-from real_voices_results import MODELS, SUBJECT
+from real_voices_results import SUBJECT
+from real_voices_runs import MODELS
 
 FOLDER = Path("benchmarks") / "real_voices"
-NONE = "-"
 COLD_START, LABEL, FAITHFUL = "EMER-SFT", "label SFT", "R1-Omni, faithful"
 MEASURED = "R1-Omni, measured cues"
 
 Study = Mapping[str, Any]
-Lines = list[str]
 # What a cell holds of one model on one set; None where that was not measured.
 Cell = Callable[[Mapping[str, Any]], str]
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Lines:
-    """Markdown."""
-    return [
-        f"| {' | '.join(head)} |",
-        "|" + "---|" * len(head),
-        *(f"| {' | '.join(row)} |" for row in rows),
-    ]
 
 
 def model_rows(study: Study, name: str, cells: Sequence[Cell]) -> list[list[str]]:
@@ -38,22 +29,6 @@ def model_rows(study: Study, name: str, cells: Sequence[Cell]) -> list[list[str]
         [model, *(NONE if figures is None else cell(figures) for cell in cells)]
         for model, figures in found.items()
     ]
-
-
-def percent(value: float | None, interval: Sequence[float] | None = None) -> str:
-    """A share in percent, with its interval where there is one."""
-    if value is None:
-        return NONE
-    ends = "" if interval is None else f" ({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
-    return f"{100 * value:.1f}{ends}"
-
-
-def points(value: float | None, interval: Sequence[float] | None = None) -> str:
-    """A difference of shares in points, with its sign and interval."""
-    if value is None:
-        return NONE
-    ends = "" if interval is None else f" ({100 * interval[0]:+.1f} to {100 * interval[1]:+.1f})"
-    return f"{100 * value:+.1f}{ends}"
 
 
 def set_against(differences: Mapping[str, Mapping[str, Any]], of_what: str) -> str:

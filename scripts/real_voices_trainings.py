@@ -17,6 +17,8 @@ from side_by_side import ROOT, Command
 OUT_OF_CONFIGS, FOLD_OF_CONFIGS = "outputs/real_voices", "fold_1"
 EXPERIMENT = "ravdess-speech"
 FAITHFUL = "configs/overlay/faithful.yaml"
+# Both test sets once more, each at the level of the other (real_voices_level.py).
+LEVELS = "levels"
 
 
 @dataclass(frozen=True)
@@ -79,36 +81,58 @@ class Training(Job):
             "fit": has_model(self.folder / "model"),
             "test": reads_as_json(self.folder / "test" / "results.json"),
         }
+        if self._answers_with_emotions:
+            done["test_levels"] = reads_as_json(self.folder / LEVELS / "test" / "results.json")
         # With the recipe, for recipes take very different times.
         return [f"{kind} {self.recipe.folder}" for kind, is_done in done.items() if not is_done]
+
+    @property
+    def _answers_with_emotions(self) -> bool:
+        """The base describes, and answers with no emotion."""
+        return self.recipe.starts_from is not None
 
     def words(self, kind: str) -> Command:
         command, out = kind.split()[0], self.settings.out
         contents = [_yaml(config) for config in self.recipe.configs]
+        is_level = command == "test_levels"
         settings = [
             *(word for config in self.recipe.configs for word in ("--config", config)),
             "--seed_everything", self.seed,
             "--run.name", self.name,
             "--run.tracking_uri", tracking_uri(out),
-            "--trainer.default_root_dir", self.folder,
+            "--trainer.default_root_dir", self.folder / LEVELS if is_level else self.folder,
             "--trainer.enable_progress_bar", "false",
             "--model.init_args.init_from", self.start,
             "--data.root", out,
             "--data.loader.cache_dir", out / "cache",
-            *self._data_words(contents),
+            *self._data_words(contents, is_level),
         ]  # fmt: skip
-        if command == "test":
-            chosen = any("keep_best" in content.get("run", {}) for content in contents)
-            settings += ["--ckpt_path", "best" if chosen else "last"]
+        if is_level:
+            settings += ["--data.conditions", "[full]", "--data.answer_mode", "think"]
+        if command != "fit":
+            settings += ["--ckpt_path", self._checkpoint(contents, is_level)]
         elif has_checkpoint(self.folder):
             settings += ["--ckpt_path", "last"]
-        return command_of(self.folder / f"{command}.log", command, *settings)
+        verb = "test" if is_level else command
+        return command_of(self.folder / f"{command}.log", verb, *settings)
 
-    def _data_words(self, contents: Sequence[dict[str, Any]]) -> Iterator[str]:
+    def _checkpoint(self, contents: Sequence[dict[str, Any]], is_level: bool) -> str:
+        """The step that is tested: that of the best validation, where it chooses at all."""
+        results = self.folder / "test" / "results.json"
+        if is_level and reads_as_json(results):  # it is of another folder, so "best" is not known
+            tested = json.loads(results.read_text(encoding="utf-8"))["provenance"]["checkpoint"]
+            return str(tested["path"])
+        return "best" if any("keep_best" in c.get("run", {}) for c in contents) else "last"
+
+    def _data_words(self, contents: Sequence[dict[str, Any]], is_level: bool) -> Iterator[str]:
         """The data sets of the configurations, with the folder and the fold of this run."""
         sets: dict[str, Any] = {}
         for content in contents:
             sets |= content.get("data", {})
+        if is_level:
+            sets["test"] = [
+                {**spec, "root": f"{LEVELS}/{Path(spec['root']).name}"} for spec in sets["test"]
+            ]
         for split in ("train", "val", "test"):
             if split in sets:
                 known = [s for s in sets[split] if s["name"] != "emodb" or self.settings.emodb]
@@ -132,7 +156,9 @@ class Training(Job):
         return self.words(kind)
 
     def may_begin(self) -> bool:
-        return has_model(self.start)
+        return has_model(self.start) and (
+            not self._answers_with_emotions or (self.settings.out / LEVELS).exists()
+        )
 
     def record(self) -> dict[str, Any]:
         """What the run is made with; a folder that was made with something else is refused."""

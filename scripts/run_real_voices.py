@@ -6,10 +6,11 @@
 RAVDESS is a folder with Actor_XX/03-01-*.wav, WHISPER one with config.json and model.safetensors of
 a Whisper, of which the encoder is used and never trained. For every fold and seed, with the recipe
 of configs/ravdess_speech/: a base from descriptions without labels, a cold start from a few
-explained clips, label SFT, and GRPO with the paper's and with the faithful rewards; each tested on
-the fold's test speakers and on Emo-DB. A linear probe on the same tower and folds stands beside
-them. Training speakers, the validation speakers that choose a checkpoint, and test speakers are
-three groups; `speaker_folds` of the loaders says who is where.
+explained clips, label SFT, and GRPO with the paper's rewards, with the faithful ones, and paid for
+measured cues as well; each tested on the fold's test speakers and on Emo-DB, as recorded and each
+at the level of the other. A linear probe on the same tower and folds stands beside them. Training
+speakers, the validation speakers that choose a checkpoint, and test speakers are three groups;
+`speaker_folds` of the loaders says who is where.
 
 Voices are described once, and clips decoded and encoded once, for all folds. Every step is a
 command that a person could type; --dry-run prints them. Run it again to go on: what is complete is
@@ -37,7 +38,10 @@ from script_options import ScriptParser
 from side_by_side import ROOT, SideBySide
 
 # Seconds on one core, until commands of the kind are done and tell.
-ASSUMED_S = {"describe": 150.0, "probe": 120.0, "tables": 10.0, "create": 15.0, "test": 120.0}
+ASSUMED_S = {
+    "describe": 150.0, "levels": 30.0, "probe": 120.0, "tables": 10.0, "create": 15.0,
+    "test": 120.0, "test_levels": 60.0,
+}  # fmt: skip
 ASSUMED_FIT_S = {"base": 600.0, "emer_sft": 300.0, "label_sft": 600.0}
 ASSUMED_GRPO_S = 2000.0
 

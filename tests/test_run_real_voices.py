@@ -41,6 +41,8 @@ elif kind == "real_voices_probe":
     (folder / f"fold_{option('--fold')}" / "probe.json").write_text("{}")
 elif kind == "create":
     (folder / "config.json").touch()
+elif kind == "real_voices_level":
+    pass
 elif kind == "fit":
     (folder / "checkpoints").mkdir(exist_ok=True)
     (folder / "checkpoints" / "step_000001.ckpt").touch()
@@ -57,7 +59,8 @@ elif kind == "fit":
     (folder / "model" / "config.json").touch()
 else:
     (folder / "test").mkdir()
-    (folder / "test" / "results.json").write_text("{}")
+    tested = {"checkpoint": {"path": option("--ckpt_path") + " that was tested"}}
+    (folder / "test" / "results.json").write_text(json.dumps({"provenance": tested}))
 """
 GRPO = ("r1omni", "r1omni_faithful", "r1omni_measured_cues")
 STAGES = ("base", "emer_sft", "label_sft", *GRPO)
@@ -70,7 +73,13 @@ class Table:
         self.root, self.out = root, root / "out"
         self.scripts = root / "stubs"
         self.scripts.mkdir()
-        for name in ("stub", "real_voices_tables", "real_voices_probe", "real_voices_page"):
+        for name in (
+            "stub",
+            "real_voices_tables",
+            "real_voices_probe",
+            "real_voices_page",
+            "real_voices_level",
+        ):
             (self.scripts / f"{name}.py").write_text(STUB)
         for name in ("speech", "berlin", "tower"):
             (root / name).mkdir()
@@ -122,6 +131,17 @@ def test_the_whole_table_is_made_once(table: Table, capsys: pytest.CaptureFixtur
     assert (out / "data/RAVDESS").resolve() == (table.root / "speech").resolve()
     assert sum(words[0] == "create" for words in calls) == 2
 
+    again = [
+        words for words in calls if words[0] == "test" and folder_of(words, out)[-7:] == "/levels"
+    ]
+    assert len(again) == 2 * 2 * (len(STAGES) - 1)  # the base answers with no emotion
+    for words in again:
+        folder = Path(folder_of(words, out)).parent
+        chosen = "best" if folder.name in STAGES[2:] else "last"
+        assert value(words, "--ckpt_path") == f"{chosen} that was tested"
+        roots = [entry["root"] for entry in json.loads(value(words, "--data.test"))]
+        assert roots == ["levels/RAVDESS", "levels/EmoDB"]
+    calls = [words for words in calls if words not in again]
     order = [(words[0], folder_of(words, out)) for words in calls if words[0] in ("fit", "test")]
     assert sorted(order) == sorted(
         (kind, f"fold_{fold}/seed_{seed}/{stage}")
@@ -159,7 +179,7 @@ def test_the_whole_table_is_made_once(table: Table, capsys: pytest.CaptureFixtur
         assert tuple(Path(name).stem for name in configs) == laid[:count]
     assert calls[-1][:2] == ["real_voices_page", str(out)]
     costs = json.loads((out / "costs.json").read_text())
-    assert len(costs) == 3 + 2 + 2 * 2 + 4 * len(STAGES) * 2
+    assert len(costs) == 3 + 1 + 2 + 2 * 2 + 4 * (2 + 3 * (len(STAGES) - 1))
     assert {"wall_s", "cpu_s", "peak_memory_gib"} == costs["linear probe: probe fold 3"].keys()
 
     # Once more: nothing is left but the page, which tells of what is complete.
@@ -175,7 +195,7 @@ def test_a_failure_ends_what_needs_it_and_nothing_else(
     (table.scripts / "FAIL").write_text("fold_1/seed_0/emer_sft")
     assert table.run("--only-folds", "1", "2") == 1
     tested = {folder_of(words, table.out) for words in table.calls() if words[0] == "test"}
-    assert tested == {
+    assert {folder for folder in tested if not folder.endswith("/levels")} == {
         "fold_1/seed_0/base", "fold_1/seed_0/label_sft",
         *(f"fold_2/seed_0/{stage}" for stage in STAGES),
     }  # fmt: skip
@@ -240,7 +260,7 @@ def test_other_settings_and_wrong_use_are_refused(
 ) -> None:
     assert table.run("--dry-run") == 0
     assert not table.out.exists()
-    assert "\n18 commands, about " in capsys.readouterr().out
+    assert "\n24 commands, about " in capsys.readouterr().out
     assert table.run() == 0
     recipe = table.out / "fold_1/seed_0/label_sft/recipe.json"
     made = json.loads(recipe.read_text())

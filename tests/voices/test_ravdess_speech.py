@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import shlex
+import statistics
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import real_voices_level
 import real_voices_tables
 import run_real_voices
 import torch
-from real_voices_jobs import Fold, Voices, jobs_of
+from real_voices_jobs import Fold, Levels, Voices, jobs_of
 from real_voices_study import Settings
-from real_voices_trainings import RECIPES, Training
+from real_voices_trainings import LEVELS, RECIPES, Training
 from safetensors.torch import load_file
 from transformers import WhisperConfig, WhisperFeatureExtractor
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
@@ -77,6 +79,10 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Settings:
             command = voices.command(kinds[0])
             assert main([*command.words]) == 0
             command.finish()
+    copies = Levels(settings)
+    assert copies.left() == ["levels"]
+    assert real_voices_level.main([*copies.command("levels").words]) == 0
+    assert copies.left() == []
     for fold in (Fold(settings, 1), Fold(settings, 2)):
         assert fold.may_begin() and fold.left() == ["tables", "create"]
         with pytest.MonkeyPatch.context() as patch:
@@ -133,6 +139,30 @@ def test_both_test_sets_have_their_measured_truth(study: Settings) -> None:
         assert ("loudness" in measures) == (name == "ravdess")
 
 
+def test_copies_at_the_level_of_the_other_set(study: Settings) -> None:
+    """Every peak of RAVDESS is at full scale; all of Emo-DB has one gain."""
+    from scipy.io import wavfile
+
+    medians = {}
+    for name, folder in study.linked.items():
+        files = sorted(p for p in folder.resolve().rglob("*") if p.suffix.lower() == ".wav")
+        copies = [study.out / LEVELS / name / file.relative_to(folder.resolve()) for file in files]
+        waves = [
+            [wavfile.read(f)[1].astype(float) for f in both]
+            for both in zip(files, copies, strict=True)
+        ]
+        peaks = [[abs(wave).max() for wave in both] for both in waves]
+        if name == "RAVDESS":
+            assert all(after == 32767 for _, after in peaks)
+            assert len({before for before, _ in peaks}) > 1
+            medians[name] = statistics.median((before**2).mean() for before, _ in waves)
+        else:
+            gains = [after / before for before, after in peaks]
+            assert max(gains) - min(gains) < 1e-2 and abs(gains[0] - 1) > 0.05
+            medians[name] = statistics.median((after**2).mean() for _, after in waves)
+    assert medians["EmoDB"] == pytest.approx(medians["RAVDESS"], rel=0.05)
+
+
 def test_folds_share_what_the_tower_makes_of_clips(study: Settings) -> None:
     """Features are kept by the weights of both towers, and only the audio tower is given."""
     first, second = (load_file(study.out / f"fold_{k}/init/model.safetensors") for k in (1, 2))
@@ -161,13 +191,19 @@ def test_every_recipe_trains_and_is_tested(
     del trainings[3:5]
     for job in trainings:
         assert job.may_begin()
-        kind, then = job.left()
+        kind, *then = job.left()
         assert main(small([*job.command(kind).words])) == 0, capfd.readouterr().err
-        assert job.left() == [then]
+        assert job.left() == then
     # One is enough: tests differ in the model alone, and in the step that validation chose.
     last = trainings[-1]
-    assert main(small([*last.command(then).words])) == 0, capfd.readouterr().err
+    for kind in then:
+        assert main(small([*last.command(kind).words])) == 0, capfd.readouterr().err
     assert last.left() == []
+    levels = json.loads((last.folder / LEVELS / "test" / "results.json").read_text())
+    assert {name: [*own] for name, own in levels["sets"].items()} == {
+        "ravdess": ["full"], "emodb": ["full"]
+    }  # fmt: skip
+    assert last.folder in Path(levels["provenance"]["checkpoint"]["path"]).parents
     results = json.loads((last.folder / "test" / "results.json").read_text())
     assert set(results["sets"]) == {"ravdess", "emodb"}
     assert set(results["sets"]["ravdess"]) == {"full", "muted"}
