@@ -14,11 +14,10 @@ from dataclasses import asdict
 from typing import Any
 
 from real_voices_markdown import NONE, percent, points, table
-from real_voices_runs import SETS, Run, best, pooled, recognition
+from real_voices_runs import SETS, Run, answered_word, best, pooled, recognition
 
 from r1omni.metrics.comparison import compare
 from r1omni.metrics.resampling import Record, groups_of
-from r1omni.text.answers import read_answer
 from r1omni.text.emotions import LABEL_SETS
 
 HOME, ABROAD = "ravdess", "emodb"
@@ -55,8 +54,7 @@ def _said(records: Sequence[Record]) -> dict[str, dict[str, float]]:
 
 def _answer(record: Record) -> str:
     """The class that was answered, of all that the model was trained on."""
-    word = record["answer"] if "answer" in record else read_answer(record["text"]).word
-    return _EIGHT.parse(word) or NOTHING
+    return _EIGHT.parse(answered_word(record)) or NOTHING
 
 
 def _two_ways(records: Sequence[Record]) -> dict[str, Any]:

@@ -3,7 +3,11 @@
     python scripts/real_voices_page.py outputs/real_voices
     python scripts/real_voices_page.py outputs/real_voices --docs /tmp/page/real_voices.md
 
-It computes every figure from the predictions of scripts/run_real_voices.py, without a model. What
+    python scripts/real_voices_page.py --answers docs/benchmarks/real_voices/answers
+
+It computes every figure from the predictions of scripts/run_real_voices.py, without a model; with
+--answers also from those that are kept there (labels, answers, scores and what was read in the
+reasonings, without texts), so that folds can be run one after the other, on several machines. What
 is not complete is "-". Plots and results.json go to benchmarks/real_voices/ beside the page.
 Figures of others, each with its source, are in docs/benchmarks/real_voices/published.json.
 """
@@ -24,6 +28,7 @@ from real_voices_abroad import why  # noqa: E402
 from real_voices_markdown import NONE, table  # noqa: E402
 from real_voices_plots import draw  # noqa: E402
 from real_voices_results import read_study  # noqa: E402
+from real_voices_runs import find_runs, keep_runs  # noqa: E402
 from real_voices_sections import (  # noqa: E402
     FOLDER,
     Study,
@@ -92,7 +97,8 @@ def introduction(study: Study) -> list[str]:
         "trained on it is part of this project.",
         "",
         "Written by `python scripts/real_voices_page.py OUT`, from the predictions of "
-        f"`scripts/run_real_voices.py`. Tested: {tested}, folds "
+        "`scripts/run_real_voices.py`; the answers behind it, without texts, are in "
+        f"`docs/{FOLDER}/answers`. Tested: {tested}, folds "
         f"{', '.join(map(str, study['folds']))}. Every figure is in "
         f"[results.json]({FOLDER}/results.json).",
         "",
@@ -188,11 +194,20 @@ def limits() -> list[str]:
 def main(words: Sequence[str] | None = None) -> int:
     """Write the page; 2 for wrong use, 1 where something cannot be read."""
     parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder of the study")
+    parser.add_argument("out", type=Path, nargs="?", help="folder of the study")
+    parser.add_argument(
+        "--answers", type=Path,
+        help="folder of answers that are kept: those of models that OUT lacks are read, and all "
+        "are written there",
+    )  # fmt: skip
     parser.add_argument("--docs", type=Path, default=ROOT / "docs" / "real_voices.md")
     options = parser.parse_args(words)
+    if options.out is None and options.answers is None:
+        parser.error("give the folder of a study, --answers, or both")
     try:
-        study = read_study(options.out)
+        study = read_study(options.out, options.answers)
+        if options.out is not None and options.answers is not None:
+            keep_runs(find_runs(options.out), options.answers)
     except R1OmniError as error:
         print(f"real_voices_page: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1

@@ -21,9 +21,8 @@ from real_voices_runs import (
     PROBE,
     SETS,
     Run,
+    all_runs,
     best,
-    find_runs,
-    number,
     pooled,
     recognition,
 )
@@ -42,23 +41,23 @@ SUBJECT = "R1-Omni"
 _KEPT = ("war", "uar", "war_interval", "uar_interval")
 
 
-def read_study(out: Path) -> dict[str, Any]:
+def read_study(out: Path | None, kept: Path | None = None) -> dict[str, Any]:
     """Every figure of a study, as results.json has it.
 
     Args:
-        out: folder of the study.
+        out: folder of the study, or None for kept answers alone.
+        kept: folder of answers that `keep_runs` wrote, of models that are not in `out`.
 
     Raises:
         UsageError: nothing is complete there, or a file cannot be read.
     """
-    runs = find_runs(out)
+    runs = all_runs(out, kept)
     if not runs:
         raise UsageError(
-            f"{out}: no fold_K/probe.json and no fold_K/seed_S/STAGE/test/results.json there; run "
-            "scripts/run_real_voices.py first"
+            f"{out or kept}: no fold_K/probe.json and no fold_K/seed_S/STAGE/test/results.json "
+            "there; run scripts/run_real_voices.py first"
         )
     by_model = {model: [run for run in runs if run.model == model] for model in MODELS}
-    costs = out / "costs.json"
     return {
         "folds": sorted({run.fold for run in runs}),
         "seeds": sorted({run.seed for run in runs if run.seed is not None}),
@@ -67,8 +66,8 @@ def read_study(out: Path) -> dict[str, Any]:
         "differences": _differences(by_model),
         "abroad": {model: abroad(own) for model, own in by_model.items() if own},
         "video_folds": _folds_of(runs, "actor_05"),
-        "probe": _probe_choices(out),
-        "costs": json.loads(costs.read_text(encoding="utf-8")) if costs.is_file() else None,
+        "probe": {str(r.fold): r.choice for r in by_model[PROBE]},
+        "costs": _costs(out),
     }
 
 
@@ -216,7 +215,7 @@ def _folds_of(runs: Sequence[Run], speaker: str) -> list[int]:
     )
 
 
-def _probe_choices(out: Path) -> dict[str, Any]:
-    files = sorted(out.glob("fold_*/probe.json"), key=lambda file: number(file.parent))
-    contents = {number(f.parent): json.loads(f.read_text(encoding="utf-8")) for f in files}
-    return {str(fold): {key: c[key] for key in ("layer", "C")} for fold, c in contents.items()}
+def _costs(out: Path | None) -> Any:
+    """What each command of the study took; None where that is not known."""
+    file = None if out is None else out / "costs.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file and file.is_file() else None

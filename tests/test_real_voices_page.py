@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import statistics
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent / "analysis"))
 
 from real_voices_page import PUBLISHED, main, write_page
 from real_voices_results import read_study
-from real_voices_runs import STAGES
+from real_voices_runs import STAGES, kept_runs
 from real_voices_trainings import LEVELS
 from synthetic_runs import PLAYERS, Player, write_run
 
@@ -207,6 +208,38 @@ def test_why_the_other_set_is_harder(out: Path, study: dict[str, Any]) -> None:
         assert level["n"] == study["models"]["label SFT"]["sets"][name]["n"]
         assert level["war"] < 0.2 < as_is
         assert level["minus_as_is"]["war_difference"] == pytest.approx(level["war"] - as_is)
+
+
+def test_kept_answers_are_enough(
+    out: Path, study: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One fold here, the other one from where it was kept: the figures are those of both."""
+    kept, docs = tmp_path / "answers", ["--docs", str(tmp_path / "docs" / "page.md")]
+    (tmp_path / "docs").mkdir()
+    assert main([str(out), "--answers", str(kept), *docs]) == 0
+    assert len(list(kept.iterdir())) == 2 * (1 + len(TESTED) + 1)
+    assert str(tmp_path) not in "".join(map(str, kept_runs(kept)))
+    part = tmp_path / "part"
+    shutil.copytree(out / "fold_1", part / "fold_1")
+    for known in (read_study(None, kept), read_study(part, kept)):
+        same(known, {**study, "costs": None})
+    (kept / "fold_1.jsonl.xz").touch()
+    assert main(["--answers", str(kept), *docs]) == 2
+    assert "is not named fold_K.seed_S.STAGE.jsonl.xz" in capsys.readouterr().err
+
+
+def same(one: Any, other: Any) -> None:
+    """Equal, but for the fifth digit of scores, which at an edge moves them to another bin."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        for key in one.keys() - {"ece", "ece_interval", "bins"}:
+            same(one[key], other[key])
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        for mine, theirs in zip(one, other, strict=True):
+            same(mine, theirs)
+    else:
+        assert one == (pytest.approx(other, abs=1e-4) if isinstance(other, float) else other)
 
 
 def test_the_page(study: dict[str, Any], tmp_path: Path) -> None:
