@@ -121,6 +121,7 @@ def why(study: Mapping[str, Any]) -> list[str]:
         [model, label, ", ".join(f"{a} {100 * share:.0f}" for a, share in answers.items())]
         for model, found in known.items()
         for label, answers in found["said"].items()
+        if any([*own] != [NOTHING] for own in found["said"].values())  # the base only describes
     ]
     heads = ["model", "RAVDESS, answers", "RAVDESS, of the four", "Emo-DB, answers",
              "Emo-DB, of the four"]  # fmt: skip
