@@ -20,6 +20,8 @@ _OF_RATIOS = (
     "epsilon", "epsilon_high", "delta", "dual_clip", "off_policy_mask_threshold",
     "sapo_temperature_pos", "sapo_temperature_neg",
 )  # fmt: skip
+# These also act on the correction of the sampler, which vespo's kernel takes in.
+_OF_VESPO = ("vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg", "vespo_lambda_neg")
 
 
 def check_trained(
@@ -123,13 +125,15 @@ def idle_loss_options(config: GRPOConfig) -> list[str]:
     """Options of the loss that differ from their defaults and change no gradient of the run.
 
     While a rollout is learned from for the first time the policy is still the one that sampled:
-    ratios are 1, within every bound, and sapo's gate has the slope 1 there at any temperature.
+    ratios are 1, within every bound, sapo's gate has the slope 1 there at any temperature, and
+    vespo's kernel is 1.
     Cispo's cap below 1 acts on a ratio of 1, too.
     """
     loss, usual = config.loss, GRPOLossConfig()
     if config.reuses_rollouts or (loss.loss_type == "cispo" and loss.upper_epsilon < 1):
         return []
-    return [name for name in _OF_RATIOS if getattr(loss, name) != getattr(usual, name)]
+    names = _OF_RATIOS if config.importance_correction != "none" else (*_OF_RATIOS, *_OF_VESPO)
+    return [name for name in names if getattr(loss, name) != getattr(usual, name)]
 
 
 def idle_rewards(config: GRPOConfig, max_steps: int) -> list[int]:

@@ -28,6 +28,7 @@ from r1omni.rewards.overlong import check_limit, overlong
 from r1omni.types import UsageError
 
 _OF_SAPO = OnlyWith("loss.loss_type", "sapo", lambda c: c.loss.loss_type == "sapo")
+_OF_VESPO = OnlyWith("loss.loss_type", "vespo", lambda c: c.loss.loss_type == "vespo")
 _OF_THE_KL = OnlyWith("loss.beta", "above 0, or log_kl", lambda c: c.loss.beta != 0 or c.log_kl)
 
 
@@ -145,12 +146,13 @@ class GRPOConfig:
             "log_completions_every", "above 0", lambda c: c.log_completions_every > 0
         ),
         "loss.epsilon": OnlyWith(
-            "loss.loss_type", f"{', '.join(CLIPPING_LOSSES)}, or cispo without epsilon_high",
-            lambda c: c.loss.loss_type in CLIPPING_LOSSES
+            "loss.loss_type", f"{', '.join(CLIPPING_LOSSES)}, gmpo, or cispo without epsilon_high",
+            lambda c: c.loss.loss_type in (*CLIPPING_LOSSES, "gmpo")
             or (c.loss.loss_type == "cispo" and c.loss.epsilon_high is None),
         ),
         "loss.epsilon_high": OnlyWith(
-            "loss.loss_type", "other than sapo", lambda c: c.loss.loss_type != "sapo"
+            "loss.loss_type", "other than sapo and vespo",
+            lambda c: c.loss.loss_type not in ("sapo", "vespo"),
         ),
         "loss.delta": OnlyWith(
             "loss.loss_type", ", ".join(CLIPPING_LOSSES),
@@ -158,6 +160,10 @@ class GRPOConfig:
         ),
         "loss.sapo_temperature_pos": _OF_SAPO,
         "loss.sapo_temperature_neg": _OF_SAPO,
+        "loss.vespo_k_pos": _OF_VESPO,
+        "loss.vespo_lambda_pos": _OF_VESPO,
+        "loss.vespo_k_neg": _OF_VESPO,
+        "loss.vespo_lambda_neg": _OF_VESPO,
         "loss.kl_estimator": _OF_THE_KL,
         "loss.use_bias_correction_kl": _OF_THE_KL,
     }  # fmt: skip
