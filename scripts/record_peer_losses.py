@@ -3,11 +3,11 @@
     pip install --target PEERS --no-deps trl==1.16.0 verl==0.7.0 datasets multiprocess dill xxhash
     PYTHONPATH=PEERS python scripts/record_peer_losses.py
 
-writes tests/fixtures/peer_losses/cases.json: the inputs of each case in float64, and loss, gradients
-and metrics of TRL's own `GRPOTrainer._compute_loss` (VESPO, the adaptive entropy coefficient) and of
-verl's own policy losses (GMPO, GSPO-token). `tests/ops/test_peer_losses.py` compares with it. Only
-what the formulas do not touch is stood in for: the model's forward pass, and packages of verl that
-schedule processes.
+writes tests/fixtures/peer_losses/cases.json: the inputs of each case in float64, and loss,
+gradients and metrics of TRL's own `GRPOTrainer._compute_loss` (VESPO, the adaptive entropy
+coefficient) and of verl's own policy losses (GMPO, GSPO-token). `tests/ops/test_peer_losses.py` and
+`tests/training/test_adaptive_entropy.py` compare with it. Only what the formulas do not touch is
+stood in for: the model's forward pass, and packages of verl that schedule processes.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ def trl_trainer(loss_type: str, steps: int = 1, **options: Any) -> tuple[Any, An
         top_entropy_quantile=1.0, off_policy_mask_threshold=None, aux_loss_enabled=False,
         use_vllm=False, vllm_importance_sampling_correction=False,
         current_gradient_accumulation_steps=1, model=SimpleNamespace(training=True),
-        get_gamma_weights=GRPOTrainer.get_gamma_weights, _metrics=defaultdict(lambda: defaultdict(list)),
+        get_gamma_weights=GRPOTrainer.get_gamma_weights,
+        _metrics=defaultdict(lambda: defaultdict(list)),
         _entropy_bonus_enabled=False, use_adaptive_entropy=False, entropy_coef=0.0,
         _last_world_entropy=float("inf"), _entropy_window_stats=None,
     )  # fmt: skip
@@ -122,7 +123,12 @@ def trl_loss(kind: Any, trainer: Any, inputs: dict[str, Tensor]) -> tuple[Tensor
 
 def vespo() -> Iterator[dict[str, Any]]:
     """Near the sampling policy and far from it, with other kernels, the KL, and a correction."""
-    others = {"vespo_k_pos": 1.5, "vespo_lambda_pos": 0.5, "vespo_k_neg": 0.7, "vespo_lambda_neg": 4.0}
+    others = {
+        "vespo_k_pos": 1.5,
+        "vespo_lambda_pos": 0.5,
+        "vespo_k_neg": 0.7,
+        "vespo_lambda_neg": 4.0,
+    }
     kl: dict[str, Any] = {"beta": 0.1}
     settings: list[tuple[float, dict[str, Any], bool]] = [
         (0.1, {}, False), (0.8, {}, False), (0.3, others, False), (0.2, {}, True),
@@ -164,7 +170,9 @@ def adaptive_entropy() -> Iterator[dict[str, Any]]:
         for name in inputs.keys() - {"entropies", "mask"}:
             del inputs[name]
     both = {f"{name}_{at}": value for at, half in enumerate(halves) for name, value in half.items()}
-    yield case_of("TRL", "adaptive_entropy", {**options, "entropy_coef": 0.03}, inputs=both, steps=steps)
+    yield case_of(
+        "TRL", "adaptive_entropy", {**options, "entropy_coef": 0.03}, inputs=both, steps=steps
+    )
 
 
 # verl ------------------------------------------------------------------------------------------

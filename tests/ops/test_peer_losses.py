@@ -1,7 +1,7 @@
 """Losses of peers beside the oracle's: recorded from TRL and verl, and derived again by hand.
 
-`scripts/record_peer_losses.py` recorded the cases. The derivations are written from the papers, with
-loops over tokens and autograd in float64, and share nothing with what they check.
+`scripts/record_peer_losses.py` recorded the cases. The derivations are written from the papers,
+with loops over tokens and autograd in float64, and share nothing with what they check.
 """
 
 from __future__ import annotations
@@ -207,7 +207,10 @@ def test_gmpo_is_clipped_by_token() -> None:
     """A token beyond the bound loses its gradient alone, and counts as the bound in the mean."""
     logps = torch.tensor([[0.9, 0.1, -0.9, 5.0]], dtype=torch.float64, requires_grad=True)
     mask = torch.tensor([[1, 1, 1, 0]])
-    for advantage, held, mean in ((1.0, 0, (0.4 + 0.1 - 0.9) / 3), (-1.0, 2, (0.9 + 0.1 - 0.4) / 3)):
+    for advantage, held, mean in (
+        (1.0, 0, (0.4 + 0.1 - 0.9) / 3),
+        (-1.0, 2, (0.9 + 0.1 - 0.4) / 3),
+    ):
         result = grpo_loss(
             logps, torch.tensor([advantage]), mask, old_logps=torch.zeros(1, 4).double(),
             config=GRPOLossConfig("gmpo", beta=0.0, epsilon=0.4),
@@ -226,8 +229,8 @@ def test_far_off_policy_stays_finite(loss_type: Any, drift: float) -> None:
     """float32, where exp of more than 88 is infinite."""
     logps = torch.full((2, 500), -1.0, requires_grad=True)
     result = grpo_loss(
-        logps, torch.tensor([1.0, -1.0]), torch.ones(2, 500), old_logps=torch.full((2, 500), -1.0 - drift),
-        config=GRPOLossConfig(loss_type, beta=0.0),
+        logps, torch.tensor([1.0, -1.0]), torch.ones(2, 500),
+        old_logps=torch.full((2, 500), -1.0 - drift), config=GRPOLossConfig(loss_type, beta=0.0),
     )  # fmt: skip
     result.loss.backward()
     assert result.loss.isfinite() and logps.grad is not None and logps.grad.isfinite().all()

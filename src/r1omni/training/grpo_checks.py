@@ -8,9 +8,12 @@ from collections.abc import Sequence
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_only
 
+from r1omni.data import EmotionDataModule
 from r1omni.models.adapters import LoRAConfig
+from r1omni.models.pipeline import R1Omni
 from r1omni.ops import GRPOLossConfig
 from r1omni.options import check_type
+from r1omni.training.data_checks import check_targets
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.types import UsageError
 
@@ -96,6 +99,34 @@ def check_batch_size(config: GRPOConfig, batch_size: int) -> None:
             f"rollout batch into as many optimizer steps, but a rank has {batch_size} of them; "
             "lower it, or raise data.loader.batch_size"
         )
+
+
+def check_expert(config: GRPOConfig, data: EmotionDataModule, omni: R1Omni, num_ranks: int) -> None:
+    """Refuse samples to imitate that nothing imitates, a term without any, and an uneven share.
+
+    Raises:
+        UsageError: naming both keys; or as `check_targets`, completions' limit being the targets'.
+    """
+    chord, num_samples = config.chord, sum(map(len, data.samples["expert"]))
+    if not chord.mu_peak:
+        if num_samples:
+            raise UsageError(
+                "data.expert has an effect only with grpo.chord.mu_peak above 0; set that, or "
+                "leave data.expert out"
+            )
+        return
+    if num_samples < chord.num_samples:
+        raise UsageError(
+            f"grpo.chord.num_samples {chord.num_samples} are to be imitated in a step, but "
+            f"data.expert has {num_samples} samples; add data sets with targets to data.expert, or "
+            "lower it"
+        )
+    if chord.num_samples % num_ranks:
+        raise UsageError(
+            f"grpo.chord.num_samples {chord.num_samples} cannot be split evenly over {num_ranks} "
+            "ranks; make it a multiple of them"
+        )
+    check_targets(data, omni, config.max_new_tokens, "expert", "grpo.max_new_tokens")
 
 
 @rank_zero_only

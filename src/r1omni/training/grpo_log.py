@@ -108,8 +108,8 @@ class StepLog:
                 share = 1.0
             self._current.setdefault(name, []).append((float(value), share))
 
-    def end_update(self) -> None:
-        """The passes since the last call were one optimizer step."""
+    def end_update(self) -> dict[str, float]:
+        """The passes since the last call were one optimizer step; its figures on this rank."""
         update = {}
         for name, entries in self._current.items():
             values = [value for value, _ in entries]
@@ -121,6 +121,7 @@ class StepLog:
                 update[name] = sum(value * weight for value, weight in entries)
         self._updates.append(update)
         self._current = {}
+        return update
 
     def write(self, module: GRPOModule, batch: RolloutBatch) -> None:
         """Log the step's figures, and now and then completions."""
