@@ -75,7 +75,7 @@ def test_the_recording_has_every_loss_that_the_oracle_lacks() -> None:
 
 
 def gmpo_by_hand(logps: Tensor, old: Tensor) -> Tensor:
-    """arXiv 2507.20673 eq. 4, negated: a product over tokens, its root, a mean over completions."""
+    """arXiv 2507.20673, negated: a product over tokens, its root, a mean over completions."""
     low, high = math.exp(-0.3), math.exp(0.5)
     total = logps.new_zeros(())
     for row, length in enumerate(LENGTHS):

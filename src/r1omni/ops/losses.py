@@ -2,8 +2,8 @@
 
 A loss is built in a fixed order: the policy term of each token (`policy_terms.py` has the
 formulas), the off-policy mask, the entropy mask, importance weights, the KL term, aggregation to
-one number, the entropy bonus, the term for the dependence on media (`masked_modality.py`). VESPO has
-the importance weights in its kernel instead.
+one number, the entropy bonus, the term for the dependence on media (`masked_modality.py`). VESPO
+has the importance weights in its kernel instead.
 """
 
 from __future__ import annotations

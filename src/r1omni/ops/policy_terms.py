@@ -7,7 +7,7 @@ its completion and sg the gradient stopped, the terms to be minimised are:
   (2602.05261): -min(min(r, delta) A, clip(r, 1 - epsilon, 1 + epsilon_high) A);
 - cispo (2506.13585): -sg(min(r, epsilon_high)) A log p; epsilon_high is the cap itself;
 - sapo (2511.20347): -A (4 / tau) sigmoid(tau (r - 1));
-- gmpo (2507.20673 eq. 4): -A times the geometric mean over the completion of r, each r clipped to
+- gmpo (2507.20673): -A times the geometric mean over the completion of r, each r clipped to
   exp(-epsilon) and exp(epsilon_high) where the clipping is the pessimistic side;
 - vespo (2602.10693): -sg(phi(w)) A log p with phi(w) = w^k exp(lambda (1 - w)), w the product of r
   over the completion, k and lambda by the sign of A.

@@ -1,4 +1,4 @@
-"""An entropy bonus that comes and goes with the entropy (Skywork-OR1, arXiv 2505.22312, 3.3).
+"""An entropy bonus that comes and goes with the entropy (Skywork-OR1, arXiv 2505.22312).
 
 With H_k the mean entropy of the tokens that optimizer step k learned from, over all its
 micro-batches and ranks, and c_0 = `grpo.loss.entropy_coef`,
