@@ -67,7 +67,7 @@ def test_the_coefficient_and_the_bonus_are_those_of_trl() -> None:
                 if loss.entropy_coef else [torch.zeros_like(mask)]
             )  # fmt: skip
             torch.testing.assert_close(gradient, torch.tensor(wanted, dtype=torch.float64))
-            summed += float((entropies * mask).sum())
+            summed += float((entropies.detach() * mask).sum())
             tokens += float(mask.sum())
         found.observe(summed / tokens)
         assert found.state(())["coef"] == pytest.approx(step["coef_after"])  # type: ignore[index]

@@ -8,7 +8,7 @@ has the importance weights in its kernel instead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,10 @@ class GRPOLoss:
     metrics: dict[str, Tensor]
     row_metrics: frozenset[str] = frozenset()
     step_metrics: frozenset[str] = frozenset()
+
+    def scaled(self, share: float) -> GRPOLoss:
+        """The loss times a share; what it was made of stays."""
+        return self if share == 1 else replace(self, loss=share * self.loss)
 
 
 def grpo_loss(

@@ -15,15 +15,20 @@ all of them, the figure that is logged.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
+from torch import Tensor
+
+from r1omni.ops import StepTotals
 from r1omni.options import Conditions, OnlyWith, Ranges, above, at_least, check_options
 from r1omni.types import UsageError
 
 if TYPE_CHECKING:
     from r1omni.training.grpo_config import GRPOConfig
+    from r1omni.training.grpo_log import StepLog
 
 _WITH_A_TARGET = OnlyWith("target", "other than None", lambda c: c.target is not None)
 
@@ -104,6 +109,24 @@ class EntropyCoefficient:
             return self._run
         loss = replace(self._run.loss, entropy_coef=self.in_force)
         return replace(self._run, loss=loss, adaptive_entropy=AdaptiveEntropy(), log_entropy=True)
+
+    def end_update(
+        self, log: StepLog, totals: StepTotals, sum_over_ranks: Callable[[Tensor], Tensor]
+    ) -> None:
+        """End an optimizer step in the log, and follow its entropy; all ranks call this together.
+
+        Args:
+            log: of the step; its entropy is this rank's share of the mean over all ranks.
+            totals: of the step.
+            sum_over_ranks: adds up what each rank has of a tensor.
+        """
+        figures = log.end_update()
+        if not self.adapts:
+            return
+        log.add("entropy_coef", self.in_force)
+        if totals.tokens:
+            summed = sum_over_ranks(torch.tensor(figures["entropy"], device=log.device))
+            self.observe(float(summed) / totals.world_size)
 
     def observe(self, entropy: float) -> None:
         """The mean entropy of an optimizer step, in nats a token over all ranks."""

@@ -18,20 +18,20 @@ from r1omni.data.batch import Batch
 from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import gathered
-from r1omni.ops import GRPOLoss, StepTotals, imitation_loss
+from r1omni.ops import GRPOLoss, StepTotals
 from r1omni.ops.importance import importance_weights
 from r1omni.rewards.schedule import RewardWeights
 from r1omni.streams import stream_seed
 from r1omni.training.adaptive_entropy import EntropyCoefficient
 from r1omni.training.advantages import in_force, kl_penalty, score_rollout, with_advantages
 from r1omni.training.batch import RolloutBatch, step_totals, with_entropy_mask
-from r1omni.training.data_checks import check_labels
 from r1omni.training.evidence import with_evidence
-from r1omni.training.grpo_checks import check_expert, check_fit, check_trained, check_trainer
+from r1omni.training.grpo_checks import check_fit, check_trained, check_trainer
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.grpo_log import StepLog
+from r1omni.training.imitation import imitate
 from r1omni.training.module import EmotionModule
-from r1omni.training.nonfinite import grpo_batch, sft_batch, stop_unless_finite
+from r1omni.training.nonfinite import grpo_batch, stop_unless_finite
 from r1omni.training.optimization import OptimizerConfig, Part, check_parts, clip_gradients
 from r1omni.training.policy import Policy
 from r1omni.training.ranks import RankLayout
@@ -51,8 +51,7 @@ class GRPOModule(EmotionModule):
         grpo: sampling, rewards and loss.
     """
 
-    # A batch is one rollout, and a rollout may be learned from in several optimizer steps.
-    automatic_optimization = False
+    automatic_optimization = False  # a batch is a rollout, learned from in several steps
 
     def __init__(
         self,
@@ -158,25 +157,18 @@ class GRPOModule(EmotionModule):
             rollouts, step, self.grpo.steps_per_generation, self.trainer.world_size,
             self.sum_over_ranks,
         )  # fmt: skip
-        mu = self.grpo.chord.mu(self.global_step)
         for part in step.micro_batches(self.grpo.micro_batch_size):
             result = self.loss(part, totals)
-            if mu:
-                result = replace(result, loss=(1 - mu) * result.loss)
             stop_unless_finite(self, "loss", result.loss, partial(self._kept, part, totals))
             self.manual_backward(result.loss)
             self.step_log.add_loss(result, part.loss_mask, totals)
-        if mu:
-            self.imitate(mu, totals)
+        imitate(self, totals)
         norm = clip_gradients(self.parameters(), self.grpo.max_grad_norm)
         self.step_log.add("grad_norm", float(norm))
         stop_unless_finite(self, "norm of the gradient", norm, partial(self._kept, step, totals))
         optimizer.step()
         schedule.step()
-        figures = self.step_log.end_update()
-        if self.entropy_coef.adapts:
-            self.step_log.add("entropy_coef", self.entropy_coef.in_force)
-            self._follow_entropy(figures["entropy"], totals)
+        self.entropy_coef.end_update(self.step_log, totals, self.sum_over_ranks)
         if self.reference is not None:
             self.reference.follow(self.model, self.global_step)
 
@@ -184,37 +176,10 @@ class GRPOModule(EmotionModule):
         """What a micro-batch adds to the loss of its optimizer step."""
         result, logps = part.loss_of(self.model, self.entropy_coef.config_in_force(), totals)
         self.step_log.compare_with_sampler(logps, part)
-        return result
+        return result.scaled(1 - self.grpo.chord.mu(self.global_step))
 
     def _kept(self, part: RolloutBatch, totals: StepTotals) -> dict[str, Any]:
         return grpo_batch(part, self.entropy_coef.config_in_force(), totals)
-
-    def _follow_entropy(self, own: float, totals: StepTotals) -> None:
-        """Tell the coefficient of the step's entropy; `own` is this rank's share of its mean."""
-        if totals.tokens:
-            summed = self.sum_over_ranks(torch.tensor(own, device=self.device))
-            self.entropy_coef.observe(float(summed) / totals.world_size)
-
-    def imitate(self, mu: float, totals: StepTotals) -> None:
-        """Add the gradient of CHORD's supervised term: this rank's share of the samples."""
-        chord = self.grpo.chord
-        stream = ("expert", self.grpo.seed, self.global_step)
-        batch = self.datamodule.draw_expert(chord.num_samples, stream)
-        num_tokens = float(self.sum_over_ranks(self.targets(batch)[1].sum())) / totals.world_size
-        size = self.grpo.micro_batch_size or len(batch)
-        for start in range(0, len(batch), size):
-            part = Batch(batch.samples[start : start + size], batch.media[start : start + size])
-            prompts, (ids, mask) = self.encoded_prompts(part), self.targets(part)
-            logps, _ = self.model.completion_logps(prompts, ids, mask)
-            term = imitation_loss(logps, mask, num_tokens, chord.phi)
-            names = [sample.sample_id for sample in part.samples]
-            kept = partial(sft_batch, names, prompts, ids, mask)
-            stop_unless_finite(self, "loss on data.expert", term, kept)
-            self.manual_backward(mu * term)
-            figures = {"chord/sft_loss": term.detach()}
-            result = GRPOLoss(mu * term, figures, step_metrics=frozenset(figures))
-            self.step_log.add_loss(result, mask, totals)
-        self.step_log.add("chord/mu", mu)
 
     # Around the training ---------------------------------------------------------------------
 
@@ -229,9 +194,7 @@ class GRPOModule(EmotionModule):
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
-            check_fit(self.grpo, self.trainer, self.datamodule.loader.batch_size)
-            check_labels(self.datamodule, self.grpo.rewards)
-            check_expert(self.grpo, self.datamodule, self.omni, self.trainer.world_size)
+            check_fit(self.grpo, self.trainer, self.datamodule, self.omni)
         super().setup(stage)
 
     def configure_model(self) -> None:
@@ -242,7 +205,6 @@ class GRPOModule(EmotionModule):
             if self.grpo.ref_sync_steps:
                 self.kept_states["reference"] = self.reference
 
-    def configure_callbacks(self) -> list[L.Callback]:
-        # Here, before Lightning refuses these in other words.
+    def configure_callbacks(self) -> list[L.Callback]:  # before Lightning's own refusals
         check_trainer(self.trainer.gradient_clip_val, self.trainer.accumulate_grad_batches)
         return super().configure_callbacks()

@@ -13,7 +13,7 @@ from r1omni.models.adapters import LoRAConfig
 from r1omni.models.pipeline import R1Omni
 from r1omni.ops import GRPOLossConfig
 from r1omni.options import check_type
-from r1omni.training.data_checks import check_targets
+from r1omni.training.data_checks import check_labels, check_targets
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.types import UsageError
 
@@ -76,13 +76,17 @@ def check_trainer(gradient_clip_val: float | None, accumulate_grad_batches: int)
         )
 
 
-def check_fit(config: GRPOConfig, trainer: L.Trainer, batch_size: int) -> None:
+def check_fit(
+    config: GRPOConfig, trainer: L.Trainer, data: EmotionDataModule, omni: R1Omni
+) -> None:
     """What a training is refused for, and what is said of settings that can never act in it.
 
     Raises:
-        UsageError: as `check_batch_size`.
+        UsageError: as `check_batch_size`, `check_labels` and `check_expert`.
     """
-    check_batch_size(config, batch_size)
+    check_batch_size(config, data.loader.batch_size)
+    check_labels(data, config.rewards)
+    check_expert(config, data, omni, trainer.world_size)
     if not getattr(trainer, "fast_dev_run", False):  # which has other steps than the run
         warn_of_idle_settings(config, trainer.max_steps)
 
