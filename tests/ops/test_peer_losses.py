@@ -218,7 +218,7 @@ def test_gmpo_is_clipped_by_token() -> None:
         assert result.loss.item() == pytest.approx(-advantage * math.exp(mean))
         [gradient] = torch.autograd.grad(result.loss, logps)
         learned = torch.tensor([[at not in (held, 3) for at in range(4)]])
-        torch.testing.assert_close(gradient, learned * -advantage * math.exp(mean) / 3)
+        torch.testing.assert_close(gradient, learned.double() * -advantage * math.exp(mean) / 3)
         side = "high" if advantage > 0 else "low"
         assert result.metrics[f"clip_ratio/{side}_mean"].item() == pytest.approx(1 / 3)
 
