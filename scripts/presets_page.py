@@ -30,6 +30,8 @@ SOURCES = {
     "gspo": "GSPO (arXiv 2507.18071): one ratio a completion, closely clipped",
     "cispo": "CISPO (arXiv 2506.13585): the ratio is capped, no token loses its gradient",
 }
+# What the page has from here on is written by hand, and stays.
+BY_HAND = "## Variants by name\n"
 # Rollouts whose mean smooths a curve, and stands for its beginning and its end.
 WINDOW = 10
 
@@ -37,13 +39,15 @@ Runs = dict[str, list[dict[str, Any]]]
 
 
 def write_page(result: dict[str, Any], page: Path) -> None:
-    """Write the Markdown page and, beside it, the plot."""
+    """Write the Markdown page, but for what is written by hand, and, beside it, the plot."""
     runs: Runs = {}
     for run in result["runs"]:
         runs.setdefault(run["preset"], []).append(run)
     (page.parent / PLOT).parent.mkdir(parents=True, exist_ok=True)
     draw(runs, result["cold_start_war"], result["val_every"], page.parent / PLOT)
-    page.write_text(text(runs, result), encoding="utf-8")
+    before = page.read_text(encoding="utf-8") if page.exists() else ""
+    by_hand = "\n" + "".join(before.partition(BY_HAND)[1:]) if BY_HAND in before else ""
+    page.write_text(text(runs, result) + by_hand, encoding="utf-8")
 
 
 def text(runs: Runs, result: dict[str, Any]) -> str:

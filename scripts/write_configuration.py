@@ -25,7 +25,7 @@ from r1omni.data.loader_config import LoaderConfig
 from r1omni.data.registry import DatasetSpec, dataset_names, get_loader
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import ShardingConfig
-from r1omni.ops import GRPOLossConfig, MaskedModality
+from r1omni.ops import Chord, GRPOLossConfig, MaskedModality
 from r1omni.options import FINITE, Range, choices_of
 from r1omni.rewards import COLUMNS, RewardSpec, get_reward
 from r1omni.rewards.registry import reward_names
@@ -37,10 +37,11 @@ from r1omni.training import (
     OptimizerConfig,
     SFTModule,
 )
+from r1omni.training.adaptive_entropy import AdaptiveEntropy
 from r1omni.training.lightning_cli import TRAINER_DEFAULTS
 from r1omni.training.logger import KeepBest, RunConfig
 from r1omni.training.module import EmotionModule
-from r1omni.training.renamed import METRICS, OPTIONS
+from r1omni.training.renamed import METRICS, OPTIONS, REWARDS
 from r1omni.training.trainer_options import RANGES, REFUSED
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "configuration.md"
@@ -54,6 +55,8 @@ _SECTIONS = {
     GRPOConfig: "section, below",
     GRPOLossConfig: "section, below",
     MaskedModality: "section, below",
+    Chord: "section, below",
+    AdaptiveEntropy: "section, below",
     LoaderConfig: "section, below",
     ShardingConfig: "section, below",
     KeepBest: "section, below",
@@ -263,6 +266,10 @@ def sections() -> list[Section]:
         Section("Dependence on the media", f"{model}.grpo.masked_modality",
                 "A term of the loss; [explanations.md](explanations.md#training-the-dependence) "
                 "has its formula.", options_of(MaskedModality)),
+        Section("Imitation beside the rollouts (CHORD)", f"{model}.grpo.chord",
+                "A supervised term on `data.expert`.", options_of(Chord)),
+        Section("An entropy to hold", f"{model}.grpo.adaptive_entropy", "",
+                options_of(AdaptiveEntropy)),
         Section("Rewards", f"{model}.grpo.rewards[]",
                 "[rewards.md](rewards.md) says what each pays for.", options_of(RewardSpec)),
         *_functions("Reward", reward_names(), lambda name: get_reward(name),
@@ -273,7 +280,8 @@ def sections() -> list[Section]:
         Section("What a reward waits for", f"{model}.grpo.rewards[].schedule.gate", "",
                 options_of(RewardGate)),
         Section("Data", "data", "", options_of(EmotionDataModule)),
-        Section("Data sets", "data.train[], data.val[], data.test[], data.predict[]", "",
+        Section("Data sets",
+                "data.train[], data.val[], data.test[], data.predict[], data.expert[]", "",
                 options_of(DatasetSpec)),
         *_functions("Data set", dataset_names(), get_loader, {*_SHARED, "return"}),
         Section("Batches, processes and the cache of clips", "data.loader", "",
@@ -364,6 +372,7 @@ def _renamed() -> Iterator[str]:
         "|---|---|",
         *(f"| `{old}` | `{new}` |" for old, new in OPTIONS.items()),
         *(f"| figure `{old}` | `{new}` |" for old, new in METRICS.items()),
+        *(f"| reward `{old}` | `{new}` |" for old, new in REWARDS.items()),
         "",
     )
 

@@ -18,10 +18,11 @@ from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.loader_config import LoaderConfig
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import ShardingConfig
-from r1omni.ops import GRPOLossConfig, MaskedModality
+from r1omni.ops import Chord, GRPOLossConfig, MaskedModality
 from r1omni.rewards import RewardSpec
 from r1omni.rewards.schedule import RewardGate, RewardSchedule
 from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig, SFTModule
+from r1omni.training.adaptive_entropy import AdaptiveEntropy
 from r1omni.training.lightning_cli import SEEDS, R1OmniCLI
 from r1omni.training.logger import RunConfig
 from r1omni.types import UsageError
@@ -44,7 +45,8 @@ INDEPENDENT = {
     "schedule": "of the learning rate, and of a reward's weight",
 }
 CLASSES = (
-    GRPOConfig, GRPOLossConfig, MaskedModality, OptimizerConfig, LoRAConfig, LoaderConfig,
+    GRPOConfig, GRPOLossConfig, MaskedModality, Chord, AdaptiveEntropy, OptimizerConfig,
+    LoRAConfig, LoaderConfig,
     DatasetSpec, RewardSpec, RunConfig, ShardingConfig,
 )  # fmt: skip
 
@@ -99,6 +101,8 @@ def grpo_of(values: dict[str, Any]) -> GRPOConfig:
     sections = {
         "loss": GRPOLossConfig(**values["loss"]),
         "masked_modality": MaskedModality(**values.get("masked_modality", {})),
+        "adaptive_entropy": AdaptiveEntropy(**values.get("adaptive_entropy", {})),
+        "chord": Chord(**values.get("chord", {})),
     }
     return GRPOConfig(**{**values, "rewards": rewards, **sections})
 

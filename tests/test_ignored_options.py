@@ -137,7 +137,7 @@ def test_an_option_of_the_loss_is_accepted_exactly_where_it_changes_a_step(
         log_kl = bool(beside.get("log_kl"))
         given = {k: v for k, v in beside.items() if k != "log_kl"}
         common: dict[str, Any] = {"loss_type": loss_type, "max_completion_length": C, **given}
-        if loss_type == "sapo":
+        if loss_type in ("sapo", "vespo"):
             common.pop("epsilon_high", None)
         base = GRPOLossConfig(**common)
         changed, accepted = set(), set()

@@ -15,6 +15,7 @@ def test_the_defaults_are_the_papers():
         importance_sampling_level="token", use_bias_correction_kl=False, kl_estimator="k3",
         top_entropy_quantile=1.0, entropy_coef=0.0, off_policy_mask_threshold=None,
         max_completion_length=None, sapo_temperature_pos=1.0, sapo_temperature_neg=1.05,
+        vespo_k_pos=2.0, vespo_lambda_pos=3.0, vespo_k_neg=3.0, vespo_lambda_neg=2.0,
         temperature=1.0,
     )  # fmt: skip
     with pytest.raises(FrozenInstanceError):  # unchecked, a value could be anything
@@ -69,6 +70,9 @@ def test_when_entropies_are_needed(options, needed):
         ({"dual_clip": 1.0}, "dual_clip is 1.0"),
         ({"delta": 2.0, "dual_clip": 3.0}, "both cap the ratio"),
         ({"loss_type": "sapo", "dual_clip": 3.0}, "no meaning for loss_type sapo"),
+        ({"loss_type": "gmpo", "dual_clip": 3.0}, "no meaning for loss_type gmpo"),
+        ({"vespo_lambda_neg": 0.0}, "vespo_lambda_neg is 0.0"),
+        ({"vespo_k_pos": -1.0}, "vespo_k_pos is -1.0"),
         ({"kl_estimator": "k2", "use_bias_correction_kl": True}, "corrects k3"),
         ({"kl_estimator": "k3_straight_through", "use_bias_correction_kl": True}, "corrects k3"),
     ],

@@ -41,6 +41,10 @@ OTHERS: dict[str, tuple[Any, ...]] = {
     "max_completion_length": (7,),
     "sapo_temperature_pos": (2.0,),
     "sapo_temperature_neg": (2.0,),
+    "vespo_k_pos": (1.0,),
+    "vespo_lambda_pos": (1.0,),
+    "vespo_k_neg": (1.0,),
+    "vespo_lambda_neg": (1.0,),
     "temperature": (0.7,),
 }
 CASES = [(name, value) for name, values in OTHERS.items() for value in values]

@@ -26,7 +26,7 @@ def test_shares_of_a_part() -> None:
 @pytest.mark.parametrize(
     ("loss_type", "divisor"),
     [("grpo", 6), ("bnpo", 10), ("dr_grpo", 42), ("dapo", 20), ("cispo", 20), ("sapo", 6),
-     ("luspo", 6)],
+     ("luspo", 6), ("gmpo", 6), ("vespo", 20)],
 )  # fmt: skip
 def test_what_each_loss_divides_by(loss_type: LossType, divisor: float) -> None:
     """A rank's share of a count of the step; dr_grpo's are completions of the longest length."""

@@ -32,7 +32,7 @@ REWARDS = {
     "overlong": ({"completion_lengths": [90], "max_length": 100}, -1, 0),
     "repetition": ({}, -1, 0),
     "supported_accuracy": ({}, 0, 1),
-    "wheel_f1": ({}, 0, 1),
+    "petal_f1": ({}, 0, 1),
 }
 
 
@@ -95,7 +95,7 @@ def test_the_other_rewards_see_what_accuracy_and_format_cannot():
     assert earned("consistency", CASES["reasoning right, answer wrong"].text) == 0
     assert earned("modality_use", CASES["reasoning is a full stop"].text) == 0
     assert earned("repetition", CASES["10k words of reasoning"].text) < -0.99
-    assert earned("wheel_f1", CASES["all emotions"].text) < 0.05
+    assert earned("petal_f1", CASES["all emotions"].text) < 0.05
 
 
 # Explanations ------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def test_naming_every_cue_costs_precision_and_naming_none_costs_recall():
 HONEST = tagged(LABEL, f"{SEEN} Together they suggest happiness.")
 OF_REASONING = ("consistency", "cue_precision", "cue_recall", "modality_use", "repetition",
                 "supported_accuracy")  # fmt: skip
-BLIND = {"accuracy", "balanced_accuracy", "direct_calibration", "format", "overlong", "wheel_f1"}
+BLIND = {"accuracy", "balanced_accuracy", "direct_calibration", "format", "overlong", "petal_f1"}
 # Where one of them pays all the same, and so needs another beside it; consistency does wherever the
 # verdict is "supported". One word of face is half of what modality_use asks for.
 PAID = {

@@ -50,7 +50,7 @@ def growth(function, unit, **keywords):
     return large / small
 
 
-@pytest.mark.parametrize("name", [*NAMES, "wheel_f1"])
+@pytest.mark.parametrize("name", [*NAMES, "petal_f1"])
 @pytest.mark.parametrize("place", ["bare", "think", "answer"])
 def test_four_times_the_text_takes_at_most_four_times_the_work(name, place):
     def earn(text):
@@ -79,7 +79,7 @@ def test_the_count_sees_quadratic_work():
 
 
 @pytest.mark.parametrize("unit", ["not ", "happy, ", "a-", "a'", "<", "</think", " \n", "ab", "é"])
-@pytest.mark.parametrize("name", [*NAMES, "wheel_f1"])
+@pytest.mark.parametrize("name", [*NAMES, "petal_f1"])
 def test_a_large_text_returns(name, unit):
     # Regular expressions run in C, where nothing is counted: in quadratic time this would never
     # end.

@@ -48,7 +48,7 @@ def test_all_shipped_rewards_on_one_batch():
             RewardSpec("modality_use"),
             RewardSpec("overlong", options={"cache_length": 10}),
             RewardSpec("repetition"),
-            RewardSpec("wheel_f1"),
+            RewardSpec("petal_f1"),
         ],
         [text, text],
         ["happy", "sad"],
@@ -63,7 +63,7 @@ def test_all_shipped_rewards_on_one_batch():
 
 
 def test_an_empty_batch():
-    names = ("accuracy", "format", "repetition", "consistency", "wheel_f1")
+    names = ("accuracy", "format", "repetition", "consistency", "petal_f1")
     assert score([RewardSpec(name) for name in names], [], []).shape == (0, 5)
 
 

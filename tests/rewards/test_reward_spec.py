@@ -74,8 +74,8 @@ def test_options_that_do_not_fit_are_refused(name, options, message):
         ("consistency", (), {"max_concluded": True}, "max_concluded is True"),
         ("cue_recall", COLUMNS, {"against": "truth"}, "against 'truth' is unknown; use one of"),
         ("modality_use", ["sample_ids"], {}, "needs 'modality'.*columns are sample_ids"),
-        ("wheel_f1", (), {"length_power": -1}, "length_power is -1"),
-        ("wheel_f1", (), {"length_power": math.nan}, "length_power is nan"),
+        ("petal_f1", (), {"length_power": -1}, "length_power is -1"),
+        ("petal_f1", (), {"length_power": math.nan}, "length_power is nan"),
         ("balanced_accuracy", (), {}, "needs 'class_counts'"),
         ("balanced_accuracy", (), {"class_counts": {}}, "expected the number of each class"),
         ("balanced_accuracy", (), {"class_counts": {"hapy": 1}}, "'hapy' names no emotion"),
@@ -90,11 +90,11 @@ def test_values_of_options_are_checked_before_a_run(name, columns, options, mess
 
 
 def test_rewards_that_can_be_computed_are_accepted():
-    names = "accuracy format overlong repetition consistency modality_use wheel_f1"
+    names = "accuracy format overlong repetition consistency modality_use petal_f1"
     check_rewards([RewardSpec(name) for name in names.split()], COLUMNS)
     check("overlong", ["completion_lengths"], {"max_length": 9, "cache_length": 0})
     check("overlong", COLUMNS, {"cache_length": 0})
-    check("wheel_f1", (), {"length_power": 0})
+    check("petal_f1", (), {"length_power": 0})
     check("balanced_accuracy", (), {"class_counts": {"joy": 3, "sad": 1}})
 
 

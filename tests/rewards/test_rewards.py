@@ -53,9 +53,9 @@ def test_registered_names():
         "format",
         "modality_use",
         "overlong",
+        "petal_f1",
         "repetition",
         "supported_accuracy",
-        "wheel_f1",
     )
 
 
@@ -66,7 +66,7 @@ def test_rewards_that_are_silent_without_a_label():
         "balanced_accuracy",
         "direct_calibration",
         "supported_accuracy",
-        "wheel_f1",
+        "petal_f1",
     }
     assert not needs_labels("builtins:len")
 
@@ -92,8 +92,8 @@ def test_columns_and_options_are_given_by_name(name):
         ("balanced_accuracy", ["sad"], {"class_counts": {"sad": 1}}),
         ("modality_use", [None] * 2, {"modality": ["video"]}),
         ("overlong", [None] * 2, {"completion_lengths": [1], "max_length": 9}),
-        ("wheel_f1", ["sad"], {}),
-        ("wheel_f1", ["sad"] * 2, {"open_labels": [None]}),
+        ("petal_f1", ["sad"], {}),
+        ("petal_f1", ["sad"] * 2, {"open_labels": [None]}),
     ],
 )
 def test_a_column_of_another_length_is_no_shorter_batch(name, labels, columns):

@@ -17,7 +17,7 @@ def mean(name, texts=TEXTS, **columns):
     return sum(values) / len(values)
 
 
-@pytest.mark.parametrize("name", ["accuracy", "format", "consistency", "wheel_f1"])
+@pytest.mark.parametrize("name", ["accuracy", "format", "consistency", "petal_f1"])
 def test_the_taught_reasoning_earns_everything(name):
     assert mean(name) == 1
 

@@ -99,6 +99,7 @@ class Training:
         batch_size: prompts of a batch over all ranks and accumulated batches.
         samples: of the data.
         steps: optimizer steps; half of them come before the checkpoint.
+        imitates: whether the data has samples to imitate.
     """
 
     kind: type[EmotionModule]
@@ -108,6 +109,7 @@ class Training:
     batch_size: int
     samples: int
     steps: int
+    imitates: bool = False
 
 
 @dataclass(frozen=True)
@@ -208,9 +210,11 @@ def _module(training: Training, world: Path) -> EmotionModule:
 def _data(training: Training, world: Path, batch_size: int) -> EmotionDataModule:
     sampling = f"first:{training.samples}"
     loader = {"cache_dir": str(world / "cache"), "decode_workers": 0, "batch_size": batch_size}
+    expert = [DatasetSpec("dfew", "DFEW", sampling="first:8", options={"fold": 1})]
     return EmotionDataModule(
         root=str(world / "world"),
         train=[DatasetSpec("mafw", "MAFW", sampling=sampling, options={"fold": 1})],
+        expert=expert if training.imitates else None,
         loader=datamodule.LoaderConfig(**{**loader, **training.loader}),
     )
 

@@ -18,11 +18,12 @@ from step_cases import EndsEarly
 
 from r1omni.data.loader_config import LoaderConfig
 from r1omni.models.adapters import LoRAConfig
-from r1omni.ops import GRPOLossConfig, MaskedModality
+from r1omni.ops import Chord, GRPOLossConfig, MaskedModality
 from r1omni.options import Range, check_effects
 from r1omni.rewards import RewardSpec
 from r1omni.rewards.schedule import RewardGate, RewardSchedule
 from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig, SFTModule
+from r1omni.training.adaptive_entropy import AdaptiveEntropy
 from r1omni.training.grpo_checks import check_trained
 from r1omni.training.module import EmotionModule
 from r1omni.training.optimization import PRECISIONS, trained_parts
@@ -37,7 +38,8 @@ SECTIONS: dict[str, dict[str, type]] = {
     "sft": {"model": SFTModule, **SHARED},
     "grpo": {
         "model": GRPOModule, "grpo": GRPOConfig, "loss": GRPOLossConfig, "reward": RewardSpec,
-        "schedule": RewardSchedule, "gate": RewardGate, "masked": MaskedModality, **SHARED,
+        "schedule": RewardSchedule, "gate": RewardGate, "masked": MaskedModality,
+        "chord": Chord, "entropy": AdaptiveEntropy, **SHARED,
     },
 }  # fmt: skip
 
@@ -80,6 +82,12 @@ NEEDS: dict[str, Options] = {
     },
     "masked": {"masked.weight": 1.0},
     "masked.margin": {"masked.margin": 0.01},  # by a medium, fresh weights are moved about so much
+    # Fresh weights have an entropy near that of the vocabulary, which is below this.
+    "entropy": {
+        "entropy.target": 9.0, "entropy.coef_delta": 0.5, "loss.entropy_coef": 0.5,
+    },
+    "chord": {"chord.mu_peak": 0.5},
+    "chord.mu_valley": {"chord.mu_decay_steps": 1},
     "gate": {"gate.reward": "rewards_of_tests:coarse", **_WITHOUT_DEFAULT},
     "grpo.ref_mixup_alpha": {"grpo.ref_sync_steps": 1, "loss.beta": 1.0},
     # Most groups of so short completions are alike. Ranks draw other prompts than one process
@@ -121,6 +129,7 @@ ELSEWHERE: dict[str, str] = {
     "trainer.accumulate_grad_batches": "one of the axes",
     "grpo.micro_batch_size": "one of the axes",
     "grpo.fused_loss": "another way to the same number, to a few bits: test_fused_loss.py",
+    "entropy.coef_min": "shows where entropies fall again: test_adaptive_entropy.py",
     "gate.rate": "shows from the third rollout on: test_schedule.py",
     "trainer.num_nodes": "more processes, as test_ranks.py has them",
 }
@@ -238,6 +247,8 @@ def training_of(method: str, options: Options, micro_batch: int | None = None) -
         grpo["rewards"] = [first, RewardSpec("rewards_of_tests:coarse")]
         grpo["loss"] = GRPOLossConfig(**sections["loss"])
         grpo["masked_modality"] = MaskedModality(**sections["masked"])
+        grpo["adaptive_entropy"] = AdaptiveEntropy(**sections["entropy"])
+        grpo["chord"] = Chord(**sections["chord"])
         if micro_batch is not None:
             grpo["micro_batch_size"] = micro_batch
         module["grpo"] = config = GRPOConfig(**grpo)
@@ -247,6 +258,7 @@ def training_of(method: str, options: Options, micro_batch: int | None = None) -
     return Training(
         EndsEarly if method == "grpo" else SFTModule,
         module, sections["loader"], sections["trainer"], **sizes,
+        imitates=bool(sections.get("chord", {}).get("mu_peak")),
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import lightning as L
 import torch
 import torch._dynamo.utils
 from lightning.pytorch.strategies import DDPStrategy
-from small_training import BASE, fit
+from small_training import BASE, EXPERT, fit
 from step_cases import COMBINATIONS, EndsEarly, halves, num_steps
 
 from r1omni.data.batch import Batch
@@ -178,6 +178,7 @@ def train(
             lora=training.lora,
             seen=training.seen,
             callbacks=[seen],
+            expert=EXPERT if grpo and grpo.chord.mu_peak else None,
             accumulate_grad_batches=training.accumulate,
             **trainer,
         )

@@ -23,6 +23,7 @@ from r1omni.training.module import EmotionModule
 
 SGD_LIKE = OptimizerConfig(learning_rate=1e-3, schedule="constant", warmup_ratio=0.0)
 # Fresh weights never answer in tags: a reward of length gives something to learn from.
+EXPERT = [DatasetSpec("dfew", "DFEW", sampling="first:8", options={"fold": 1})]
 BASE = GRPOConfig(
     group_size=4,
     max_new_tokens=8,
@@ -42,9 +43,12 @@ def fit(
     seen: type[EmotionModule] | None = None,
     lora: LoRAConfig | None = None,
     optimizer: OptimizerConfig = SGD_LIKE,
+    expert: list[DatasetSpec] | None = None,
     **trainer: Any,
 ) -> Any:
     """Train for some optimizer steps, by SFT where `grpo` is None; `seen` is another class for it.
+
+    `expert` are data sets to imitate, by GRPO with `chord`.
 
     Returns:
         the module, its trainer attached.
@@ -58,6 +62,7 @@ def fit(
     data = EmotionDataModule(
         root=str(mini_world / "world"),
         train=[DatasetSpec("mafw", "MAFW", sampling="first:8", options={"fold": 1})],
+        expert=expert,
         loader=LoaderConfig(
             batch_size=batch_size, decode_workers=0, cache_dir=str(mini_world / "cache")
         ),

@@ -10,11 +10,12 @@ from typing import Any
 
 from small_training import BASE
 
-from r1omni.ops import GRPOLossConfig, MaskedModality
+from r1omni.ops import Chord, GRPOLossConfig, MaskedModality
 from r1omni.rewards import RewardGate, RewardSchedule, RewardSpec
 from r1omni.training import GRPOConfig, GRPOModule
+from r1omni.training.adaptive_entropy import AdaptiveEntropy
 
-# One of each loss, so that the others' options meet all of them.
+# One of each loss, so that the others' options meet all of them, and GSPO by token.
 COMBINATIONS: dict[str, GRPOConfig] = {
     "grpo": replace(
         BASE, scale_rewards="batch", num_iterations=2, ref_sync_steps=1, ref_mixup_alpha=0.5,
@@ -75,6 +76,28 @@ COMBINATIONS: dict[str, GRPOConfig] = {
         ],
         loss=GRPOLossConfig(
             loss_type="luspo", importance_sampling_level="sequence", top_entropy_quantile=0.6,
+        ),
+    ),
+    "gmpo": replace(
+        BASE, steps_per_generation=2, chord=Chord(0.4, 0.2, 1, 2, num_samples=4),
+        loss=GRPOLossConfig(
+            loss_type="gmpo", epsilon=0.001, epsilon_high=0.002, off_policy_mask_threshold=0.01,
+        ),
+    ),
+    "vespo": replace(
+        BASE, num_iterations=2, importance_correction="token_truncate", importance_cap=0.9,
+        # Entropies of fresh weights are below the target, so that the second step has a bonus.
+        adaptive_entropy=AdaptiveEntropy(9.0, coef_delta=0.1, coef_max=0.5),
+        loss=GRPOLossConfig(
+            loss_type="vespo", beta=0.0, vespo_k_pos=1.0, vespo_lambda_pos=2.0, vespo_k_neg=2.0,
+            vespo_lambda_neg=1.0,
+        ),
+    ),
+    "gspo_token": replace(
+        BASE, steps_per_generation=2,
+        loss=GRPOLossConfig(
+            beta=0.0, importance_sampling_level="sequence_token", epsilon=0.001,
+            top_entropy_quantile=0.6,
         ),
     ),
 }  # fmt: skip

@@ -102,7 +102,7 @@ def test_the_length_of_short_targets_is_not_counted(
     assert counted == ["x" * 2048]  # with the end token it may be longer
 
 
-@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "wheel_f1"])
+@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "petal_f1"])
 def test_no_label_at_all(model_dir: str, tmp_path: Path, name: str) -> None:
     options = {"class_counts": {"happy": 1, "sad": 1}} if name == "balanced_accuracy" else {}
     config = GRPOConfig(rewards=[RewardSpec(name, options=options), RewardSpec("format")])

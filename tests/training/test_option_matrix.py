@@ -213,7 +213,7 @@ def test_every_option_has_its_place(method: str) -> None:
                 assert option.split(".")[-1] in said and "\n" not in said
         assert bool(taken) != follows(method, option), (option, taken)
     known = {*OPTIONS["sft"], *OPTIONS["grpo"]}
-    needing = {*NEEDS} - {"lora", "loss", "gate", "masked"}
+    needing = {*NEEDS} - {"lora", "loss", "gate", "masked", "entropy", "chord"}
     for named in (needing, WITH, NO_INFLUENCE, ELSEWHERE, FOLLOWS):
         assert {name.split(":")[-1] for name in named} <= known
     assert {name.removeprefix("trainer.") for name in known if "trainer." in name} == {

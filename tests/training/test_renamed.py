@@ -11,8 +11,9 @@ import torch
 import yaml
 
 from r1omni.ops import GRPOLossConfig, grpo_loss
+from r1omni.rewards import reward_names
 from r1omni.training.lightning_cli import R1OmniCLI
-from r1omni.training.renamed import METRICS, OPTIONS, renamed_settings, with_new_names
+from r1omni.training.renamed import METRICS, OPTIONS, REWARDS, renamed_settings, with_new_names
 from r1omni.training.resume import changed_settings, flat_settings
 from r1omni.types import UsageError
 
@@ -116,6 +117,34 @@ def test_an_old_metric_is_the_new_one(old: str, new: str) -> None:
     assert with_new_names([f"--{option}", old]) == [f"--{option}", new]
     assert with_new_names(["--run.keep_best", f"{{metric: {old}}}"])[1] == f"metric: {new}\n"
     assert renamed_settings({option: old}) == {option: new}
+
+
+@pytest.mark.parametrize(("old", "new"), REWARDS.items())
+def test_an_old_reward_is_the_new_one(
+    old: str, new: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def config(name: str) -> list[dict[str, Any]]:
+        gate = {"gate": {"reward": name, "threshold": 0.5}}
+        mine = {"name": "mine:reward", "options": {"reward": old}}
+        return [{"name": name, "weight": 0.5}, {"name": "format", "schedule": gate}, mine]
+
+    assert new in reward_names() and old not in reward_names()
+    file = tmp_path / "overlay.yaml"
+    file.write_text(yaml.safe_dump({"model": {"init_args": {"grpo": {"rewards": config(old)}}}}))
+    with caplog.at_level(logging.WARNING, "r1omni"):
+        [_, content] = with_new_names(["--config", str(file)])
+    assert yaml.safe_load(content)["model"]["init_args"]["grpo"]["rewards"] == config(new)
+    assert f"reward {old} is now {new}" in caplog.text
+    for flag in ("--model.grpo.rewards", "--model.init_args.grpo.rewards+"):
+        for given, wanted in ((config(old), config(new)), (config(old)[1], config(new)[1])):
+            [_, value] = with_new_names([flag, yaml.safe_dump(given, default_flow_style=True)])
+            assert yaml.safe_load(value) == wanted
+    metric = f"rewards/{old}/mean"
+    assert with_new_names(["--run.keep_best.metric", metric])[1] == f"rewards/{new}/mean"
+    settings = {"model.init_args.grpo.rewards": config(old), "run.keep_best.metric": metric}
+    assert renamed_settings(settings) == {
+        "model.init_args.grpo.rewards": config(new), "run.keep_best.metric": f"rewards/{new}/mean",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("old", OPTIONS)

@@ -43,6 +43,7 @@ class EmotionDataModule(L.LightningDataModule):
         val: datasets for `validate` and for validation during `fit`.
         test: datasets for `test`, evaluated one by one.
         predict: datasets for `predict`.
+        expert: datasets whose targets GRPO imitates beside its rollouts (`grpo.chord`).
         conditions: what is done to the media of the test sets, any of full, muted (silence),
             blanked (black frames), swapped (the sound of a clip of another label), shuffled (frames
             in another order).
@@ -67,11 +68,13 @@ class EmotionDataModule(L.LightningDataModule):
         loader: LoaderConfig = LoaderConfig(),  # noqa: B008 - frozen
         missing_media: float = 0.0,
         answer_mode: AnswerMode = "think",
+        expert: list[DatasetSpec] | None = None,
     ) -> None:
         super().__init__()
         check_type("data.root", root, str)
         self.root = Path(root)
-        given = {"train": train, "val": val, "test": test, "predict": predict}
+        given = {"train": train, "val": val, "test": test, "predict": predict,
+                 "expert": expert}  # fmt: skip
         for split, specs in given.items():
             check_type(f"data.{split}", specs, list[DatasetSpec] | None)
         check_type("data.loader", loader, LoaderConfig)
@@ -101,7 +104,7 @@ class EmotionDataModule(L.LightningDataModule):
                 folds keep apart, are both trained on and tested or validated on.
         """
         stage = str(getattr(stage, "value", stage))  # Lightning hands in an enumeration
-        splits = {"fit": ("train", "val"), "validate": ("val",)}.get(stage, (stage,))
+        splits = {"fit": ("train", "val", "expert"), "validate": ("val",)}.get(stage, (stage,))
         if not self.specs[splits[0]]:
             raise UsageError(
                 f"data.{splits[0]} names no dataset, but `{stage}` needs one; add it to the config"
@@ -114,8 +117,9 @@ class EmotionDataModule(L.LightningDataModule):
             self._label_sets[split] = [str(samples[0].label_set) for samples in lists]
         self._store = None  # what it holds is of the stage before
         if stage != "predict":
-            compared = splits if stage != "fit" else (*splits, "test")
-            refuse_shared({name: self._listed(name) for name in ("train", *compared)})
+            compared = splits if stage != "fit" else ("val", "test")
+            trained = [*self._listed("train"), *self._listed("expert")]
+            refuse_shared({"train": trained, **{name: self._listed(name) for name in compared}})
 
     def _listed(self, split: str) -> Listed:
         """All samples of a split; of one that the stage does not need, those that are there."""
@@ -253,6 +257,21 @@ class EmotionDataModule(L.LightningDataModule):
         seed = "/".join(map(str, (*stream, own)))
         chosen = random.Random(seed).sample(range(len(dataset)), min(count, len(dataset)))
         return collate([dataset[index] for index in chosen])
+
+    def draw_expert(self, count: int, stream: Sequence[object]) -> Batch:
+        """This rank's share of samples of `expert` at random; all ranks draw the same ones.
+
+        Args:
+            count: how many over all ranks. Where clips that are broken leave fewer, some come
+                twice.
+            stream: names the draw.
+        """
+        store, (rank, num_ranks) = self._settled(), self._rank()
+        dataset = store.dataset([s for samples in self.samples["expert"] for s in samples])
+        order = list(range(len(dataset)))
+        random.Random("/".join(map(str, stream))).shuffle(order)
+        chosen = [order[index % len(order)] for index in range(count)]
+        return collate([dataset[index] for index in chosen[rank::num_ranks]])
 
     @property
     def neutral(self) -> ClipMedia | ClipFeatures:

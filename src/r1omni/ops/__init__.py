@@ -1,6 +1,7 @@
 """The mathematics of GRPO: pure functions of tensors."""
 
 from r1omni.ops.advantages import group_advantages, reward_metrics
+from r1omni.ops.chord import Chord, imitation_loss
 from r1omni.ops.importance import importance_weights
 from r1omni.ops.kl import kl_divergence
 from r1omni.ops.logprobs import (
@@ -15,6 +16,7 @@ from r1omni.ops.objective import TokenObjective, not_fused_for
 from r1omni.ops.step_totals import StepTotals
 
 __all__ = [
+    "Chord",
     "GRPOLoss",
     "GRPOLossConfig",
     "MaskedModality",
@@ -23,6 +25,7 @@ __all__ = [
     "entropy",
     "group_advantages",
     "grpo_loss",
+    "imitation_loss",
     "importance_weights",
     "kl_divergence",
     "linear_logprob",

@@ -16,7 +16,7 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def reduce_terms(terms: Tensor, mask: Tensor, config: GRPOLossConfig, totals: StepTotals) -> Tensor:
     """What a part with the terms [N, C] adds to the loss of its step."""
     sums = (terms * mask).sum(dim=1)
-    if config.loss_type in ("grpo", "sapo"):
+    if config.normalizes_by_length:
         sums = sums / mask.sum(dim=1).clamp(min=1)
     return sums.sum() / totals.divisor(config)
 
@@ -24,6 +24,6 @@ def reduce_terms(terms: Tensor, mask: Tensor, config: GRPOLossConfig, totals: St
 def token_weights(mask: Tensor, config: GRPOLossConfig, totals: StepTotals) -> Tensor:
     """What each token's term counts in `reduce_terms`, float [N, C]; `mask` is float [N, C]."""
     weights = mask / totals.divisor(config)
-    if config.loss_type in ("grpo", "sapo"):
+    if config.normalizes_by_length:
         weights = weights / mask.sum(dim=1, keepdim=True).clamp(min=1)
     return weights

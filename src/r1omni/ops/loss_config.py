@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -17,8 +18,10 @@ from r1omni.options import (
 )
 from r1omni.types import UsageError
 
-LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo"]
-ImportanceSamplingLevel = Literal["token", "sequence"]
+LossType = Literal[
+    "grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "gmpo", "vespo"
+]  # fmt: skip
+ImportanceSamplingLevel = Literal["token", "sequence", "sequence_token"]
 CLIPPING_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
 
 
@@ -30,14 +33,15 @@ class GRPOLossConfig:
     (`GRPOConfig`).
 
     Attributes:
-        loss_type: grpo, bnpo, dr_grpo, dapo, cispo, sapo or luspo.
+        loss_type: grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo, gmpo or vespo.
         beta: weight of the KL term; 0 needs no reference.
-        epsilon: the ratio is clipped below 1 - epsilon.
+        epsilon: the ratio is clipped below 1 - epsilon; for gmpo its logarithm, below -epsilon.
         epsilon_high: the ratio is clipped above 1 + epsilon_high; None for epsilon. For cispo it
-            is the cap of the ratio itself.
+            is the cap of the ratio itself, for gmpo that of its logarithm.
         delta: cap of the ratio in the unclipped term (clipping losses only), or None.
         dual_clip: for negative advantages, cap of the ratio (clipping losses only), or None.
-        importance_sampling_level: a ratio a "token" or a "sequence".
+        importance_sampling_level: a ratio a "token" or a "sequence", or "sequence_token": that of
+            the sequence, with the gradient of each token (GSPO-token).
         use_bias_correction_kl: multiply the KL term by the ratio, with its gradient.
         kl_estimator: k3, k2, k1, k3_straight_through or k1_straight_through.
         top_entropy_quantile: share of tokens, highest entropy first, that keep their policy
@@ -49,6 +53,10 @@ class GRPOLossConfig:
             it follows the limit of the sampling.
         sapo_temperature_pos: steepness of sapo's gate for positive advantages.
         sapo_temperature_neg: the same for other advantages.
+        vespo_k_pos: k of vespo's kernel for advantages of 0 and more: how fast it falls towards a
+            ratio of 0.
+        vespo_lambda_pos: lambda there: how fast it falls for large ratios.
+        vespo_k_neg, vespo_lambda_neg: the same for negative advantages.
         temperature: of the sampling. The log-probabilities handed to the loss were taken at it;
             no formula here uses it again.
 
@@ -71,6 +79,10 @@ class GRPOLossConfig:
     max_completion_length: int | None = None
     sapo_temperature_pos: float = 1.0
     sapo_temperature_neg: float = 1.05
+    vespo_k_pos: float = 2.0
+    vespo_lambda_pos: float = 3.0
+    vespo_k_neg: float = 3.0
+    vespo_lambda_neg: float = 2.0
     temperature: float = 1.0
 
     RANGES: ClassVar[Ranges] = {
@@ -85,6 +97,10 @@ class GRPOLossConfig:
         "max_completion_length": TOKENS,
         "sapo_temperature_pos": above(0),
         "sapo_temperature_neg": above(0),
+        "vespo_k_pos": at_least(0),
+        "vespo_lambda_pos": above(0),  # at 0, nothing would hold a large ratio back
+        "vespo_k_neg": at_least(0),
+        "vespo_lambda_neg": above(0),
         "temperature": TEMPERATURE,
     }
 
@@ -94,9 +110,21 @@ class GRPOLossConfig:
         return self.epsilon if self.epsilon_high is None else self.epsilon_high
 
     @property
+    def ratio_bounds(self) -> tuple[float, float]:
+        """Where a clipping loss, or gmpo, clips the ratio."""
+        if self.loss_type == "gmpo":
+            return math.exp(-self.epsilon), math.exp(self.upper_epsilon)
+        return 1 - self.epsilon, 1 + self.upper_epsilon
+
+    @property
+    def normalizes_by_length(self) -> bool:
+        """Whether a completion counts with the mean of its tokens."""
+        return self.loss_type in ("grpo", "sapo", "gmpo")
+
+    @property
     def normalizes_over_batch_tokens(self) -> bool:
         """Whether the normaliser is a count over the whole generation batch."""
-        return self.loss_type in ("dapo", "cispo")
+        return self.loss_type in ("dapo", "cispo", "vespo")
 
     @property
     def needs_entropies(self) -> bool:
@@ -119,6 +147,12 @@ class GRPOLossConfig:
         elif self.dual_clip is not None:
             raise UsageError(
                 f"grpo.loss.dual_clip has no meaning for loss_type {self.loss_type}; unset it"
+            )
+        if self.loss_type in ("gmpo", "vespo") and self.importance_sampling_level != "token":
+            raise UsageError(
+                f"grpo.loss.importance_sampling_level {self.importance_sampling_level} has no "
+                f"meaning for loss_type {self.loss_type}, which joins the ratios of tokens in its "
+                "own way; leave it out"
             )
         if self.delta is not None and self.dual_clip is not None:
             raise UsageError("grpo.loss.delta and dual_clip both cap the ratio; set one of them")

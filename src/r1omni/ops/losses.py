@@ -1,21 +1,14 @@
 """The policy losses of the GRPO family.
 
-A loss is built in a fixed order: the policy term of each token, the off-policy mask, the entropy
-mask, importance weights, the KL term, aggregation to one number, the entropy bonus, the term for
-the dependence on media (`masked_modality.py`). With r the probability ratio and A the advantage,
-the terms to be minimised are:
-
-- grpo (arXiv 2402.03300 eq. 3), bnpo, dr_grpo (2503.20783), dapo (2503.14476), luspo
-  (2602.05261): -min(min(r, delta) A, clip(r, 1 - epsilon, 1 + epsilon_high) A);
-- cispo (2506.13585): -stopgrad(min(r, epsilon_high)) A log p; epsilon_high is the cap itself;
-- sapo (2511.20347): -A (4 / tau) sigmoid(tau (r - 1)).
-
-r is per token, or per sequence (GSPO, 2507.18071): exp of the masked mean of log p - log p_old.
+A loss is built in a fixed order: the policy term of each token (`policy_terms.py` has the
+formulas), the off-policy mask, the entropy mask, importance weights, the KL term, aggregation to
+one number, the entropy bonus, the term for the dependence on media (`masked_modality.py`). VESPO
+has the importance weights in its kernel instead.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -24,6 +17,7 @@ from r1omni.ops.aggregation import masked_mean, reduce_terms
 from r1omni.ops.kl import MAX_LOG_DIFFERENCE, kl_divergence
 from r1omni.ops.loss_config import GRPOLossConfig
 from r1omni.ops.masked_modality import MaskedModality, masked_modality_term
+from r1omni.ops.policy_terms import TokenBatch, log_ratios, on_policy, policy_terms
 from r1omni.ops.step_totals import StepTotals, entropy_threshold
 from r1omni.types import UsageError
 
@@ -46,23 +40,9 @@ class GRPOLoss:
     row_metrics: frozenset[str] = frozenset()
     step_metrics: frozenset[str] = frozenset()
 
-
-@dataclass(frozen=True)
-class _Batch:
-    """The tensors of a loss, zero wherever the mask is.
-
-    Attributes:
-        logps, old_logps: float [N, C].
-        advantages: float [N, 1].
-        mask: float [N, C].
-        entropies: float [N, C] or None.
-    """
-
-    logps: Tensor
-    old_logps: Tensor
-    advantages: Tensor
-    mask: Tensor
-    entropies: Tensor | None
+    def scaled(self, share: float) -> GRPOLoss:
+        """The loss times a share; what it was made of stays."""
+        return self if share == 1 else replace(self, loss=share * self.loss)
 
 
 def grpo_loss(
@@ -156,21 +136,21 @@ def part_loss(
     """
     _check_inputs(logps, advantages, mask, old_logps, ref_logps, entropies, config)
     keep = mask.bool()
-    batch = _clean_batch(logps, advantages, keep, old_logps, entropies)
-    log_ratio = _log_ratio(batch, config.importance_sampling_level)
-    terms = _policy_terms(batch, log_ratio, config).expand_as(batch.mask)
-    metrics = _clip_metrics(log_ratio.detach().exp(), batch, config)
-    row_metrics = set(metrics) if log_ratio.shape[1] == 1 else set()
+    batch = _clean_batch(logps, advantages, keep, old_logps, entropies, importance_weights)
+    log_ratio = log_ratios(batch, config.importance_sampling_level)
+    terms, metrics = policy_terms(batch, log_ratio, config)
+    by_row = log_ratio.shape[1] == 1 or config.loss_type == "vespo"
+    row_metrics = set(metrics) if by_row else set()
 
     if config.off_policy_mask_threshold is not None:
-        on_policy = _on_policy(batch, config.off_policy_mask_threshold)
-        terms = terms * on_policy
-        metrics["off_policy_masked_ratio"] = 1 - on_policy.mean()
+        kept = on_policy(batch, config.off_policy_mask_threshold)
+        terms = terms * kept
+        metrics["off_policy_masked_ratio"] = 1 - kept.mean()
         row_metrics.add("off_policy_masked_ratio")
     carrying = batch.mask if entropy_mask is None else (keep & entropy_mask).to(batch.mask.dtype)
     if entropy_mask is not None:
         terms = terms * carrying
-    if importance_weights is not None:
+    if importance_weights is not None and config.loss_type != "vespo":
         terms = terms * torch.where(keep, importance_weights, 0.0)
     if ref_logps is not None:
         kl, kl_metrics = _kl_terms(batch, _masked(ref_logps, keep), log_ratio, config)
@@ -178,7 +158,7 @@ def part_loss(
         if config.beta != 0:
             terms = terms + config.beta * kl
 
-    loss = reduce_terms(terms, batch.mask, config, totals)
+    loss = reduce_terms(terms.expand_as(batch.mask), batch.mask, config, totals)
     if batch.entropies is not None:
         metrics["entropy"] = masked_mean(batch.entropies.detach(), batch.mask)
         if config.entropy_coef != 0:
@@ -234,14 +214,18 @@ def _clean_batch(
     keep: Tensor,
     old_logps: Tensor | None,
     entropies: Tensor | None,
-) -> _Batch:
+    importance_weights: Tensor | None,
+) -> TokenBatch:
     clean = _masked(logps, keep)
-    return _Batch(
+    if importance_weights is not None and importance_weights.shape == keep.shape:
+        importance_weights = torch.where(keep, importance_weights, 1.0)
+    return TokenBatch(
         logps=clean,
         old_logps=clean.detach() if old_logps is None else _masked(old_logps, keep).detach(),
         advantages=advantages.detach().to(clean.dtype)[:, None],
         mask=keep.to(clean.dtype),
         entropies=None if entropies is None else _masked(entropies, keep),
+        importance_weights=importance_weights,
     )
 
 
@@ -251,50 +235,11 @@ def _masked(values: Tensor, keep: Tensor) -> Tensor:
     return torch.where(keep, values, 0.0)
 
 
-# Terms --------------------------------------------------------------------------------------
-
-
-def _log_ratio(batch: _Batch, level: str) -> Tensor:
-    """log p - log p_old, [N, C] or, for level "sequence", its masked mean [N, 1].
-
-    It is clamped at +-20, where a ratio says no more than "far off policy" but exp of a larger
-    number, times an advantage of 0, would be NaN.
-    """
-    difference = batch.logps - batch.old_logps
-    if level == "sequence":
-        lengths = batch.mask.sum(dim=1, keepdim=True).clamp(min=1)
-        difference = difference.sum(dim=1, keepdim=True) / lengths
-    return difference.clamp(-MAX_LOG_DIFFERENCE, MAX_LOG_DIFFERENCE)
-
-
-def _policy_terms(batch: _Batch, log_ratio: Tensor, config: GRPOLossConfig) -> Tensor:
-    """The policy term of each token, [N, C] or [N, 1]."""
-    ratio, advantages = log_ratio.exp(), batch.advantages
-    if config.loss_type == "cispo":
-        return -ratio.clamp(max=config.upper_epsilon).detach() * advantages * batch.logps
-    if config.loss_type == "sapo":
-        positive, negative = config.sapo_temperature_pos, config.sapo_temperature_neg
-        tau = torch.where(advantages > 0, positive, negative).to(ratio.dtype)
-        return -advantages * (4 / tau) * torch.sigmoid(tau * (ratio - 1))
-    clipped = ratio.clamp(1 - config.epsilon, 1 + config.upper_epsilon)
-    capped = ratio if config.delta is None else ratio.clamp(max=config.delta)
-    terms = -torch.minimum(capped * advantages, clipped * advantages)
-    if config.dual_clip is not None:
-        # Of a bad completion, a ratio above the cap teaches no more than the cap itself.
-        floor = -config.dual_clip * advantages
-        terms = torch.where(advantages < 0, torch.minimum(terms, floor), terms)
-    return terms
-
-
-def _on_policy(batch: _Batch, threshold: float) -> Tensor:
-    """float [N, 1]: 0 for a bad completion that drifted too far (DeepSeek-V3.2)."""
-    lengths = batch.mask.sum(dim=1, keepdim=True).clamp(min=1)
-    drift = (batch.old_logps - batch.logps.detach()).sum(dim=1, keepdim=True) / lengths
-    return 1 - ((batch.advantages < 0) & (drift > threshold)).to(batch.mask.dtype)
+# The KL -------------------------------------------------------------------------------------
 
 
 def _kl_terms(
-    batch: _Batch, ref_logps: Tensor, log_ratio: Tensor, config: GRPOLossConfig
+    batch: TokenBatch, ref_logps: Tensor, log_ratio: Tensor, config: GRPOLossConfig
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The KL of each token [N, C] and its metrics."""
     kl = kl_divergence(batch.logps, ref_logps.detach(), config.kl_estimator)
@@ -305,40 +250,3 @@ def _kl_terms(
         "kl": masked_mean(kl.detach(), batch.mask),
         "kl_clamped_ratio": masked_mean(clamped.to(batch.mask.dtype), batch.mask),
     }
-
-
-# Metrics ------------------------------------------------------------------------------------
-
-
-def _clip_metrics(ratio: Tensor, batch: _Batch, config: GRPOLossConfig) -> dict[str, Tensor]:
-    """Shares of tokens (or sequences) that the clipping holds back, under TRL's names."""
-    if config.loss_type == "sapo":
-        return {}
-    dtype = batch.mask.dtype
-    if config.loss_type == "cispo":
-        capped = (ratio > config.upper_epsilon) & (batch.advantages > 0)
-        return {"cispo_clip_ratio": _share(capped.to(dtype), batch.mask)}
-    low = ((ratio < 1 - config.epsilon) & (batch.advantages < 0)).to(dtype)
-    high = ((ratio > 1 + config.upper_epsilon) & (batch.advantages > 0)).to(dtype)
-    low_mean, high_mean = _share(low, batch.mask), _share(high, batch.mask)
-    low_rows, high_rows = _row_shares(low, batch.mask), _row_shares(high, batch.mask)
-    return {
-        "clip_ratio/low_mean": low_mean,
-        "clip_ratio/low_min": low_rows.min(),
-        "clip_ratio/high_mean": high_mean,
-        "clip_ratio/high_max": high_rows.max(),
-        "clip_ratio/region_mean": low_mean + high_mean,
-    }
-
-
-def _share(flags: Tensor, mask: Tensor) -> Tensor:
-    """Share of tokens for flags [N, C], of sequences, whatever their length, for [N, 1]."""
-    return flags.mean() if flags.shape[1] == 1 else masked_mean(flags, mask)
-
-
-def _row_shares(flags: Tensor, mask: Tensor) -> Tensor:
-    """[N]: share of the tokens of each sequence for flags [N, C].
-
-    For [N, 1] that is the flag itself: it is 0 for a sequence of no tokens, whose ratio is 1.
-    """
-    return (flags * mask).sum(dim=1) / mask.sum(dim=1).clamp(min=1)

@@ -15,7 +15,7 @@ from torch import Tensor
 from r1omni import kernels
 from r1omni.ops.aggregation import token_weights
 from r1omni.ops.errors import usage_errors
-from r1omni.ops.loss_config import GRPOLossConfig
+from r1omni.ops.loss_config import CLIPPING_LOSSES, GRPOLossConfig
 from r1omni.ops.step_totals import StepTotals
 from r1omni.types import UsageError
 
@@ -23,7 +23,7 @@ from r1omni.types import UsageError
 def not_fused_for(config: GRPOLossConfig) -> str | None:
     """The option that makes a loss more than a term a token, or None: the operator computes it."""
     more = {
-        "loss_type": config.loss_type in ("cispo", "sapo"),
+        "loss_type": config.loss_type not in CLIPPING_LOSSES,
         "importance_sampling_level": config.importance_sampling_level != "token",
         "delta": config.delta is not None,
         "dual_clip": config.dual_clip is not None,

@@ -10,8 +10,8 @@ from r1omni.rewards import (
     format,  # noqa: A004
     modality_use,
     overlong,
+    petal_f1,
     repetition,
-    wheel_f1,
 )
 from r1omni.rewards.registry import (
     RewardFunction,
@@ -41,9 +41,9 @@ __all__ = [
     "modality_use",
     "needs_labels",
     "overlong",
+    "petal_f1",
     "register",
     "repetition",
     "reward_names",
     "score",
-    "wheel_f1",
 ]

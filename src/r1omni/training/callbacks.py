@@ -279,7 +279,7 @@ def compared_parameters(trainer: L.Trainer, module: EmotionModule) -> dict[str, 
     """The few settings that a person compares runs by, flat; the whole configuration is a text."""
     data, rates = module.datamodule, module.optimizer_config
     sets = []
-    for spec in data.specs["train"]:
+    for spec in [*data.specs["train"], *data.specs["expert"]]:
         options = [f"{name}={value}" for name, value in spec.options.items()]
         part = [] if spec.sampling == "all" else [spec.sampling]
         sets.append(" ".join([spec.name, spec.split, *options, *part]))

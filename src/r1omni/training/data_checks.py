@@ -22,22 +22,36 @@ from r1omni.types import NUM_EXAMPLES, Modality, Sample, UsageError
 _logger = logging.getLogger(__name__)
 
 
-def check_targets(data: EmotionDataModule, omni: R1Omni, max_target_tokens: int) -> None:
+def check_targets(
+    data: EmotionDataModule,
+    omni: R1Omni,
+    max_target_tokens: int,
+    split: str = "train",
+    limited_by: str = "max_target_tokens",
+) -> None:
     """Refuse training samples without a target, or with one that is too long.
+
+    Args:
+        data: set up.
+        omni: tokenizer, and how many tokens can be read.
+        max_target_tokens: longest target.
+        split: which samples.
+        limited_by: the option that is the limit, for the message.
 
     Raises:
         UsageError: naming the first of them with their data set, and how many there are.
     """
-    bare = [(place, s) for place, s in _trained(data) if s.target is None]
+    samples = _trained(data, split)
+    bare = [(place, s) for place, s in samples if s.target is None]
     if bare:
         raise UsageError(
-            f"data.train: {_some(bare, data)} have no target text; supervised training needs a "
-            "label or a reasoning for every sample: complete these rows, or take them out"
+            f"data.{split}: {_some(bare, samples)} have no target text; supervised training needs "
+            "a label or a reasoning for every sample: complete these rows, or take them out"
         )
     context = omni.model.config.language.max_position_embeddings
     num_prompt_tokens = lru_cache(partial(_num_prompt_tokens, omni))
     long = []
-    for place, sample in _trained(data):
+    for place, sample in samples:
         target = str(sample.target)
         room = context - num_prompt_tokens(sample.instruction, sample.modality)
         # No token is shorter than a byte, so that most texts need not be tokenized.
@@ -48,14 +62,14 @@ def check_targets(data: EmotionDataModule, omni: R1Omni, max_target_tokens: int)
             long.append((f"{place}, {tokens:,} tokens", sample))
         elif tokens > room:
             raise UsageError(
-                f"data.train: prompt and target of {sample.sample_id} ({place}) take more than "
-                f"the {context:,} tokens that the model can read; shorten the text"
+                f"data.{split}: prompt and target of {sample.sample_id} ({place}) take more "
+                f"than the {context:,} tokens that the model can read; shorten the text"
             )
     if long:
         raise UsageError(
-            f"data.train: {_some(long, data)} have a target of more than {max_target_tokens:,} "
-            "tokens; shorten them, or raise model.init_args.max_target_tokens, which costs memory "
-            "and time"
+            f"data.{split}: {_some(long, samples)} have a target of more than "
+            f"{max_target_tokens:,} tokens; shorten them, or raise model.init_args.{limited_by}, "
+            "which costs memory and time"
         )
 
 
@@ -77,11 +91,11 @@ def check_labels(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None
     _check_class_counts(data, rewards)
     _check_references(data, rewards)
     needing = [spec.name for spec in rewards if spec.weight and needs_labels(spec.name)]
-    samples = list(_trained(data))
+    samples = _trained(data)
     bare = [(place, s) for place, s in samples if s.label is None and not s.open_labels]
     if not needing or not bare:
         return
-    found = f"data.train: {_some(bare, data)} have no label, which {', '.join(needing)} needs"
+    found = f"data.train: {_some(bare, samples)} have no label, which {', '.join(needing)} needs"
     if len(bare) == len(samples):
         raise UsageError(f"{found}; give labels, or rewards that need none")
     _warn(f"{found}: these say nothing of them")
@@ -130,17 +144,17 @@ def _warn(message: str) -> None:
     _logger.warning("%s", message)
 
 
-def _trained(data: EmotionDataModule) -> list[tuple[str, Sample]]:
+def _trained(data: EmotionDataModule, split: str = "train") -> list[tuple[str, Sample]]:
     """Each training sample and where it comes from."""
     return [
         (sample.place or f"{spec.name} in {data.root / spec.root}", sample)
-        for spec, samples in zip(data.specs["train"], data.samples["train"], strict=True)
+        for spec, samples in zip(data.specs[split], data.samples[split], strict=True)
         for sample in samples
     ]
 
 
-def _some(found: Sequence[tuple[str, Sample]], data: EmotionDataModule) -> str:
-    """How many of the training samples these are, and the first of them."""
+def _some(found: Sequence[tuple[str, Sample]], samples: Sequence[tuple[str, Sample]]) -> str:
+    """How many of the samples these are, and the first of them."""
     named = ", ".join(f"{s.sample_id} ({place})" for place, s in found[:NUM_EXAMPLES])
     more = ", ..." if len(found) > NUM_EXAMPLES else ""
-    return f"{len(found)} of {len(_trained(data))} samples ({named}{more})"
+    return f"{len(found)} of {len(samples)} samples ({named}{more})"

@@ -22,13 +22,14 @@ from r1omni.ops import GRPOLoss, StepTotals
 from r1omni.ops.importance import importance_weights
 from r1omni.rewards.schedule import RewardWeights
 from r1omni.streams import stream_seed
+from r1omni.training.adaptive_entropy import EntropyCoefficient
 from r1omni.training.advantages import in_force, kl_penalty, score_rollout, with_advantages
 from r1omni.training.batch import RolloutBatch, step_totals, with_entropy_mask
-from r1omni.training.data_checks import check_labels
 from r1omni.training.evidence import with_evidence
 from r1omni.training.grpo_checks import check_fit, check_trained, check_trainer
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.grpo_log import StepLog
+from r1omni.training.imitation import imitate
 from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import grpo_batch, stop_unless_finite
 from r1omni.training.optimization import OptimizerConfig, Part, check_parts, clip_gradients
@@ -50,8 +51,7 @@ class GRPOModule(EmotionModule):
         grpo: sampling, rewards and loss.
     """
 
-    # A batch is one rollout, and a rollout may be learned from in several optimizer steps.
-    automatic_optimization = False
+    automatic_optimization = False  # a batch is a rollout, learned from in several steps
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class GRPOModule(EmotionModule):
         self.reference: Reference | None = None  # the start, or moved since; in training only
         self.step_log = self.kept_states["num_tokens_seen"] = StepLog()
         self.reward_weights = self.kept_states["reward_weights"] = RewardWeights(grpo.rewards)
+        self.entropy_coef = self.kept_states["entropy_coef"] = EntropyCoefficient(grpo)
 
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         log = self.step_log.begin(self.device, self.global_step)
@@ -161,23 +162,24 @@ class GRPOModule(EmotionModule):
             stop_unless_finite(self, "loss", result.loss, partial(self._kept, part, totals))
             self.manual_backward(result.loss)
             self.step_log.add_loss(result, part.loss_mask, totals)
+        imitate(self, totals)
         norm = clip_gradients(self.parameters(), self.grpo.max_grad_norm)
         self.step_log.add("grad_norm", float(norm))
         stop_unless_finite(self, "norm of the gradient", norm, partial(self._kept, step, totals))
         optimizer.step()
         schedule.step()
-        self.step_log.end_update()
+        self.entropy_coef.end_update(self.step_log, totals, self.sum_over_ranks)
         if self.reference is not None:
             self.reference.follow(self.model, self.global_step)
 
     def loss(self, part: RolloutBatch, totals: StepTotals) -> GRPOLoss:
         """What a micro-batch adds to the loss of its optimizer step."""
-        result, logps = part.loss_of(self.model, self.grpo, totals)
+        result, logps = part.loss_of(self.model, self.entropy_coef.config_in_force(), totals)
         self.step_log.compare_with_sampler(logps, part)
-        return result
+        return result.scaled(1 - self.grpo.chord.mu(self.global_step))
 
     def _kept(self, part: RolloutBatch, totals: StepTotals) -> dict[str, Any]:
-        return grpo_batch(part, self.grpo, totals)
+        return grpo_batch(part, self.entropy_coef.config_in_force(), totals)
 
     # Around the training ---------------------------------------------------------------------
 
@@ -192,8 +194,7 @@ class GRPOModule(EmotionModule):
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
-            check_fit(self.grpo, self.trainer, self.datamodule.loader.batch_size)
-            check_labels(self.datamodule, self.grpo.rewards)
+            check_fit(self.grpo, self.trainer, self.datamodule, self.omni)
         super().setup(stage)
 
     def configure_model(self) -> None:
@@ -204,7 +205,6 @@ class GRPOModule(EmotionModule):
             if self.grpo.ref_sync_steps:
                 self.kept_states["reference"] = self.reference
 
-    def configure_callbacks(self) -> list[L.Callback]:
-        # Here, before Lightning refuses these in other words.
+    def configure_callbacks(self) -> list[L.Callback]:  # before Lightning's own refusals
         check_trainer(self.trainer.gradient_clip_val, self.trainer.accumulate_grad_batches)
         return super().configure_callbacks()

@@ -8,9 +8,12 @@ from collections.abc import Sequence
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_only
 
+from r1omni.data import EmotionDataModule
 from r1omni.models.adapters import LoRAConfig
+from r1omni.models.pipeline import R1Omni
 from r1omni.ops import GRPOLossConfig
 from r1omni.options import check_type
+from r1omni.training.data_checks import check_labels, check_targets
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.types import UsageError
 
@@ -20,6 +23,8 @@ _OF_RATIOS = (
     "epsilon", "epsilon_high", "delta", "dual_clip", "off_policy_mask_threshold",
     "sapo_temperature_pos", "sapo_temperature_neg",
 )  # fmt: skip
+# These also act on the correction of the sampler, which vespo's kernel takes in.
+_OF_VESPO = ("vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg", "vespo_lambda_neg")
 
 
 def check_trained(
@@ -71,13 +76,17 @@ def check_trainer(gradient_clip_val: float | None, accumulate_grad_batches: int)
         )
 
 
-def check_fit(config: GRPOConfig, trainer: L.Trainer, batch_size: int) -> None:
+def check_fit(
+    config: GRPOConfig, trainer: L.Trainer, data: EmotionDataModule, omni: R1Omni
+) -> None:
     """What a training is refused for, and what is said of settings that can never act in it.
 
     Raises:
-        UsageError: as `check_batch_size`.
+        UsageError: as `check_batch_size`, `check_labels` and `check_expert`.
     """
-    check_batch_size(config, batch_size)
+    check_batch_size(config, data.loader.batch_size)
+    check_labels(data, config.rewards)
+    check_expert(config, data, omni, trainer.world_size)
     if not getattr(trainer, "fast_dev_run", False):  # which has other steps than the run
         warn_of_idle_settings(config, trainer.max_steps)
 
@@ -94,6 +103,34 @@ def check_batch_size(config: GRPOConfig, batch_size: int) -> None:
             f"rollout batch into as many optimizer steps, but a rank has {batch_size} of them; "
             "lower it, or raise data.loader.batch_size"
         )
+
+
+def check_expert(config: GRPOConfig, data: EmotionDataModule, omni: R1Omni, num_ranks: int) -> None:
+    """Refuse samples to imitate that nothing imitates, a term without any, and an uneven share.
+
+    Raises:
+        UsageError: naming both keys; or as `check_targets`, completions' limit being the targets'.
+    """
+    chord, num_samples = config.chord, sum(map(len, data.samples["expert"]))
+    if not chord.mu_peak:
+        if num_samples:
+            raise UsageError(
+                "data.expert has an effect only with grpo.chord.mu_peak above 0; set that, or "
+                "leave data.expert out"
+            )
+        return
+    if num_samples < chord.num_samples:
+        raise UsageError(
+            f"grpo.chord.num_samples {chord.num_samples} are to be imitated in a step, but "
+            f"data.expert has {num_samples} samples; add data sets with targets to data.expert, or "
+            "lower it"
+        )
+    if chord.num_samples % num_ranks:
+        raise UsageError(
+            f"grpo.chord.num_samples {chord.num_samples} cannot be split evenly over {num_ranks} "
+            "ranks; make it a multiple of them"
+        )
+    check_targets(data, omni, config.max_new_tokens, "expert", "grpo.max_new_tokens")
 
 
 @rank_zero_only
@@ -123,13 +160,15 @@ def idle_loss_options(config: GRPOConfig) -> list[str]:
     """Options of the loss that differ from their defaults and change no gradient of the run.
 
     While a rollout is learned from for the first time the policy is still the one that sampled:
-    ratios are 1, within every bound, and sapo's gate has the slope 1 there at any temperature.
+    ratios are 1, within every bound, sapo's gate has the slope 1 there at any temperature, and
+    vespo's kernel is 1.
     Cispo's cap below 1 acts on a ratio of 1, too.
     """
     loss, usual = config.loss, GRPOLossConfig()
     if config.reuses_rollouts or (loss.loss_type == "cispo" and loss.upper_epsilon < 1):
         return []
-    return [name for name in _OF_RATIOS if getattr(loss, name) != getattr(usual, name)]
+    names = _OF_RATIOS if config.importance_correction != "none" else (*_OF_RATIOS, *_OF_VESPO)
+    return [name for name in names if getattr(loss, name) != getattr(usual, name)]
 
 
 def idle_rewards(config: GRPOConfig, max_steps: int) -> list[int]:

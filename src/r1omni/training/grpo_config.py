@@ -9,7 +9,7 @@ from torch import Tensor
 
 from r1omni.kernels.advantages import Aggregation, Baseline, Scale
 from r1omni.kernels.dispatch import uses_triton
-from r1omni.ops import GRPOLossConfig, MaskedModality, not_fused_for
+from r1omni.ops import Chord, GRPOLossConfig, MaskedModality, not_fused_for
 from r1omni.ops.importance import ImportanceCorrection
 from r1omni.ops.loss_config import CLIPPING_LOSSES
 from r1omni.options import (
@@ -25,9 +25,11 @@ from r1omni.options import (
 )
 from r1omni.rewards import COLUMNS, RewardSpec, check_rewards, get_reward
 from r1omni.rewards.overlong import check_limit, overlong
+from r1omni.training.adaptive_entropy import AdaptiveEntropy
 from r1omni.types import UsageError
 
 _OF_SAPO = OnlyWith("loss.loss_type", "sapo", lambda c: c.loss.loss_type == "sapo")
+_OF_VESPO = OnlyWith("loss.loss_type", "vespo", lambda c: c.loss.loss_type == "vespo")
 _OF_THE_KL = OnlyWith("loss.beta", "above 0, or log_kl", lambda c: c.loss.beta != 0 or c.log_kl)
 
 
@@ -57,6 +59,9 @@ class GRPOConfig:
             memory does not grow with the vocabulary then), "always" also elsewhere, or "never".
         masked_modality: a term of the loss that has descriptions depend on the medium that they
             describe.
+        chord: a supervised term on the targets of `data.expert`.
+        adaptive_entropy: an entropy to hold, for which `loss.entropy_coef` is where the coefficient
+            starts.
         loss: the loss; its lengths and temperature are those of the sampling (`loss_in_force`).
         num_iterations: how often the completions of a rollout are learned from.
         steps_per_generation: optimizer steps that the prompts of a rollout batch are split into.
@@ -101,6 +106,8 @@ class GRPOConfig:
     log_entropy: bool = True
     fused_loss: Literal["auto", "always", "never"] = "auto"
     masked_modality: MaskedModality = field(default_factory=MaskedModality)
+    chord: Chord = field(default_factory=Chord)
+    adaptive_entropy: AdaptiveEntropy = field(default_factory=AdaptiveEntropy)
     loss: GRPOLossConfig = field(default_factory=GRPOLossConfig)
     num_iterations: int = 1
     steps_per_generation: int = 1
@@ -145,12 +152,13 @@ class GRPOConfig:
             "log_completions_every", "above 0", lambda c: c.log_completions_every > 0
         ),
         "loss.epsilon": OnlyWith(
-            "loss.loss_type", f"{', '.join(CLIPPING_LOSSES)}, or cispo without epsilon_high",
-            lambda c: c.loss.loss_type in CLIPPING_LOSSES
+            "loss.loss_type", f"{', '.join(CLIPPING_LOSSES)}, gmpo, or cispo without epsilon_high",
+            lambda c: c.loss.loss_type in (*CLIPPING_LOSSES, "gmpo")
             or (c.loss.loss_type == "cispo" and c.loss.epsilon_high is None),
         ),
         "loss.epsilon_high": OnlyWith(
-            "loss.loss_type", "other than sapo", lambda c: c.loss.loss_type != "sapo"
+            "loss.loss_type", "other than sapo and vespo",
+            lambda c: c.loss.loss_type not in ("sapo", "vespo"),
         ),
         "loss.delta": OnlyWith(
             "loss.loss_type", ", ".join(CLIPPING_LOSSES),
@@ -158,6 +166,10 @@ class GRPOConfig:
         ),
         "loss.sapo_temperature_pos": _OF_SAPO,
         "loss.sapo_temperature_neg": _OF_SAPO,
+        "loss.vespo_k_pos": _OF_VESPO,
+        "loss.vespo_lambda_pos": _OF_VESPO,
+        "loss.vespo_k_neg": _OF_VESPO,
+        "loss.vespo_lambda_neg": _OF_VESPO,
         "loss.kl_estimator": _OF_THE_KL,
         "loss.use_bias_correction_kl": _OF_THE_KL,
     }  # fmt: skip
@@ -181,8 +193,9 @@ class GRPOConfig:
 
     @property
     def with_entropy(self) -> bool:
-        """Whether the update computes entropies: for the loss, or for the log."""
-        return self.loss.needs_entropies or self.log_entropy
+        """Whether the update computes entropies: for the loss, what it follows, or the log."""
+        follows = self.adaptive_entropy.target is not None
+        return self.loss.needs_entropies or follows or self.log_entropy
 
     def fuses_loss(self, head: Tensor) -> bool:
         """Whether the update never holds its logits as a whole, for a model with this head."""
@@ -196,6 +209,8 @@ class GRPOConfig:
         option = not_fused_for(self.loss)
         if option is not None:
             return f"loss.{option} {getattr(self.loss, option)}"
+        if self.adaptive_entropy.target is not None:
+            return f"adaptive_entropy.target {self.adaptive_entropy.target}"
         weight = self.masked_modality.weight
         return f"masked_modality.weight {weight}" if weight else None
 
@@ -251,6 +266,13 @@ class GRPOConfig:
             raise UsageError(
                 f"grpo.fused_loss always cannot compute grpo.{option}, which is more than the one "
                 "term a token that it knows; use auto"
+            )
+        adaptive, start = self.adaptive_entropy, self.loss.entropy_coef
+        if adaptive.target is not None and not adaptive.coef_min <= start <= adaptive.coef_max:
+            raise UsageError(
+                f"grpo.loss.entropy_coef {start} is where the coefficient starts, outside of "
+                f"grpo.adaptive_entropy.coef_min {adaptive.coef_min} and coef_max "
+                f"{adaptive.coef_max}; set it between them"
             )
         if self.kl_in_reward and self.loss.beta:
             raise UsageError(

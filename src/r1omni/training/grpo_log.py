@@ -34,11 +34,12 @@ class StepLog:
 
     Attributes:
         num_tokens_seen: prompt and completion tokens of all ranks since the run began.
+        device: that of the run.
     """
 
     def __init__(self) -> None:
         self.num_tokens_seen = 0
-        self._device, self._step = torch.device("cpu"), 0
+        self.device, self._step = torch.device("cpu"), 0
         self._reset()
 
     def _reset(self) -> None:
@@ -59,7 +60,7 @@ class StepLog:
 
     def begin(self, device: torch.device, step: int) -> StepLog:
         """Forget the last rollout; `step` counts the optimizer steps before this one."""
-        self._device, self._step = device, step
+        self.device, self._step = device, step
         self._reset()
         return self
 
@@ -68,8 +69,8 @@ class StepLog:
         """Add the seconds of a block to `time/<name>`; what is timed inside it is its own."""
         start, inner = time.perf_counter(), sum(self._seconds.values())
         yield
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         spent = time.perf_counter() - start - (sum(self._seconds.values()) - inner)
         self._seconds[name] = self._seconds.get(name, 0.0) + spent
 
@@ -108,8 +109,8 @@ class StepLog:
                 share = 1.0
             self._current.setdefault(name, []).append((float(value), share))
 
-    def end_update(self) -> None:
-        """The passes since the last call were one optimizer step."""
+    def end_update(self) -> dict[str, float]:
+        """The passes since the last call were one optimizer step; its figures on this rank."""
         update = {}
         for name, entries in self._current.items():
             values = [value for value, _ in entries]
@@ -121,6 +122,7 @@ class StepLog:
                 update[name] = sum(value * weight for value, weight in entries)
         self._updates.append(update)
         self._current = {}
+        return update
 
     def write(self, module: GRPOModule, batch: RolloutBatch) -> None:
         """Log the step's figures, and now and then completions."""

@@ -22,6 +22,7 @@ from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.omni import CLIP_TOWERS
+from r1omni.models.packed import pad_ids
 from r1omni.models.parallelize import full_tensor, gathered, parallelize
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.towers import features_fingerprint
@@ -35,6 +36,7 @@ from r1omni.options import (
     check_number,
     check_type,
 )
+from r1omni.text.prompt import encode_target
 from r1omni.training.checkpointed import CheckpointedModule
 from r1omni.training.checkpoints import (
     start_fingerprint,
@@ -229,6 +231,14 @@ class EmotionModule(CheckpointedModule):
         prompts = self.prompts(batch)
         features = tuple(self._encode(prompts.media))
         return PromptInputs(prompts.token_ids, prompts.instruction_ids, features)
+
+    def targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Target ids, long [B, C], and their mask, bool [B, C], end tokens included."""
+        rows = []
+        for sample in batch.samples:
+            assert sample.target is not None  # refused at setup
+            rows.append(encode_target(self.omni.tokenizer, sample.target))
+        return pad_ids(rows, self.device, self.omni.tokenizer.pad_token_id)
 
     def neutral(self) -> ClipFeatures:
         """What the towers make of black frames and of silence, without gradient."""

@@ -1,8 +1,8 @@
-"""Options and metrics under the names they had before: accepted for one release, with a warning.
+"""Options, metrics and rewards under earlier names: accepted for one release, with a warning.
 
-The table is `OPTIONS` and `METRICS`. Old names are taken on the command line, in configuration
-files, in the settings that a checkpoint records, and as `run.keep_best.metric`. In Python only the
-new ones are known.
+The tables are `OPTIONS`, `METRICS` and `REWARDS`. Old names are taken on the command line, in
+configuration files, in the settings that a checkpoint records, and as `run.keep_best.metric`. In
+Python only the new ones are known.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ METRICS = {
     "kl_clamped_share": "kl_clamped_ratio",
     "off_policy_masked_share": "off_policy_masked_ratio",
 }
-# The option that names a metric.
+# It is the F1 of petals of our one wheel; what the field calls its wheel metric is another figure.
+REWARDS = {"wheel_f1": "petal_f1"}
+# Where a reward is named, and the option that names a metric.
+_NAMES_A_REWARD = ("model.grpo.rewards.name", "model.grpo.rewards.schedule.gate.reward")
 _NAMES_A_METRIC = "run.keep_best.metric"
 CONFIG_FLAGS = ("--config", "-c")
 _INIT_ARGS = re.compile(r"\binit_args\.?")
@@ -69,10 +72,9 @@ def with_new_names(args: list[str]) -> list[str]:
 def renamed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by dotted name, as a checkpoint of an earlier release records them, by new names."""
     new = {_with_init_args(old, name): name for name in settings for old in [_plain(name)]}
-    values = {new_name: settings[name] for new_name, name in new.items()}
-    if values.get(_NAMES_A_METRIC) in METRICS:
-        values[_NAMES_A_METRIC] = METRICS[values[_NAMES_A_METRIC]]
-    return values
+    return {
+        new_name: _renamed(settings[name], _plain(name), name, {}) for new_name, name in new.items()
+    }
 
 
 def _with_init_args(plain: str, name: str) -> str:
@@ -83,7 +85,7 @@ def _with_init_args(plain: str, name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    return _INIT_ARGS.sub("", name.strip("-")).strip(".")
+    return _INIT_ARGS.sub("", name.strip("-")).rstrip("+").strip(".")  # "+" appends to a list
 
 
 def _new_flag(flag: str, found: dict[str, str]) -> str:
@@ -97,7 +99,7 @@ def _new_value(flag: str, value: str, found: dict[str, str]) -> str:
     """A value, or the content of the file that it names, where an old name stands in it."""
     is_file = value.endswith((".yaml", ".yml")) and Path(value).is_file()
     text = Path(value).read_text(encoding="utf-8") if is_file else value
-    old_names = [old.rpartition(".")[2] for old in (*OPTIONS, *METRICS)]
+    old_names = [old.rpartition(".")[2] for old in (*OPTIONS, *METRICS, *REWARDS)]
     if not any(old in text for old in old_names):
         return value
     try:
@@ -125,9 +127,16 @@ def _renamed(value: Any, path: str, place: str, found: dict[str, str]) -> Any:
                     raise UsageError(f"{place}: {key} is called {name} now; it has both, leave one")
             new[name] = _renamed(entry, whole, place, found)
         return new
-    if isinstance(value, str) and path == _NAMES_A_METRIC and value in METRICS:
-        found[value] = METRICS[value]
-        return METRICS[value]
+    if isinstance(value, list):
+        return [_renamed(entry, path, place, found) for entry in value]
+    if isinstance(value, str) and path in _NAMES_A_REWARD and value in REWARDS:
+        found[f"reward {value}"] = REWARDS[value]
+        return REWARDS[value]
+    if isinstance(value, str) and path == _NAMES_A_METRIC:
+        new_metric = _new_metric(value)
+        if new_metric != value:
+            found[value] = new_metric
+        return new_metric
     if isinstance(value, str) and "${" in value:
         for old, new_name in OPTIONS.items():
             named = re.compile(rf"\.{old.rpartition('.')[2]}\b")
@@ -135,6 +144,14 @@ def _renamed(value: Any, path: str, place: str, found: dict[str, str]) -> Any:
                 found[old] = new_name
                 value = named.sub(f".{new_name.rpartition('.')[2]}", value)
     return value
+
+
+def _new_metric(name: str) -> str:
+    """A metric by its new name; those of a reward have its name in theirs."""
+    parts = name.split("/")
+    if parts[0] == "rewards" and len(parts) > 1:
+        parts[1] = REWARDS.get(parts[1], parts[1])
+    return METRICS.get(name, "/".join(parts))
 
 
 @rank_zero_only

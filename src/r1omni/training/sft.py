@@ -13,16 +13,15 @@ from torch import Tensor
 from r1omni.data.batch import Batch, collate
 from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
-from r1omni.models.packed import pad_ids
 from r1omni.models.parallelize import full_tensor
 from r1omni.options import TOKENS, Range, Ranges, check_number
 from r1omni.streams import stream_seed, uniform_streams
-from r1omni.text.prompt import R1OMNI_INSTRUCTION, encode_target
+from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.training.data_checks import check_targets
 from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import sft_batch, stop_unless_finite
 from r1omni.training.optimization import OptimizerConfig, Part
-from r1omni.types import ClipFeatures, PromptInputs
+from r1omni.types import ClipFeatures, PromptInputs, UsageError
 
 _logger = logging.getLogger(__name__)
 # Enough for "<think>" in any tokenizer.
@@ -69,6 +68,11 @@ class SFTModule(EmotionModule):
 
     def setup(self, stage: str) -> None:
         if stage == "fit":
+            if self.datamodule.specs["expert"]:
+                raise UsageError(
+                    "data.expert is what GRPO imitates beside its rollouts; SFTModule learns from "
+                    "data.train alone: list these sets there"
+                )
             check_targets(self.datamodule, self.omni, self.max_target_tokens)
         super().setup(stage)
 
@@ -136,14 +140,6 @@ class SFTModule(EmotionModule):
             )
         ]
         return replace(prompts, media=tuple(media))
-
-    def targets(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Target ids, long [B, C], and their mask, bool [B, C], end tokens included."""
-        rows = []
-        for sample in batch.samples:
-            assert sample.target is not None  # refused at setup
-            rows.append(encode_target(self.omni.tokenizer, sample.target))
-        return pad_ids(rows, self.device, self.omni.tokenizer.pad_token_id)
 
     def reasons(self) -> bool:
         """Whether the model answers R1-Omni's question about the first clip with `<think>`."""

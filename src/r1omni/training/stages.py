@@ -73,7 +73,7 @@ def _stage(run: Path) -> dict[str, Any]:
         ],
         "data": [
             {key: spec.get(key) for key in ("name", "split", "sampling", "options")}
-            for spec in config["data"]["train"]
+            for spec in [*config["data"]["train"], *(config["data"].get("expert") or [])]
         ],
     }
 

@@ -8,9 +8,9 @@ from r1omni.text.wheel import PETALS, petal
 from r1omni.types import UsageError
 
 
-def wheel_f1(answer, label=None, words=None, **options):
+def petal_f1(answer, label=None, words=None, **options):
     text = f"<think>x</think><answer>{answer}</answer>"
-    (value,) = get_reward("wheel_f1")([text], [label], open_labels=[words], **options)
+    (value,) = get_reward("petal_f1")([text], [label], open_labels=[words], **options)
     return value
 
 
@@ -45,25 +45,25 @@ def wheel_f1(answer, label=None, words=None, **options):
     ],
 )
 def test_by_hand(answer, words, expected):
-    value = wheel_f1(answer, words=words)
+    value = petal_f1(answer, words=words)
     assert value is None if expected is None else value == pytest.approx(expected)
 
 
 def test_the_label_stands_in_for_open_labels():
-    assert wheel_f1("joyful", label="happiness") == 1
-    assert wheel_f1("joyful, sad", label="happiness") == pytest.approx(1 / 3)
-    assert wheel_f1("joyful", label="happiness", words=["sad"]) == 0
-    assert wheel_f1("joyful") is None
+    assert petal_f1("joyful", label="happiness") == 1
+    assert petal_f1("joyful, sad", label="happiness") == pytest.approx(1 / 3)
+    assert petal_f1("joyful", label="happiness", words=["sad"]) == 0
+    assert petal_f1("joyful") is None
     with pytest.raises(UsageError, match="'joyfulish' names no class"):
-        wheel_f1("joyful", label="joyfulish")
+        petal_f1("joyful", label="joyfulish")
 
 
 def test_listing_every_emotion_does_not_pay():
     everything = ", ".join(ANSWER_WORDS.values())
     # 12 words on 7 petals: F1 = 2 / 8, cut to a twelfth.
-    assert wheel_f1(everything, label="happy") == pytest.approx(1 / 48)
-    assert wheel_f1(everything, label="happy", length_power=0) == pytest.approx(1 / 4)
-    assert wheel_f1(", ".join(PETALS * 1_000), label="happy") < 1e-4
+    assert petal_f1(everything, label="happy") == pytest.approx(1 / 48)
+    assert petal_f1(everything, label="happy", length_power=0) == pytest.approx(1 / 4)
+    assert petal_f1(", ".join(PETALS * 1_000), label="happy") < 1e-4
 
 
 def test_hedging_never_beats_the_best_guess():
@@ -74,7 +74,7 @@ def test_hedging_never_beats_the_best_guess():
 
         def expected(*guess, likely=likely, **options):
             answer = ", ".join(guess)
-            return sum(p * wheel_f1(answer, words=[w], **options) for w, p in likely.items())
+            return sum(p * petal_f1(answer, words=[w], **options) for w, p in likely.items())
 
         best = max(expected(word) for word in likely)
         for size in (2, 3, 4):
@@ -85,10 +85,10 @@ def test_hedging_never_beats_the_best_guess():
 
 
 def test_length_power():
-    values = [wheel_f1("happy, sad", label="happy", length_power=p) for p in (0, 1, 2)]
+    values = [petal_f1("happy, sad", label="happy", length_power=p) for p in (0, 1, 2)]
     assert values == pytest.approx([2 / 3, 1 / 3, 1 / 6])
 
 
 @pytest.mark.parametrize("text", ["happy", "<answer>happy</answer>", ""])
 def test_a_malformed_completion_earns_nothing(text):
-    assert get_reward("wheel_f1")([text], ["happy"]) == [0]
+    assert get_reward("petal_f1")([text], ["happy"]) == [0]

@@ -1,4 +1,4 @@
-"""How near a list of free emotion words comes to the reference, on a wheel of emotions."""
+"""F1 of the petals of a wheel of emotions that an answer's free words and the reference name."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def _check(options: Mapping[str, Any], columns: Collection[str]) -> None:
     check_number("length_power", options.get("length_power", 1.0), at_least(0))
 
 
-@register("wheel_f1", check=_check, needs_labels=True)
-def wheel_f1(
+@register("petal_f1", check=_check, needs_labels=True)
+def petal_f1(
     completions: list[str],
     labels: list[str | None],
     *,
