@@ -26,7 +26,7 @@ MAX_LINES = 350
 # so that a new folder is placed on purpose.
 _BASE = {"types", "streams", "options", "extras", "text", "media"}
 _MODEL = {"kernels", "ops", "models"}
-_ALL = {*_BASE, *_MODEL, "data", "world", "rewards", "metrics"}
+_ALL = {*_BASE, *_MODEL, "data", "world", "judging", "rewards", "metrics"}
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "streams": set(),
@@ -40,7 +40,8 @@ ALLOWED: dict[str, set[str]] = {
     "data": _BASE,
     "voices": {*_BASE, "data"},
     "world": {"types", "options", "extras", "text"},
-    "rewards": {"types", "options", "text"},
+    "judging": {"types", "options", "text"},
+    "rewards": {"types", "options", "text", "judging"},
     "metrics": {"types", "text"},
     "models": {*_BASE, "kernels", "ops"},
     "recordings": {*_BASE, *_MODEL, "metrics", "pages"},
@@ -86,6 +87,7 @@ LIBRARY_HOMES: dict[str, set[str]] = {
     "mlflow": {"training"},
     "av": {"media", "world", "analysis", "doctor"},
     "parselmouth": {"voices"},
+    "httpx2": {"judging"},
     "jinja2": {"pages"},
     "markupsafe": {"pages"},
     "praatio": {"recordings"},
