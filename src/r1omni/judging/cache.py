@@ -25,8 +25,9 @@ _PATIENCE_S = 60.0
 _FORM = 0x71A6E001
 _TABLES = """
 CREATE TABLE IF NOT EXISTS grades (key TEXT PRIMARY KEY, score REAL NOT NULL, reply TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS spent (one INTEGER PRIMARY KEY CHECK (one = 1), requests INTEGER NOT NULL,
-    tokens INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS spent (
+    one INTEGER PRIMARY KEY CHECK (one = 1), requests INTEGER NOT NULL, tokens INTEGER NOT NULL
+);
 INSERT OR IGNORE INTO spent VALUES (1, 0, 0);
 """
 # Questions of one look-up; SQLite bounds the number of parameters.

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from math import isfinite
 from types import TracebackType
 from typing import Any
@@ -59,15 +61,15 @@ class Endpoint:
 
     Args:
         config: with an endpoint.
-        cache: counts what is spent.
+        grades: counts what is spent.
 
     Raises:
         UsageError: the variable of the key is not set.
     """
 
-    def __init__(self, config: JudgeConfig, cache: GradeCache) -> None:
+    def __init__(self, config: JudgeConfig, grades: GradeCache) -> None:
         assert config.endpoint is not None
-        self._config, self._cache = config, cache
+        self._config, self._grades = config, grades
         self._url = config.endpoint.rstrip("/") + "/chat/completions"
         self._key = config.key()
         headers = {"Accept-Encoding": "identity"}
@@ -77,9 +79,9 @@ class Endpoint:
             headers=headers,
             follow_redirects=False,
             timeout=config.request_limit_s,
+            verify=_certificates(),
             limits=httpx2.Limits(max_connections=config.at_once),
         )
-        self._at_once = asyncio.Semaphore(config.at_once)
         # Of its own: waiting must not move the random numbers of a training.
         self._jitter = random.Random()
 
@@ -106,22 +108,21 @@ class Endpoint:
             Failed: every try failed, or a further one cannot help.
             RunStopped: the budget is spent, or the endpoint would refuse every other question.
         """
-        async with self._at_once:
-            for number in range(self._config.max_retries + 1):
-                try:
-                    reply = await self._try(question)
-                    read(reply)
-                    return reply
-                except NoGrade as error:
-                    failure = Failed(str(error))
-                except Failed as error:
-                    failure = error
-                wait = max(failure.wait_s, self._backoff_s(number))
-                if not failure.again or number == self._config.max_retries:
-                    break
-                if time.monotonic() + wait > deadline:
-                    raise Failed(f"{failure}; no time for another try within batch_limit_s")
-                await asyncio.sleep(wait)
+        for number in range(self._config.max_retries + 1):
+            try:
+                reply = await self._try(question)
+                read(reply)
+                return reply
+            except NoGrade as error:
+                failure = Failed(str(error))
+            except Failed as error:
+                failure = error
+            wait = max(failure.wait_s, self._backoff_s(number))
+            if not failure.again or number == self._config.max_retries:
+                break
+            if time.monotonic() + wait > deadline:
+                raise Failed(f"{failure}; no time for another try within batch_limit_s")
+            await asyncio.sleep(wait)
         raise failure
 
     def _backoff_s(self, number: int) -> float:
@@ -130,7 +131,7 @@ class Endpoint:
 
     async def _try(self, question: str) -> str:
         config = self._config
-        if not self._cache.begin_request(config.max_requests, config.max_total_tokens):
+        if not self._grades.begin_request(config.max_requests, config.max_total_tokens):
             raise RunStopped(self._budget_line())
         try:
             async with asyncio.timeout(config.request_limit_s):
@@ -189,7 +190,7 @@ class Endpoint:
     def _count_tokens(self, usage: Any) -> None:
         total = usage.get("total_tokens") if isinstance(usage, dict) else None
         if isinstance(total, int) and not isinstance(total, bool) and 0 <= total < 2**31:
-            self._cache.add_tokens(total)
+            self._grades.add_tokens(total)
         elif self._config.max_total_tokens is not None:
             raise RunStopped(
                 f"judge: {self._url} reports no usage, so max_total_tokens cannot be kept; use "
@@ -204,15 +205,21 @@ class Endpoint:
         return shortened(text if self._key is None else text.replace(self._key, "***"))
 
     def _budget_line(self) -> str:
-        spent, config = self._cache.spent(), self._config
+        spent, config = self._grades.spent(), self._config
         if config.max_requests is not None and spent.requests >= config.max_requests:
             what, name = f"{spent.requests} requests", "max_requests"
         else:
             what, name = f"{spent.tokens} tokens", "max_total_tokens"
         return (
             f"judge: the budget {name} {getattr(config, name)} is spent: {what} were made with "
-            f"{self._cache.path}; raise it and go on, what was judged is kept"
+            f"{self._grades.path}; raise it and go on, what was judged is kept"
         )
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """What tells true hosts from false ones; read once, since it takes half a second."""
+    return httpx2.create_ssl_context()
 
 
 def _retry_after_s(headers: Mapping[str, str]) -> float:

@@ -110,13 +110,13 @@ class Judge:
         found: dict[str, float] = {}
         failed: dict[str, str] = {}
         stopped: list[RunStopped] = []
-        deadline = time.monotonic() + self.config.batch_limit_s
+        at_once = asyncio.Semaphore(self.config.at_once)
 
-        async def one(endpoint: Endpoint, key: str, asked: str) -> None:
-            if stopped:  # what would be asked after it would be spent for nothing
-                return
+        async def one(endpoint: Endpoint, key: str, asked: str, deadline: float) -> None:
             try:
-                async with asyncio.timeout(deadline - time.monotonic()):
+                async with asyncio.timeout(deadline - time.monotonic()), at_once:
+                    if stopped:  # what would be asked after it would be spent for nothing
+                        return
                     reply = await endpoint.ask(asked, self._read, deadline)
             except TimeoutError:
                 failed[key] = f"not judged within {self.config.batch_limit_s:g} s of the batch"
@@ -128,7 +128,8 @@ class Judge:
                 found[key] = cache.keep(key, self._read(reply), reply)
 
         async with Endpoint(self.config, cache) as endpoint:
-            await asyncio.gather(*(one(endpoint, key, asked) for key, asked in missing.items()))
+            deadline = time.monotonic() + self.config.batch_limit_s
+            await asyncio.gather(*(one(endpoint, *item, deadline) for item in missing.items()))
         if stopped:
             raise stopped[0]
         return found, failed

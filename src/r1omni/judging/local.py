@@ -52,7 +52,9 @@ class LocalModel:
             ).to(config.device)  # fmt: skip
         except (OSError, ValueError, RuntimeError) as error:
             line = " ".join(str(error).split())
-            raise UsageError(f"judge: model {config.model} cannot be loaded ({line:.200})") from error
+            raise UsageError(
+                f"judge: model {config.model} cannot be loaded ({line:.200})"
+            ) from error
         if self._tokenizer.chat_template is None:
             raise UsageError(f"judge: model {config.model} has no chat template; use a chat model")
         if self._tokenizer.pad_token_id is None:

@@ -47,15 +47,13 @@ async def judge(
         RunStopped: the budget is spent, or too many judgements fail.
     """
     nothing: list[None] = [None] * len(completions)
-    answers = read_answers(completions, ended)
+    media, words, seen = modality or nothing, open_labels or nothing, references or nothing
     cases = {
-        index: Case(answer.reasoning, answer.word, media or "video_audio", label, _words(words), seen)
-        for index, (answer, media, label, words, seen) in enumerate(
-            zip(
-                answers, modality or nothing, labels, open_labels or nothing, references or nothing,
-                strict=True,
-            )
+        index: Case(
+            answer.reasoning, answer.word, media[index] or "video_audio", labels[index],
+            _words(words[index]), seen[index],
         )
+        for index, answer in enumerate(read_answers(completions, ended))
         if answer.format_ok
     }  # fmt: skip
     found = await judge_of(judge).judge(list(cases.values()))
