@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "world": {"types", "options", "extras", "text"},
     "judging": {"types", "options", "text"},
     "rewards": {"types", "options", "text", "judging"},
-    "metrics": {"types", "text"},
+    "metrics": {"types", "extras", "text"},
     "models": {*_BASE, "kernels", "ops"},
     "recordings": {*_BASE, *_MODEL, "metrics", "pages"},
     "serving": {*_BASE, "models", "recordings"},
@@ -103,7 +103,7 @@ LIBRARY_HOMES: dict[str, set[str]] = {
     "prometheus_client": {"serving"},
     "scipy": {"world", "voices"},
     "threadpoolctl": {"world"},
-    "openpyxl": {"world"},
+    "openpyxl": {"world", "metrics"},
     "matplotlib": {"metrics"},
 }
 

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -25,10 +25,8 @@ class Handler(BaseHTTPRequestHandler):
             self.server.seen.append((self.path, dict(self.headers), body))
             number = len(self.server.seen)
         self.number = number
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # the client gave up, as it should
             self.server.behave(self, body)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the client gave up, as it should
 
     do_GET = do_POST
 

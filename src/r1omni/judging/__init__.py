@@ -1,4 +1,4 @@
-"""Models that grade reasonings: over HTTP or from a folder, cached, within limits (docs/judge.md)."""
+"""Models that grade reasonings, over HTTP or from a folder, within limits (docs/judge.md)."""
 
 from r1omni.judging.config import JudgeConfig, read_judge_file
 from r1omni.judging.judge import Judge, Judgement, judge_of

@@ -19,7 +19,7 @@ Reply = Literal["json", "number"]
 # What a template may name, and a judge be shown.
 PLACEHOLDERS = ("reasoning", "answer", "label", "open_labels", "reference", "modality")
 # Those that a completion always has something for.
-_ALWAYS = {"reasoning", "answer", "modality"}
+_ALWAYS = {"reasoning", "answer"}
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 _FENCE = re.compile(r"```(?:json)?\s*\n(.*)\n\s*```", re.DOTALL | re.IGNORECASE)
 _NUMBER = re.compile(r"[+-]?\d{1,12}(?:\.\d{1,12})?")
@@ -36,7 +36,7 @@ class Case:
     Attributes:
         reasoning: text inside `<think>`.
         answer: text inside `<answer>`.
-        modality: media of the prompt.
+        modality: media of the prompt, or None.
         label: class of the clip, or None.
         open_labels: free emotion words of the clip, or None.
         reference: what the clip shows, in the words of somebody who saw it, or None.
@@ -44,7 +44,7 @@ class Case:
 
     reasoning: str
     answer: str
-    modality: str = "video_audio"
+    modality: str | None = None
     label: str | None = None
     open_labels: Sequence[str] | None = None
     reference: str | None = None

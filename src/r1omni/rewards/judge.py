@@ -50,7 +50,7 @@ async def judge(
     media, words, seen = modality or nothing, open_labels or nothing, references or nothing
     cases = {
         index: Case(
-            answer.reasoning, answer.word, media[index] or "video_audio", labels[index],
+            answer.reasoning, answer.word, media[index], labels[index],
             _words(words[index]), seen[index],
         )
         for index, answer in enumerate(read_answers(completions, ended))
