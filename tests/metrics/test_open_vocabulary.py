@@ -120,9 +120,8 @@ def tables(tmp_path: Path) -> Path:
         levels, ["Happy", "Proud", "Confident"], [None, None, "Sure"], [None, "Playful", "Cheeky"],
         ["Sad", "Hurt", "Let down"],
     ])  # fmt: skip
-    sheet(
-        folder / "wheel2.xlsx", [levels, ["Strong", "Confident", "Proud"], ["Weak", "Sad", "Sure"]]
-    )
+    rows = [levels, ["Strong", "Confident", "Proud"], ["Weak", "Sad", "Sure"]]
+    sheet(folder / "wheel2.xlsx", rows)
     sheet(folder / "synonym.xlsx", [
         ["word_run1", "synonym_run1", "word_run2", "synonym_run2"],
         ["happy", "['glad', 'merry']", "sad", "down, glad"],
@@ -170,7 +169,7 @@ def test_words_go_the_published_way(
         (lambda f: (f / "format.csv").write_text("a,b\n1,2\n"), "no columns name and format"),
         (lambda f: (f / "synonym.xlsx").unlink(), "synonym.xlsx: there is no such file"),
         (lambda f: (f / "synonym.xlsx").write_bytes(b"PK"), "is no table of Excel"),
-        (lambda f: sheet(f / "wheel2.xlsx", [["x", "level1"]]), "wheel2.xlsx: has no column level2"),
+        (lambda f: sheet(f / "wheel2.xlsx", [["level1"]]), "wheel2.xlsx: has no column level2"),
     ],
 )  # fmt: skip
 def test_tables_that_are_none_are_refused(tables: Path, change: Any, words: str) -> None:
@@ -219,7 +218,7 @@ def test_score_reads_free_words(
     results = json.loads((out / "results.json").read_text())
     assert results["sets"].keys() == {"meld"}
     found = results["open_vocabulary"]["mer2025"]["full"]
-    # Plutchik: {joy}/{joy}, {joy sadness}/{sadness}, {}/{anger}; Ekman's calm is on no petal.
+    # Plutchik: {joy}/{joy}, {joy sadness}/{sadness}, {}/{anger}; on Ekman's, calm is nowhere.
     assert (found["precision"], found["recall"]) == (pytest.approx(1.5 / 3), pytest.approx(2 / 3))
     assert found["f1"] == pytest.approx(2 * 0.5 * (2 / 3) / (0.5 + 2 / 3))
     assert (found["source"], list(found["wheels"])) == ("shipped", ["plutchik", "ekman"])

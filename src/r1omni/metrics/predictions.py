@@ -253,7 +253,5 @@ def score_files(
     results |= open_vocabulary(by_set, wheels, source)
     if not results["sets"] and "open_vocabulary" not in results:
         named = ", ".join(str(file) for file in files[:NUM_EXAMPLES])
-        raise UsageError(
-            f"{named}: no answer has a label or free words; there is nothing to score"
-        )
+        raise UsageError(f"{named}: no answer has a label or free words; there is nothing to score")
     return results, read
