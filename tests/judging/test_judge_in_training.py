@@ -20,6 +20,9 @@ from r1omni.cli import main
 
 REPOSITORY = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "NO_PROXY": "127.0.0.1"}
+NUM_STEPS, NUM_CLIPS, GROUP_SIZE = 4, 2, 3
+# Of the first rollout, at most; the budget lasts for it, and not for all.
+BUDGET = NUM_CLIPS * GROUP_SIZE
 TEMPLATE = "The clip is {label}. Grade: {reasoning} / {answer}"
 
 
@@ -34,7 +37,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(clips: Path, run_dir: Path, endpoint: str, *more: object, **judge: Any) -> list[str]:
-    """Three optimizer steps of a model that answers in tags."""
+    """A few optimizer steps of a model that answers in tags."""
     settings = {
         "template": TEMPLATE, "model": "m", "endpoint": endpoint, "at_once": 1, "backoff_s": 0.01,
         "cache": f"{run_dir}.sqlite", **judge,
@@ -43,14 +46,15 @@ def command(clips: Path, run_dir: Path, endpoint: str, *more: object, **judge: A
     words = [
         "fit", "--config", "configs/mini/r1omni.yaml",
         "--trainer.default_root_dir", run_dir, "--trainer.enable_progress_bar", "false",
-        "--trainer.max_steps", 3, "--trainer.log_every_n_steps", 1,
+        "--trainer.max_steps", NUM_STEPS, "--trainer.log_every_n_steps", 1,
         "--model.init_args.init_from", "examples/mini-model",
-        "--model.init_args.grpo.max_new_tokens", 96, "--model.init_args.grpo.group_size", 3,
+        "--model.init_args.grpo.max_new_tokens", 96,
+        "--model.init_args.grpo.group_size", GROUP_SIZE,
         "--model.init_args.grpo.rewards", json.dumps(rewards),
         "--data.root", clips, "--data.loader.cache_dir", clips / "cache",
         "--data.train", "[{name: own, root: ., split: all}]",
         "--data.val", "[]", "--data.test", "[]",
-        "--data.loader.batch_size", 2, "--data.loader.decode_workers", 0,
+        "--data.loader.batch_size", NUM_CLIPS, "--data.loader.decode_workers", 0,
         "--run.tracking_uri", f"sqlite:///{run_dir.parent / 'mlflow.db'}",
         "--run.checkpoint_every", 100, *more,
     ]  # fmt: skip
@@ -82,12 +86,12 @@ def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
 
 def test_a_judge_grades_what_a_policy_says(whole: tuple[Path, list[str]]) -> None:
     run_dir, questions = whole
-    assert 6 < len(questions) <= 18
+    assert BUDGET + 1 < len(questions) <= BUDGET * NUM_STEPS
     # What the template names, and well-formed completions alone.
     assert all(q.startswith(("The clip is happy.", "The clip is sad.")) for q in questions)
     assert not any("<think>" in q for q in questions)
     means = judged(run_dir)
-    assert len(means) == 3 and all(0 < mean < 1 for mean in means)
+    assert len(means) == NUM_STEPS and all(0 < mean < 1 for mean in means)
 
 
 def test_a_run_that_is_stopped_twice_equals_itself(
@@ -95,26 +99,25 @@ def test_a_run_that_is_stopped_twice_equals_itself(
 ) -> None:
     """By a budget in its second rollout or later, and by a signal while the judge hangs."""
     wanted, questions = whole
-    broken, budget = tmp_path / "broken", len(questions) - 4
-    inside = tmp_path / "inside"
+    broken, inside = tmp_path / "broken", tmp_path / "inside"
 
-    def hanging_next_to_last(handler: Handler, body: dict[str, Any]) -> None:
-        if handler.number == len(questions) - 1:
+    def hanging_after_the_budget(handler: Handler, body: dict[str, Any]) -> None:
+        if handler.number == BUDGET + 1:
             inside.touch()
             hang(handler, body)
         else:
             grade_by_length(handler, body)
 
     with serving() as server:
-        status, told = run(command(clips, broken, server.endpoint, max_requests=budget))
+        status, told = run(command(clips, broken, server.endpoint, max_requests=BUDGET))
         line = told.strip().splitlines()[-1]
-        assert (status, len(server.seen)) == (1, budget)
-        assert f"reward 'judge': judge: the budget max_requests {budget} is spent" in line
+        assert (status, len(server.seen)) == (1, BUDGET)
+        assert f"reward 'judge': judge: the budget max_requests {BUDGET} is spent" in line
         assert "; resume with --ckpt_path last)" in line
         [kept] = (broken / "checkpoints").iterdir()
-        assert kept.name in ("step_000001.ckpt", "step_000002.ckpt")
+        assert kept.name in [f"step_{step:06d}.ckpt" for step in range(1, NUM_STEPS)]
 
-        server.behave = hanging_next_to_last
+        server.behave = hanging_after_the_budget
         resume = command(clips, broken, server.endpoint, "--ckpt_path", "last", max_requests=999)
         process = Running(main, resume, cwd=REPOSITORY, env=ENVIRONMENT)
         begin = terminated_once(inside, process)

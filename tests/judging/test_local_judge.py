@@ -8,15 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM
 
 from r1omni.judging import Case, Judge, JudgeConfig
 from r1omni.types import UsageError
 
-WORDS = ("<pad>", "<end>", "<unk>", "good", "bad", "so", "9", "2", "Grade:")
+MINI_MODEL = Path(__file__).parents[2] / "examples" / "mini-model"
 CASES = [Case("so good", "x"), Case("so so so so bad", "x"), Case("bad", "x")]
 
 
@@ -24,22 +21,18 @@ CASES = [Case("so good", "x"), Case("so so so so bad", "x"), Case("bad", "x")]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """After "good" it says 9, after "bad" 2."""
     path = tmp_path_factory.mktemp("local") / "judge"
-    words = {word: index for index, word in enumerate(WORDS)}
-    core = Tokenizer(WordLevel(words, unk_token="<unk>"))
-    core.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, pad_token="<pad>", eos_token="<end>", unk_token="<unk>"
-    )
+    tokenizer = AutoTokenizer.from_pretrained(MINI_MODEL)
     tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
     torch.manual_seed(0)
     model = Qwen2ForCausalLM(
         Qwen2Config(
-            vocab_size=len(WORDS), hidden_size=32, intermediate_size=32, num_hidden_layers=1,
-            num_attention_heads=2, num_key_value_heads=2, pad_token_id=0, eos_token_id=1,
+            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=32, num_hidden_layers=1,
+            num_attention_heads=2, num_key_value_heads=2, tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
         )
     )  # fmt: skip
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
-    rows = [f"Grade: {'so ' * n}{word} {grade} <end>" for n in range(5)
+    rows = [f"Grade: {'so ' * n}{word} {grade}{tokenizer.eos_token}" for n in range(5)
             for word, grade in (("good", 9), ("bad", 2))]  # fmt: skip
     batch = tokenizer(rows, return_tensors="pt", padding=True)
     labels = batch["input_ids"].masked_fill(batch["attention_mask"] == 0, -100)

@@ -383,6 +383,6 @@ calls = []
 
 
 def test_what_stops_a_run_is_of_no_completion():
-    with pytest.raises(RunStopped, match="^reward '.*:cannot_go_on': the budget is spent$"):
+    with pytest.raises(RunStopped, match=r"^reward '.*:cannot_go_on': the budget is spent$"):
         score([spec("cannot_go_on")], ["a", "b"], [None] * 2)
     assert calls == [2]

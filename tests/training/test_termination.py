@@ -227,7 +227,7 @@ class _TwoRanks:
         self.strategy = self
         self.other = other
 
-    def reduce_boolean_decision(self, decision: bool, all: bool) -> bool:
+    def reduce_boolean_decision(self, decision: bool, **how: bool) -> bool:
         return decision or self.other.pop(0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,10 +47,11 @@ class LocalModel:
             self._tokenizer = AutoTokenizer.from_pretrained(
                 config.model, local_files_only=True, padding_side="left"
             )
-            self._model = AutoModelForCausalLM.from_pretrained(
+            self._model: Any = AutoModelForCausalLM.from_pretrained(
                 config.model, local_files_only=True, use_safetensors=True,
                 dtype=getattr(torch, config.dtype),
-            ).to(config.device)  # fmt: skip
+            )  # fmt: skip
+            self._model.to(config.device)
         except (OSError, ValueError, RuntimeError) as error:
             line = " ".join(str(error).split())
             raise UsageError(
@@ -71,10 +73,11 @@ class LocalModel:
             questions: whole prompts.
             limit_s: seconds for all of them; a reply that has not ended then is cut.
         """
-        inputs = self._tokenizer.apply_chat_template(
+        inputs: Any = self._tokenizer.apply_chat_template(
             [[{"role": "user", "content": question}] for question in questions],
             add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True,
-        ).to(self._model.device)  # fmt: skip
+        )  # fmt: skip
+        inputs = inputs.to(self._model.device)
         ids = self._model.generate(
             **inputs, do_sample=False, max_new_tokens=self._config.max_new_tokens,
             max_time=limit_s, pad_token_id=self._tokenizer.pad_token_id,

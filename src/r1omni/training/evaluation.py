@@ -171,8 +171,8 @@ class Evaluation:
                 paired = self.paired().figures(name, condition)
                 for figure, value in {**explained, **paired}.items():
                     flat[f"{prefix}/{where}/{figure}"] = value
-        for name, conditions in self.open_vocabulary().items():
-            for condition, found in conditions.items():
+        for name, words in self.open_vocabulary().items():
+            for condition, found in words.items():
                 where = name if condition == "full" else f"{name}_{condition}"
                 flat |= {f"{prefix}/{where}/ew_{figure}": found[figure] for figure in EW_FIGURES}
         return flat
