@@ -11,12 +11,15 @@ import pytest
 from openpyxl import Workbook
 
 from r1omni.cli import main
+from r1omni.data.conditions import EvaluationSet
 from r1omni.metrics.emotion_wheels import published_wheels
 from r1omni.metrics.open_vocabulary import evaluate_open_vocabulary, open_vocabulary_of
 from r1omni.text.emotions import EMOTIONS
 from r1omni.text.wheels import SHIPPED, base_forms, wheel_of
-from r1omni.types import UsageError
+from r1omni.training.evaluation import Evaluation
+from r1omni.types import Clip, Sample, UsageError
 
+TARGET = "<think>A wide smile.</think>\n<answer>happy</answer>"
 # Two wheels that divide four words in two ways.
 WHEELS = {
     "one": wheel_of({"a": "A", "b": "A", "c": "C", "d": "D"}),
@@ -252,3 +255,28 @@ def test_records_without_words_have_no_figures() -> None:
     assert open_vocabulary_of([record("a", "happy", label="happy")]) is None
     closed = open_vocabulary_of([record("a", "happy", label="happy")], closed=True)
     assert closed is not None and closed.hit_rate == 1.0
+
+
+def test_test_measures_free_words_as_score_does(tmp_path: Path) -> None:
+    """A set without a label: OV-MERD as MER2025 has it."""
+    samples = [
+        Sample(f"mer2025/{i}", Clip(Path(f"{i}.mp4")), "?", label_set="all", target=TARGET,
+               open_labels=labels)
+        for i, labels in enumerate([("happy", "calm"), ("sad",)])
+    ]  # fmt: skip
+    evaluation = Evaluation([EvaluationSet("mer2025", "all", "full")])
+    form = "<think>Because.</think>\n<answer>{}</answer>"
+    evaluation.add(0, samples, [form.format("happy, gladly"), form.format("joyful, sad")])
+    evaluation.write(tmp_path / "test", broken={})
+    results = json.loads((tmp_path / "test" / "results.json").read_text())
+    found = results["open_vocabulary"]["mer2025"]["full"]
+    assert (results["sets"], found["precision"], found["recall"]) == ({}, 0.75, 1.0)
+    figures = evaluation.metrics("test")
+    assert figures["test/mer2025/ew_f1"] == found["f1"] == pytest.approx(6 / 7)
+    assert main(["score", str(tmp_path / "test"), "--out", str(tmp_path / "out")]) == 0
+    again = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert again["open_vocabulary"] == results["open_vocabulary"]
+    (line, *_) = (tmp_path / "test/predictions/mer2025.full.jsonl").read_text().splitlines()
+    kept = json.loads(line)
+    assert kept["open_labels"] == ["happy", "calm"]
+    assert (kept["reference"], kept["modality"]) == ("A wide smile.", "video_audio")

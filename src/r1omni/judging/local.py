@@ -47,11 +47,11 @@ class LocalModel:
             self._tokenizer = AutoTokenizer.from_pretrained(
                 config.model, local_files_only=True, padding_side="left"
             )
-            self._model: Any = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 config.model, local_files_only=True, use_safetensors=True,
                 dtype=getattr(torch, config.dtype),
             )  # fmt: skip
-            self._model.to(config.device)
+            self._model = model.to(config.device)
         except (OSError, ValueError, RuntimeError) as error:
             line = " ".join(str(error).split())
             raise UsageError(
