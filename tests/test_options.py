@@ -22,6 +22,7 @@ from r1omni.cli import main
 from r1omni.commands import arguments
 from r1omni.data import DatasetSpec, EmotionDataModule, registry
 from r1omni.data.registry import dataset_names, load_dataset
+from r1omni.judging import JudgeConfig
 from r1omni.media.config import MediaConfig
 from r1omni.models.sampler import Sampling
 from r1omni.options import Range, check_type, choices_of, number_fields
@@ -39,11 +40,12 @@ BAD: tuple[Any, ...] = (
 )  # fmt: skip
 # What a file of ours configures, and what a model folder and the Python API do.
 IN_FILES = (SFTModule, GRPOModule, EmotionDataModule, FSDP2Strategy, RunConfig)
-ROOTS = (*IN_FILES, MediaConfig, Sampling, UploadLimits)
+ROOTS = (*IN_FILES, MediaConfig, Sampling, UploadLimits, JudgeConfig)
 # What a class cannot be made without.
 NEEDED: dict[str, Any] = {
     "name": "format", "root": ".", "init_from": "nowhere", "max_new_tokens": 1, "temperature": 1.0,
     "reward": "format", "threshold": 0.5, "end_ids": (0,), "pad_id": 0, "metric": "val/dfew/uar",
+    "template": "{reasoning}", "model": "nowhere",
 }  # fmt: skip
 
 
@@ -165,7 +167,11 @@ def reward_numbers() -> Iterator[tuple[str, str]]:
 
 
 def needed_options(reward: str) -> dict[str, Any]:
-    return {"class_counts": {"sad": 1}} if reward == "balanced_accuracy" else {}
+    needed = {
+        "balanced_accuracy": {"class_counts": {"sad": 1}},
+        "judge": {"judge": {"template": NEEDED["template"], "model": NEEDED["model"]}},
+    }
+    return needed.get(reward, {})
 
 
 @pytest.mark.parametrize(("reward", "option"), list(reward_numbers()))

@@ -26,7 +26,7 @@ MAX_LINES = 350
 # so that a new folder is placed on purpose.
 _BASE = {"types", "streams", "options", "extras", "text", "media"}
 _MODEL = {"kernels", "ops", "models"}
-_ALL = {*_BASE, *_MODEL, "data", "world", "rewards", "metrics"}
+_ALL = {*_BASE, *_MODEL, "data", "world", "judging", "rewards", "metrics"}
 ALLOWED: dict[str, set[str]] = {
     "types": set(),
     "streams": set(),
@@ -40,8 +40,9 @@ ALLOWED: dict[str, set[str]] = {
     "data": _BASE,
     "voices": {*_BASE, "data"},
     "world": {"types", "options", "extras", "text"},
-    "rewards": {"types", "options", "text"},
-    "metrics": {"types", "text"},
+    "judging": {"types", "options", "text"},
+    "rewards": {"types", "options", "text", "judging"},
+    "metrics": {"types", "extras", "text"},
     "models": {*_BASE, "kernels", "ops"},
     "recordings": {*_BASE, *_MODEL, "metrics", "pages"},
     "serving": {*_BASE, "models", "recordings"},
@@ -86,6 +87,7 @@ LIBRARY_HOMES: dict[str, set[str]] = {
     "mlflow": {"training"},
     "av": {"media", "world", "analysis", "doctor"},
     "parselmouth": {"voices"},
+    "httpx2": {"judging"},
     "jinja2": {"pages"},
     "markupsafe": {"pages"},
     "praatio": {"recordings"},
@@ -101,7 +103,7 @@ LIBRARY_HOMES: dict[str, set[str]] = {
     "prometheus_client": {"serving"},
     "scipy": {"world", "voices"},
     "threadpoolctl": {"world"},
-    "openpyxl": {"world"},
+    "openpyxl": {"world", "metrics"},
     "matplotlib": {"metrics"},
 }
 

@@ -62,6 +62,13 @@ class UsageError(R1OmniError):
     """Wrong use: a bad option, configuration key or missing input. Exit status 2."""
 
 
+class RunStopped(R1OmniError):
+    """What a run goes on with is used up or out of reach, by no fault of one sample.
+
+    Nothing is wrong with what was done before: a training saves it, and can be resumed.
+    """
+
+
 def why_no_file(path: Path) -> str:
     """Why a path is not that of a file, for a message that begins with it."""
     return "is a folder; give a file" if path.is_dir() else "there is no such file"

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import signal
 import threading
 import time
 from fractions import Fraction
@@ -12,7 +13,7 @@ import torch
 
 from r1omni.rewards import RewardSpec, score
 from r1omni.rewards.timeout import limited
-from r1omni.types import R1OmniError, UsageError
+from r1omni.types import R1OmniError, RunStopped, Terminated, UsageError
 
 HERE = __name__
 
@@ -341,3 +342,47 @@ def test_errors_and_values_come_through_a_limit():
         score([slow], ["ab", ""], [None] * 2)
     with pytest.raises(UsageError, match="timeout_s is 0"):
         RewardSpec("format", timeout_s=0)
+
+
+given_up = threading.Event()
+
+
+async def judge_waits(completions, labels, **columns):
+    try:
+        await asyncio.sleep(20)
+    except asyncio.CancelledError:
+        given_up.set()
+        raise
+
+
+def test_a_signal_ends_a_wait_at_once():
+    """Inside a task, what its handler raises would become the result of the task."""
+
+    def stop(signum, frame):
+        raise Terminated("told to end")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    begin = time.monotonic()
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(Terminated):
+            score([spec("judge_waits")], ["a"], [None])
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert time.monotonic() - begin < 10
+    assert given_up.wait(10)
+
+
+def cannot_go_on(completions, labels, **columns):
+    calls.append(len(completions))
+    raise RunStopped("the budget is spent")
+
+
+calls = []
+
+
+def test_what_stops_a_run_is_of_no_completion():
+    with pytest.raises(RunStopped, match=r"^reward '.*:cannot_go_on': the budget is spent$"):
+        score([spec("cannot_go_on")], ["a", "b"], [None] * 2)
+    assert calls == [2]

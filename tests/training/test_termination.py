@@ -20,7 +20,7 @@ from processes import Running
 from r1omni.cli import main
 from r1omni.training.callbacks import RunCheckpoint
 from r1omni.training.termination import Termination
-from r1omni.types import R1OmniError, Terminated
+from r1omni.types import R1OmniError, RunStopped, Terminated
 
 REPOSITORY = Path(__file__).parents[2]
 # The rollout in whose reward the process waits for the signal.
@@ -215,3 +215,37 @@ def test_a_signal_after_another_kind_does_not_end_at_once() -> None:
             signal.signal(number, handler)
     stopped = termination._reason(trainer)
     assert isinstance(stopped, Terminated) and stopped.signum == signal.SIGTERM
+
+
+class _TwoRanks:
+    """Stands for a trainer of two ranks, the other of which says `other` where they agree."""
+
+    world_size, global_step, checkpoint_callback = 2, 3, object()
+    state = TrainerState(fn=TrainerFn.FITTING, stage=RunningStage.TRAINING)
+
+    def __init__(self, other: list[bool]) -> None:
+        self.strategy = self
+        self.other = other
+
+    def reduce_boolean_decision(self, decision: bool, **how: bool) -> bool:
+        return decision or self.other.pop(0)
+
+
+@pytest.mark.parametrize("is_own", [True, False])
+def test_ranks_stop_together_where_one_cannot_go_on(is_own: bool) -> None:
+    """First they agree on signals, then on work that cannot go on."""
+
+    def work() -> str:
+        if is_own:
+            raise RunStopped("the budget is spent")
+        return "done"
+
+    termination = Termination(of_command=True)
+    termination._trainer = _TwoRanks([False, not is_own])  # type: ignore[assignment]
+    with pytest.raises(RunStopped) as caught:
+        termination.give_up_together(work)
+    reason = "the budget is spent" if is_own else "another rank cannot go on, and says why"
+    assert str(caught.value) == f"{reason} (at step 3; resume with --ckpt_path last)"
+    termination._trainer = _TwoRanks([False, False])  # type: ignore[assignment]
+    if not is_own:
+        assert termination.give_up_together(work) == "done"

@@ -129,11 +129,25 @@ def score(args: list[str]) -> None:
     parser.add_argument(
         "--label-set", choices=[*LABEL_SETS], help="the classes; as the predictions say"
     )
+    parser.add_argument(
+        "--wheels", type=Path,
+        help="folder emotion_wheel of MERTools, for answers in free words; those of r1omni",
+    )  # fmt: skip
+    parser.add_argument(
+        "--unibench", action="store_true", help="add a table in the manner of MER-UniBench"
+    )
+    parser.add_argument(
+        "--judge", type=Path, help="YAML file of a judge that grades reasonings: docs/judge.md"
+    )
     parser.add_argument("--out", type=Path, help="new folder for results.json; none is written")
     options = parser.parse_args(args)
     from r1omni.analysis.scores import scores_text, write_scores
 
-    print(scores_text(write_scores(options.predictions, options.out, options.label_set)))
+    results = write_scores(
+        options.predictions, options.out, options.label_set, options.wheels, options.judge,
+        options.unibench,
+    )  # fmt: skip
+    print(scores_text(results))
 
 
 def doctor(args: list[str]) -> None:

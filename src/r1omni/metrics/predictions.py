@@ -15,11 +15,13 @@ from typing import Any
 
 from r1omni.metrics.breakdown import FIELDS, breakdowns
 from r1omni.metrics.explanation import cues_from_json, evaluate_explanations, explanation_fields
+from r1omni.metrics.open_vocabulary import open_vocabulary
 from r1omni.metrics.paired import paired_answers
 from r1omni.metrics.recognition import evaluate_recognition, read_prediction
 from r1omni.metrics.resampling import groups_of
 from r1omni.text.cue_words import VALUES
 from r1omni.text.emotions import EMOTIONS, LABEL_SETS, LabelSet
+from r1omni.text.wheels import SHIPPED, Wheel
 from r1omni.types import NUM_EXAMPLES, UsageError
 
 RESULTS_FILE = "results.json"
@@ -102,6 +104,8 @@ def read_predictions(file: Path) -> list[dict[str, Any]]:
         wrong = [key for key, kinds in _NEEDED.items() if not isinstance(record[key], kinds)]
         wrong += [key for key in _SCORES if key in record and not _are_scores(record[key])]
         wrong += [] if _are_cues(record.get("known_cues")) else ["known_cues"]
+        wrong += [] if _are_words(record.get("open_labels")) else ["open_labels"]
+        wrong += [] if isinstance(record.get("reference"), str | None) else ["reference"]
         wrong += [key for key, values in FIELDS.items() if record.get(key) not in (None, *values)]
         if wrong:
             raise UsageError(
@@ -123,6 +127,11 @@ def _are_scores(values: Any) -> bool:
         name in EMOTIONS and isinstance(value, int | float) and isfinite(value)
         for name, value in values.items()
     )
+
+
+def _are_words(words: Any) -> bool:
+    """Whether they are None, or a list of texts."""
+    return words is None or (isinstance(words, list) and all(isinstance(w, str) for w in words))
 
 
 def _are_cues(known: Any) -> bool:
@@ -198,18 +207,22 @@ def score_records(
 
 
 def score_files(
-    files: Sequence[Path], label_set: str | None = None
+    files: Sequence[Path],
+    label_set: str | None = None,
+    wheels: Mapping[str, Wheel] = SHIPPED,
+    source: str = "shipped",
 ) -> tuple[dict[str, Any], dict[Path, list[dict[str, Any]]]]:
     """The figures of files of predictions, and their records as this version reads them.
 
     Args:
         files: named `<set>.<condition>.jsonl`.
         label_set: in place of the recorded one.
+        wheels, source: of emotions, for answers in free words.
 
     Returns:
         what `results.json` holds of them: `sets`, `explanations`, `label_sets`, where they were
-        measured `answer_modes` and `dependence`, and `breakdown` where records know their part; and
-        file -> records.
+        measured `answer_modes` and `dependence`, `breakdown` where records know their part, and
+        `open_vocabulary` where they have free words; and file -> records.
 
     Raises:
         UsageError: a file that cannot be read or judged, or none with labelled answers.
@@ -237,7 +250,8 @@ def score_files(
         by_set.setdefault(name, {})[condition] = records
     results |= paired_answers(by_set, results["label_sets"]).to_dict()
     results |= breakdowns(by_set, results["label_sets"])
-    if not results["sets"]:
+    results |= open_vocabulary(by_set, wheels, source)
+    if not results["sets"] and "open_vocabulary" not in results:
         named = ", ".join(str(file) for file in files[:NUM_EXAMPLES])
-        raise UsageError(f"{named}: no answer has a label; there is nothing to score")
+        raise UsageError(f"{named}: no answer has a label or free words; there is nothing to score")
     return results, read

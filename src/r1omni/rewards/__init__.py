@@ -1,4 +1,4 @@
-"""Verifiable rewards: pure functions of completions and labels."""
+"""Rewards: pure functions of completions and labels, and a judge (`judge.py`), which is none."""
 
 # Importing a module registers its function.
 from r1omni.rewards import (
@@ -8,6 +8,7 @@ from r1omni.rewards import (
     cues,
     direct_calibration,
     format,  # noqa: A004
+    judge,
     modality_use,
     overlong,
     petal_f1,
@@ -38,6 +39,7 @@ __all__ = [
     "direct_calibration",
     "format",
     "get_reward",
+    "judge",
     "modality_use",
     "needs_labels",
     "overlong",

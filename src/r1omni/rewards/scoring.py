@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
+import threading
 from collections.abc import Awaitable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any, TypeVar
@@ -17,7 +19,7 @@ from torch import Tensor
 
 from r1omni.rewards.registry import RewardFunction
 from r1omni.rewards.spec import RewardSpec, bind_all
-from r1omni.types import R1OmniError, UsageError
+from r1omni.types import R1OmniError, RunStopped, UsageError
 
 _T = TypeVar("_T")
 # Characters of a completion that an error shows.
@@ -77,6 +79,7 @@ def score(
     Raises:
         UsageError: as `check_rewards`; a column whose length is not N; a function refused its
             input.
+        RunStopped: a function says that the run cannot go on.
         R1OmniError: a function failed, or returned something else than N finite numbers or
             None (`registry.py` says which kinds are numbers); it names the function and, if it can
             be known, the sample and the completion.
@@ -123,18 +126,44 @@ async def _gather(awaitables: list[Awaitable[Any]]) -> list[Any]:
 
 
 def _run_to_end(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    """Run a coroutine from code that is not asynchronous."""
+    """Run a coroutine from code that is not asynchronous, in a thread of its own.
+
+    Not here: a loop may be running already, as in a notebook, and what a signal raises in this
+    thread would become the result of whichever task it met.
+    """
+    outcome: Future[_T] = Future()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def run() -> _T:
+        loops.append(asyncio.get_running_loop())
+        return await coroutine
+
+    def work() -> None:
+        try:
+            outcome.set_result(asyncio.run(run()))
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    # A daemon, so that a call that hangs does not outlive the process that gave it up.
+    threading.Thread(target=work, daemon=True).start()
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    # Inside a loop already, as in a notebook: a loop cannot run in another, but beside it.
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        return executor.submit(asyncio.run, coroutine).result()
+        return outcome.result()
+    except BaseException:
+        for loop in loops:
+            with suppress(RuntimeError):  # it is closed: nothing is left to cancel
+                loop.call_soon_threadsafe(_cancel_all, loop)
+        raise
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
 
 
 def _checked_row(name: str, function: RewardFunction, outcome: Any, inputs: _Inputs) -> list[float]:
     """N rewards of one function, NaN for None."""
+    if isinstance(outcome, RunStopped):
+        raise RunStopped(f"reward {name!r}: {outcome}") from outcome  # of no one completion
     if isinstance(outcome, BaseException):
         index = _failing_index(function, inputs, outcome)
         where = "" if index is None else f" on {inputs.place(index)}"

@@ -33,7 +33,7 @@ from r1omni.training.logger import KeepBest, TrackingLogger
 from r1omni.training.module import EmotionModule
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.training.stages import with_data_sets
-from r1omni.types import R1OmniError, Terminated
+from r1omni.types import R1OmniError, RunStopped, Terminated
 
 # Bytes; with less, a failed write needs no other explanation.
 _LITTLE_SPACE = 2**20
@@ -127,7 +127,9 @@ class RunCheckpoint(Checkpoint):
     def on_exception(
         self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException
     ) -> None:
-        if isinstance(exception, Terminated) and trainer.state.fn == TrainerFn.FITTING:
+        if isinstance(exception, Terminated | RunStopped) and (
+            trainer.state.fn == TrainerFn.FITTING
+        ):
             self.save_newer(trainer)
 
     def save_newer(self, trainer: L.Trainer) -> None:

@@ -10,9 +10,11 @@ from functools import lru_cache, partial
 from lightning.pytorch.utilities import rank_zero_only
 
 from r1omni.data import EmotionDataModule
+from r1omni.judging.questions import needed_of_sample
 from r1omni.models.pipeline import R1Omni
 from r1omni.rewards import RewardSpec, get_reward, needs_labels
 from r1omni.rewards.balanced_accuracy import balanced_accuracy
+from r1omni.rewards.judge import judge
 from r1omni.rewards.spec import asks_for
 from r1omni.text.emotions import canonical
 from r1omni.text.prompt import encode_prompt, encode_target
@@ -90,6 +92,7 @@ def check_labels(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None
     """
     _check_class_counts(data, rewards)
     _check_references(data, rewards)
+    _check_judge(data, rewards)
     needing = [spec.name for spec in rewards if spec.weight and needs_labels(spec.name)]
     samples = _trained(data)
     bare = [(place, s) for place, s in samples if s.label is None and not s.open_labels]
@@ -121,6 +124,26 @@ def _check_references(data: EmotionDataModule, rewards: Sequence[RewardSpec]) ->
                 f"{spec.name} is paid by what clips are known to show (cues.jsonl), by which "
                 "evaluation measures explanations: say so beside the figures"
             )
+
+
+def _check_judge(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None:
+    """A judge that is shown what no sample has would never be asked."""
+    for spec in rewards:
+        if not spec.weight or get_reward(spec.name) is not judge:
+            continue
+        known = {
+            "label": lambda sample: sample.label,
+            "open_labels": lambda sample: sample.open_labels,
+            "reference": reference_of,
+            "modality": lambda sample: sample.modality,
+        }
+        for name in needed_of_sample(spec.options["judge"]["template"]):
+            if not any(known[name](sample) for _, sample in _trained(data)):
+                raise UsageError(
+                    f"data.train: no sample has what {{{name}}} in the template of {spec.name} "
+                    "stands for, so the judge would never be asked; take it out of the template, "
+                    "or train on clips that have it"
+                )
 
 
 def _check_class_counts(data: EmotionDataModule, rewards: Sequence[RewardSpec]) -> None:

@@ -23,6 +23,7 @@ from r1omni.metrics.explanation import (
     evaluate_explanations,
     explanation_fields,
 )
+from r1omni.metrics.open_vocabulary import open_vocabulary
 from r1omni.metrics.paired import PairedAnswers, paired_answers
 from r1omni.metrics.recognition import (
     Prediction,
@@ -41,6 +42,9 @@ _log = logging.getLogger(__name__)
 FIGURES = ("war", "uar", "format_ok", "parse_rate")
 # Those of `ExplanationResult` that every set has; others depend on what is known of the clips.
 EXPLANATION_FIGURES = (*VERDICTS, "right_and_supported")
+
+# Of answers in free words, on wheels of emotions.
+EW_FIGURES = ("precision", "recall", "f1", "hit_rate")
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,7 @@ class Evaluation:
         self._results: dict[str, dict[str, RecognitionResult]] | None = None
         self._explanations: dict[str, dict[str, ExplanationResult]] | None = None
         self._paired: PairedAnswers | None = None
+        self._open: dict[str, dict[str, dict[str, Any]]] | None = None
 
     def add(
         self,
@@ -166,7 +171,17 @@ class Evaluation:
                 paired = self.paired().figures(name, condition)
                 for figure, value in {**explained, **paired}.items():
                     flat[f"{prefix}/{where}/{figure}"] = value
+        for name, words in self.open_vocabulary().items():
+            for condition, found in words.items():
+                where = name if condition == "full" else f"{name}_{condition}"
+                flat |= {f"{prefix}/{where}/ew_{figure}": found[figure] for figure in EW_FIGURES}
         return flat
+
+    def open_vocabulary(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Answers in free words by set name, then by condition, of the sets that have some."""
+        if self._open is None:
+            self._open = open_vocabulary(self._by_set()).get("open_vocabulary", {})
+        return self._open
 
     def paired(self) -> PairedAnswers:
         """Direct answers beside reasoned ones, and conditions beside the full input."""
@@ -196,6 +211,7 @@ class Evaluation:
             {
                 "sample_id": answer.sample.sample_id,
                 "path": str(answer.sample.clip.path),
+                "modality": answer.sample.modality,
                 "label": answer.sample.label,
                 "prediction": answer.prediction.label,
                 "format_ok": answer.prediction.format_ok,
@@ -209,6 +225,7 @@ class Evaluation:
                 "warnings": list(answer.warnings),
                 "label_set": entry.label_set,
                 **_explanation(answer, entry),
+                **_references(answer.sample),
                 **self._mode_fields(answer),
             }
             for answer in self._answers[index]
@@ -263,6 +280,7 @@ class Evaluation:
             "label_sets": self._label_sets(),
             **self.paired().to_dict(),
             **breakdowns(self._by_set(), self._label_sets()),
+            **({"open_vocabulary": self.open_vocabulary()} if self.open_vocabulary() else {}),
             "warnings": self._warnings(),
             "broken_clips": {str(clip.path): reason for clip, reason in broken.items()},
             "provenance": provenance,
@@ -289,6 +307,15 @@ def _explanation(answer: _Answer, entry: EvaluationSet) -> dict[str, Any]:
         answer.text, LABEL_SETS[entry.label_set], answer.ended, known, entry.condition
     )
     return {"known_cues": None if known is None else cues_as_json(known), **fields}
+
+
+def _references(sample: Sample) -> dict[str, Any]:
+    """What a sample is known by beside its label, of those that are."""
+    words, told = sample.open_labels, reference_of(sample)
+    return {
+        **({} if words is None else {"open_labels": list(words)}),
+        **({} if told is None else {"reference": told}),
+    }
 
 
 def _known_cues(sample: Sample) -> NamedCues | None:

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 
-from r1omni.types import Terminated
+from r1omni.types import RunStopped, Terminated
 
 T = TypeVar("T")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -187,12 +187,17 @@ class Termination(L.Callback):
     def give_up_together(self, work: Callable[[], T]) -> T:
         """Work that needs no other rank, unless one of them is told to stop before all are done.
 
-        All ranks call this together; one process alone is stopped by the signal itself.
+        A rank whose work cannot go on (`RunStopped`) stops all of them, too. All ranks call this
+        together; one process alone is stopped by the signal itself.
         """
         trainer = self._trainer
         if trainer is None or trainer.world_size == 1:
-            return work()
+            try:
+                return work()
+            except RunStopped as error:
+                raise RunStopped(f"{error}{self._how_to_resume(trainer)}") from error
         result: Any = None
+        stopped: RunStopped | None = None
         try:
             self._may_stop = True
             if self._signum is not None:
@@ -201,9 +206,22 @@ class Termination(L.Callback):
             self._may_stop = False
         except Terminated:
             self._may_stop = False
+        except RunStopped as error:
+            self._may_stop = False
+            stopped = error
         self._stop_if_requested(trainer)
-        own: T = result  # there is one, or the line above has raised
+        if trainer.strategy.reduce_boolean_decision(stopped is not None, all=False):
+            line = stopped or "another rank cannot go on, and says why"
+            raise RunStopped(f"{line}{self._how_to_resume(trainer)}") from stopped
+        own: T = result  # there is one, or a line above has raised
         return own
+
+    def _how_to_resume(self, trainer: L.Trainer | None) -> str:
+        if trainer is None or not self._of_command or trainer.checkpoint_callback is None:
+            return ""
+        if not trainer.global_step:
+            return " (before the first step)"
+        return f" (at step {trainer.global_step}; resume with --ckpt_path last)"
 
     # Saving ---------------------------------------------------------------------------------
 
