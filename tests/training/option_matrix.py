@@ -96,6 +96,7 @@ WITH: dict[str, Options] = {"grpo.importance_correction": {"grpo.importance_cap"
 # What has no influence on what is learned, and why; it is tried all the same.
 NO_INFLUENCE: dict[str, str] = {
     "model.max_new_tokens": "of evaluation",
+    "model.activation_checkpointing": "what is kept for the backward pass",
     "model.max_target_tokens": "refuses longer targets, and changes none",
     "loader.eval_batch_size": "of evaluation",
     "loader.num_workers": "who reads the cache",
