@@ -122,6 +122,7 @@ ELSEWHERE: dict[str, str] = {
     "trainer.accumulate_grad_batches": "one of the axes",
     "grpo.micro_batch_size": "one of the axes",
     "grpo.fused_loss": "another way to the same number, to a few bits: test_fused_loss.py",
+    "optimizer.kind": "another way to keep moments, by an extra: test_optimization.py",
     "gate.rate": "shows from the third rollout on: test_schedule.py",
     "trainer.num_nodes": "more processes, as test_ranks.py has them",
 }

@@ -45,6 +45,7 @@ from r1omni.training.optimization import (
     Part,
     apply_settings,
     build_optimizer,
+    check_kind,
     check_parts,
     check_precision,
     choose_trained,
@@ -155,6 +156,9 @@ class EmotionModule(CheckpointedModule):
         plugin = self.trainer.precision_plugin
         check_precision(plugin.precision, plugin)
         check_any_trainer(self.trainer)
+        if self._fits:
+            is_sharded = isinstance(self.trainer.strategy, FSDP2Strategy)
+            check_kind(self.optimizer_config.kind, is_sharded)
         given = [c for c in self.trainer.callbacks if isinstance(c, Termination)]  # type: ignore[attr-defined]
         if given:  # of the command line, or from the command before
             self._termination = given[0]
@@ -257,7 +261,7 @@ class EmotionModule(CheckpointedModule):
 
     def on_train_start(self) -> None:
         optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
-        assert isinstance(optimizer, torch.optim.AdamW) and isinstance(schedule, LambdaLR)
+        assert isinstance(optimizer, torch.optim.Optimizer) and isinstance(schedule, LambdaLR)
         apply_settings(optimizer, schedule, self.model, self.optimizer_config)
 
     # Over all ranks ------------------------------------------------------------------------

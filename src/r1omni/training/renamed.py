@@ -98,7 +98,9 @@ def _place(name: str) -> list[str]:
 
 
 def _flags(moved: Mapping[str, Any]) -> list[str]:
-    return [f"--{'.'.join(_place(name))}={yaml.safe_dump(v).split()[0]}" for name, v in moved.items()]
+    return [
+        f"--{'.'.join(_place(name))}={yaml.safe_dump(v).split()[0]}" for name, v in moved.items()
+    ]
 
 
 def _plain(name: str) -> str:
