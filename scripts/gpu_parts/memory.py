@@ -82,6 +82,8 @@ def train(step: Step, folder: Path, device: str, scratch: Path) -> dict[str, Any
         micro_batch_size=step.micro_batch, log_completions_every=0,
         fused_loss="always" if step.fused else "never",
     )  # fmt: skip
+    if step.lora:
+        import peft  # noqa: F401 - beforehand: its import ends what is being counted
     watch = Watch(profiles=False)
     counted = contextlib.nullcontext() if on_gpu else LiveMemory()
     with counted as live:
