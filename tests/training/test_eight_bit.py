@@ -61,8 +61,8 @@ def test_a_resumed_training_is_the_unbroken_one(
 
 
 def test_what_is_kept_in_how_many_bits(mini_world: Path, tmp_path: Path) -> None:
-    plain = fit(mini_world, tmp_path, None, steps=2)
-    eight = fit(mini_world, tmp_path, None, steps=2, optimizer=EIGHT_BIT)
+    plain = fit(mini_world, tmp_path, None, steps=4)
+    eight = fit(mini_world, tmp_path, None, steps=4, optimizer=EIGHT_BIT)
     state = _state(eight)
     small = {n for n, p in eight.model.named_parameters() if n in state and p.numel() < 4096}
     embedding = {"language_model.embed_tokens.weight"}
