@@ -100,6 +100,7 @@ PARTS = (
                       "--ways", "ours", "ours_without_triton", "loop", "transformers"), 90, _MODEL,
          on_cpu=(*_SAMPLING, "--size", "mini", "--rows", "8", "--repeats", "1", "--tokens", "8")),
     _own("grpo_fsdp2", "steps.py", "grpo_fsdp2", *_SIZED, limit_s=95, needs=_TRAINING),
+    _own("memory", "memory.py", *_SIZED, limit_s=90, needs=_TRAINING),
     _own("sft", "steps.py", "sft", *_SIZED, limit_s=50, needs=_TRAINING),
     _own("grpo_lora", "steps.py", "grpo_lora", *_SIZED, limit_s=90, needs=(*_TRAINING, "peft")),
     _own("profile", "steps.py", "profile", *_SIZED, limit_s=90, needs=_TRAINING),

@@ -86,6 +86,19 @@ def refusals(folder: Path) -> None:
         "voices": (["describe-voices", "--dataset", "ravdess", "--root", ".", "--out", out],),
         "serve": (["serve", "--model", MODEL],),
         "demo": (["demo", "--model", MODEL],),
+        "memory": (
+            (
+                "fit",
+                "--config",
+                "configs/mini/emer_sft.yaml",
+                "--model.init_args.init_from",
+                MODEL,
+                "--model.init_args.optimizer.kind",
+                "adamw_8bit",
+                "--trainer.default_root_dir",
+                out,
+            ),
+        ),
         "formats": (["analyze", CLIP, "--model", MODEL, "--format", "eaf", "--out", out],),
     }
     for extra, uses in wanted.items():

@@ -84,9 +84,7 @@ def train(kind: str, size: str, device: str, folder: Path, scratch: Path) -> dic
     watch = Watch(profiled)
     options: dict[str, Any] = {"precision": "bf16-mixed" if on_gpu else "32-true"}
     if kind == "grpo_fsdp2":
-        sharding = ShardingConfig(
-            param_dtype="bfloat16" if on_gpu else "float32", activation_checkpointing=True
-        )
+        sharding = ShardingConfig(param_dtype="bfloat16" if on_gpu else "float32")
         options = {"precision": "32-true", "strategy": FSDP2Strategy(sharding)}
     data = noise.NoiseData(module.omni.model.config, sizes["prompts"], num_steps)
     trainer = L.Trainer(

@@ -14,7 +14,7 @@ from typing import Literal
 
 from r1omni.types import UsageError
 
-Extra = Literal["world", "reports", "voices", "formats", "serve", "demo"]
+Extra = Literal["world", "reports", "voices", "formats", "serve", "demo", "memory"]
 _SERVER = ("fastapi", "uvicorn", "python_multipart", "prometheus_client")
 # Extra of pyproject.toml -> what is imported of what it installs.
 EXTRAS: Mapping[Extra, tuple[str, ...]] = {
@@ -24,6 +24,7 @@ EXTRAS: Mapping[Extra, tuple[str, ...]] = {
     "formats": ("praatio", "pympi", "pyarrow", "webvtt"),
     "serve": _SERVER,
     "demo": _SERVER,
+    "memory": ("bitsandbytes",),
 }
 
 

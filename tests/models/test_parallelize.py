@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from r1omni.models import OmniModel, R1Omni
+from r1omni.models.activations import checkpoint_activations
 from r1omni.models.omni import FORWARD_METHODS
 from r1omni.models.packed import pad_embeds
 from r1omni.models.parallelize import (
@@ -93,7 +94,8 @@ def test_layers_compute_again_in_the_backward_pass(model: OmniModel, mesh: Devic
     kept = norm.weight.grad
     assert len(calls) == 1 and kept is not None
     norm.weight.grad = None
-    parallelize(model, mesh, ShardingConfig(activation_checkpointing=True))
+    checkpoint_activations(model)
+    parallelize(model, mesh, ShardingConfig())
     found = _hidden(model)
     assert torch.equal(found, wanted) and len(calls) == 2
     found.sum().backward()

@@ -104,6 +104,7 @@ WITH: dict[str, Options] = {"grpo.importance_correction": {"grpo.importance_cap"
 # What has no influence on what is learned, and why; it is tried all the same.
 NO_INFLUENCE: dict[str, str] = {
     "model.max_new_tokens": "of evaluation",
+    "model.activation_checkpointing": "what is kept for the backward pass",
     "model.max_target_tokens": "refuses longer targets, and changes none",
     "loader.eval_batch_size": "of evaluation",
     "loader.num_workers": "who reads the cache",
@@ -130,6 +131,7 @@ ELSEWHERE: dict[str, str] = {
     "grpo.micro_batch_size": "one of the axes",
     "grpo.fused_loss": "another way to the same number, to a few bits: test_fused_loss.py",
     "entropy.coef_min": "shows where entropies fall again: test_adaptive_entropy.py",
+    "optimizer.kind": "another way to keep moments, by an extra: test_eight_bit.py",
     "gate.rate": "shows from the third rollout on: test_schedule.py",
     "trainer.num_nodes": "more processes, as test_ranks.py has them",
 }

@@ -110,11 +110,11 @@ class Case:
     sharding: ShardingConfig | None = None
     groups_across_ranks: bool = False
     precision: str = "32-true"
+    activation_checkpointing: bool = False
 
 
 SPREAD = ("grpo", "options of dapo", "scaled by the batch", "two updates in parts", "refilled")
 EVERYTHING = ShardingConfig(
-    activation_checkpointing=True,
     compile_backend="aot_eager",
     shard_frozen_towers=True,
     shard_reference=False,
@@ -137,7 +137,14 @@ CASES: dict[str, Case] = {
     ),
     "grpo, fsdp under autocast in bfloat16": Case("grpo", ShardingConfig(), precision="bf16-mixed"),
     "grpo, ddp under autocast in bfloat16": Case("grpo", precision="bf16-mixed"),
-    "grpo, fsdp with everything": Case("grpo", EVERYTHING),
+    "grpo, fsdp with everything": Case("grpo", EVERYTHING, activation_checkpointing=True),
+    **{
+        f"{name}, {way}, activations computed again": Case(
+            name, sharding, activation_checkpointing=True
+        )
+        for way, sharding in (("ddp", None), ("fsdp", ShardingConfig()))
+        for name in ("sft on one medium", "two updates in parts", "adapters")
+    },
 }
 
 
@@ -160,6 +167,7 @@ def train(
     name: str,
     num_ranks: int,
     groups_across_ranks: bool = False,
+    activation_checkpointing: bool = False,
     **trainer: Any,
 ) -> dict[str, Any]:
     """Losses, and the whole of every trained weight, of a training on 4 prompts a step."""
@@ -177,6 +185,7 @@ def train(
             batch_size=4 // num_ranks,
             lora=training.lora,
             seen=training.seen,
+            model={"activation_checkpointing": activation_checkpointing},
             callbacks=[seen],
             expert=EXPERT if grpo and grpo.chord.mu_peak else None,
             accumulate_grad_batches=training.accumulate,
@@ -223,6 +232,7 @@ def train_two_ranks(world: Path, out: Path) -> None:
     for name, case in CASES.items():
         ranks = {"devices": 2, "strategy": strategy_of(case), "precision": case.precision}
         across = case.groups_across_ranks
-        found[name] = train(world, out.parent / name, case.training, 2, across, **ranks)
+        again = case.activation_checkpointing
+        found[name] = train(world, out.parent / name, case.training, 2, across, again, **ranks)
     if torch.distributed.get_rank() == 0:
         torch.save(found, out)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,17 +45,19 @@ def fit(
     lora: LoRAConfig | None = None,
     optimizer: OptimizerConfig = SGD_LIKE,
     expert: list[DatasetSpec] | None = None,
+    model: Mapping[str, Any] | None = None,
     **trainer: Any,
 ) -> Any:
     """Train for some optimizer steps, by SFT where `grpo` is None; `seen` is another class for it.
 
     `expert` are data sets to imitate, by GRPO with `chord`.
+    Further arguments are the trainer's; `model` has further ones of the module.
 
     Returns:
         the module, its trainer attached.
     """
     torch.manual_seed(0)  # of fresh adapters; completions have seeds of their own
-    settings: dict[str, Any] = {"optimizer": optimizer, "lora": lora}
+    settings: dict[str, Any] = {"optimizer": optimizer, "lora": lora, **(model or {})}
     if grpo is not None:
         settings["grpo"] = grpo
     kind = seen or (SFTModule if grpo is None else GRPOModule)

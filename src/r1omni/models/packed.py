@@ -87,6 +87,17 @@ class Packed:
         return before.index_copy(0, self.starts, first[self.filled])
 
 
+def _dtype_of_scores(embeds: Tensor) -> torch.dtype:
+    """What attention is computed in; a bias of another dtype would be converted in every layer.
+
+    What is converted is kept for the backward pass: 12 MB a layer for 8 completions of 512.
+    """
+    kind = embeds.device.type
+    if embeds.dtype == torch.float64 or not torch.is_autocast_enabled(kind):
+        return embeds.dtype
+    return torch.get_autocast_dtype(kind)
+
+
 def pack(prompts: Sequence[Tensor], completions: Tensor, mask: Tensor) -> Packed:
     """Put prompts and completions into one row.
 
@@ -110,7 +121,7 @@ def pack(prompts: Sequence[Tensor], completions: Tensor, mask: Tensor) -> Packed
         mask=torch.ones(embeds.shape[:2], dtype=torch.bool, device=device),
         positions=torch.cat([own, positions[mask[:, :length]]])[None],
     )
-    rows = PackedRows.of(in_prompts, mask[:, :length], embeds.dtype)
+    rows = PackedRows.of(in_prompts, mask[:, :length], _dtype_of_scores(embeds))
     filled = torch.nonzero(counts).flatten()
     return Packed(
         embedded, rows, lengths.cumsum(0) - 1, (counts.cumsum(0) - counts)[filled], filled

@@ -23,7 +23,6 @@ from torch.distributed.fsdp import (
     register_fsdp_forward_method,
 )
 from torch.distributed.tensor import DTensor, Shard
-from torch.utils.checkpoint import checkpoint
 
 from r1omni.models.config import TORCH_DTYPES
 from r1omni.models.omni import FORWARD_METHODS, TOWERS, OmniModel
@@ -43,8 +42,6 @@ class ShardingConfig:
         param_dtype: what layers are gathered and computed in. The optimizer's weights stay as they
             are stored.
         reduce_dtype: what gradients are added up in over the ranks.
-        activation_checkpointing: compute each decoder layer again in the backward pass instead of
-            keeping what it computed.
         compile_backend: compile each decoder layer by this backend of torch.compile, such as
             "inductor"; None does not.
         shard_frozen_towers: shard towers that are not trained; otherwise every rank has them.
@@ -56,7 +53,6 @@ class ShardingConfig:
 
     param_dtype: Dtype = "float32"
     reduce_dtype: Dtype = "float32"
-    activation_checkpointing: bool = False
     compile_backend: str | None = None
     shard_frozen_towers: bool = False
     shard_reference: bool = True
@@ -79,7 +75,7 @@ class ShardingConfig:
 
 
 def parallelize(model: OmniModel, mesh: DeviceMesh, config: ShardingConfig) -> None:
-    """Checkpoint, compile and shard a model, in this order and in place.
+    """Compile and shard a model, in this order and in place.
 
     Each decoder layer is a unit that is gathered at once; so is each frozen tower that is sharded,
     and the rest: embeddings, head, projectors, gate, and towers that are trained. Afterwards
@@ -87,7 +83,8 @@ def parallelize(model: OmniModel, mesh: DeviceMesh, config: ShardingConfig) -> N
     methods of `FORWARD_METHODS` only.
 
     Args:
-        model: with full weights, the same on every rank.
+        model: with full weights, the same on every rank; after `checkpoint_activations`, if that
+            is wanted.
         mesh: one-dimensional, over all ranks.
         config: what to do.
 
@@ -97,10 +94,8 @@ def parallelize(model: OmniModel, mesh: DeviceMesh, config: ShardingConfig) -> N
     if mesh.ndim != 1:
         raise ValueError(f"a mesh of {mesh.ndim} dimensions shards over the last alone; give one")
     layers = list(model.language_model.layers)
-    for layer in layers:
-        if config.activation_checkpointing:
-            _checkpoint_activations(layer)
-        if config.compile_backend is not None:
+    if config.compile_backend is not None:
+        for layer in layers:
             layer.compile(backend=config.compile_backend)
     whole: set[nn.Parameter] = set()
     units: list[nn.Module] = layers
@@ -127,17 +122,6 @@ def _device_of(mesh: DeviceMesh) -> torch.device:
         return torch.device("cpu")
     module = torch.get_device_module(mesh.device_type)
     return torch.device(mesh.device_type, module.current_device())
-
-
-def _checkpoint_activations(layer: nn.Module) -> None:
-    forward = layer.forward
-
-    def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        if not torch.is_grad_enabled():  # keys and values of a cache are not computed twice
-            return forward(*args, **kwargs)
-        return checkpoint(partial(forward, *args, **kwargs), use_reentrant=False)
-
-    layer.forward = checkpointed  # type: ignore[method-assign]
 
 
 def _use_everything(model: OmniModel) -> None:

@@ -45,7 +45,7 @@ class GRPOModule(EmotionModule):
     Args:
         init_from: model folder to start from. A frozen copy of it is the reference; with `lora`
             the reference is the model without its adapters, and no copy is made.
-        trainable, frame_fit, lora: as for `EmotionModule`.
+        trainable, frame_fit, lora, activation_checkpointing: as for `EmotionModule`.
         optimizer: rates and schedule, over optimizer steps.
         max_new_tokens: longest completion in evaluation, in tokens; None is that of the sampling.
         grpo: sampling, rewards and loss.
@@ -62,11 +62,14 @@ class GRPOModule(EmotionModule):
         grpo: GRPOConfig = GRPOConfig(),  # noqa: B008 - frozen
         frame_fit: FrameFit | None = None,
         lora: LoRAConfig | None = None,
+        activation_checkpointing: bool = False,
     ) -> None:
         check_parts(trainable)
         check_trained(trainable, lora, grpo)
         evaluated = grpo.max_new_tokens if max_new_tokens is None else max_new_tokens
-        super().__init__(init_from, trainable, optimizer, evaluated, frame_fit, lora)
+        super().__init__(
+            init_from, trainable, optimizer, evaluated, frame_fit, lora, activation_checkpointing
+        )
         self.grpo = grpo
         self.policy = Policy(self.omni, grpo)
         self.reference: Reference | None = None  # the start, or moved since; in training only

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grad_norm_
 from torch.optim.lr_scheduler import LambdaLR
 
+from r1omni.extras import require
 from r1omni.models.adapters import LoRAConfig, add_adapters
 from r1omni.models.omni import OmniModel
 from r1omni.models.parallelize import full_tensor
@@ -26,7 +28,7 @@ from r1omni.options import (
     check_choice,
     check_options,
 )
-from r1omni.types import UsageError
+from r1omni.types import R1OmniError, UsageError
 
 Part = Literal["vision_tower", "audio_tower", "text_tower", "projectors", "language_model"]
 # Part of the shared model -> the modules it stands for.
@@ -39,6 +41,7 @@ PARTS: dict[Part, tuple[str, ...]] = {
 }
 
 DEFAULT_PARTS: tuple[Part, ...] = ("projectors", "language_model")
+OptimizerKind = Literal["adamw", "adamw_8bit"]
 Schedule = Literal["cosine", "linear", "constant"]
 
 # As trainer.precision names them; 32 and bf16 are Lightning's older names.
@@ -60,6 +63,9 @@ class OptimizerConfig:
         min_lr_ratio: rate at the last step over the peak rate, for those that fall.
         projector_lr_scale: factor on the rate of projectors and gate.
         tower_lr_scale: factor on the rate of towers, where they are trained.
+        kind: "adamw" keeps its two moments in float32; "adamw_8bit" keeps them in 8 bits a number,
+            those of the embedding and of small weights in float32 (arXiv 2110.02861, by
+            bitsandbytes, the extra `memory`). For one device and DDP; a run cannot change it.
 
     Raises:
         UsageError: an unknown schedule, or a number out of its range.
@@ -73,6 +79,7 @@ class OptimizerConfig:
     min_lr_ratio: float = 0.0
     projector_lr_scale: float = 1.0
     tower_lr_scale: float = 1.0
+    kind: OptimizerKind = "adamw"
 
     RANGES: ClassVar[Ranges] = {
         "learning_rate": SHARE,
@@ -207,18 +214,76 @@ def _parameters(model: nn.Module, modules: tuple[str, ...]) -> Iterator[nn.Param
 def build_optimizer(
     model: nn.Module, config: OptimizerConfig, total_steps: int
 ) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """AdamW and its schedule over `total_steps` optimizer steps."""
-    optimizer = torch.optim.AdamW(parameter_groups(model, config), betas=config.adam_betas)
+    """AdamW and its schedule over `total_steps` optimizer steps.
+
+    Raises:
+        UsageError: as `check_kind`.
+    """
+    check_kind(config.kind, is_sharded=any(isinstance(p, DTensor) for p in model.parameters()))
+    groups, betas = parameter_groups(model, config), config.adam_betas
+    if config.kind == "adamw_8bit":
+        embedded = {m.weight for m in model.modules() if isinstance(m, nn.Embedding)}
+        optimizer = _adamw_8bit(groups, betas, embedded)
+    else:
+        optimizer = torch.optim.AdamW(groups, betas=betas)
     return optimizer, LambdaLR(optimizer, rate_factor(config, total_steps))
 
 
+def check_kind(kind: OptimizerKind, is_sharded: bool) -> None:
+    """Refuse an optimizer that this machine or this strategy does not have.
+
+    Raises:
+        UsageError: naming what to install, or to use instead.
+    """
+    if kind == "adamw":
+        return
+    option = f"model.optimizer.kind {kind}"
+    require(option, "memory")
+    if is_sharded:
+        raise UsageError(
+            f"{option} has no state of sharded weights; use adamw with FSDP2, which shards its "
+            "state, or train by DDP"
+        )
+
+
+def _adamw_8bit(
+    groups: list[dict], betas: tuple[float, float], in_float32: Collection[nn.Parameter]
+) -> torch.optim.Optimizer:
+    # Here, not at the top: an extra installs it.
+    from bitsandbytes.optim import AdamW8bit
+
+    class MixedAdamW8bit(AdamW8bit):
+        """Keeps moments of some weights in float32, as the library's own list of them would.
+
+        That list is one for the whole process, and knows weights by numbers that others get later.
+        """
+
+        def get_config(self, group_index: int, index: int, group: dict) -> dict[str, Any]:
+            config: dict[str, Any] = super().get_config(group_index, index, group)
+            if group["params"][index] in in_float32:
+                config["optim_bits"] = 32
+            return config
+
+    optimizer: torch.optim.Optimizer = MixedAdamW8bit(groups, betas=betas)
+    return optimizer
+
+
 def apply_settings(
-    optimizer: torch.optim.AdamW, schedule: LambdaLR, model: nn.Module, config: OptimizerConfig
+    optimizer: torch.optim.Optimizer, schedule: LambdaLR, model: nn.Module, config: OptimizerConfig
 ) -> None:
     """Put a configuration's rates, decay and betas in place of those that a checkpoint brought.
 
     The moments and the place in the schedule stay.
+
+    Raises:
+        R1OmniError: the checkpoint's moments are those of another kind of optimizer.
     """
+    moment = "exp_avg" if config.kind == "adamw" else "state1"
+    if not all(moment in entry for entry in optimizer.state.values()):
+        raise R1OmniError(
+            f"the checkpoint has the state of another optimizer than {config.kind}; give the "
+            "model.optimizer.kind that the run was started with"
+        )
     wanted = parameter_groups(model, config)
     for group, new in zip(optimizer.param_groups, wanted, strict=True):
         group |= {"weight_decay": new["weight_decay"], "betas": config.adam_betas}

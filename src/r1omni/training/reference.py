@@ -169,6 +169,6 @@ def _computed_in(
         # Autocast rounds the factors of products. An embedding is looked up as it is, tied or not.
         embedded = {m.weight for m in model.modules() if isinstance(m, nn.Embedding)}
         for module in model.modules():
-            if isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
                 own = module.parameters(recurse=False)
                 yield from ((p, torch.bfloat16) for p in own if p not in embedded)

@@ -18,14 +18,17 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from r1omni.types import UsageError
 
-# Old name -> new name, `init_args` left out. An option stays in its section.
+# Old name -> new name, `init_args` left out.
 OPTIONS = {
     "data.loader.max_broken_share": "data.loader.max_broken_ratio",
     "model.optimizer.warmup_share": "model.optimizer.warmup_ratio",
     "model.optimizer.final_share": "model.optimizer.min_lr_ratio",
     "model.optimizer.projector_rate_scale": "model.optimizer.projector_lr_scale",
     "model.optimizer.tower_rate_scale": "model.optimizer.tower_lr_scale",
+    "trainer.strategy.sharding.activation_checkpointing": "model.activation_checkpointing",
 }
+# Of these the section is another; of the others it is the same.
+_MOVED = {old for old, new in OPTIONS.items() if old.rpartition(".")[0] != new.rpartition(".")[0]}
 METRICS = {
     "kl_clamped_share": "kl_clamped_ratio",
     "off_policy_masked_share": "off_policy_masked_ratio",
@@ -59,10 +62,13 @@ def with_new_names(args: list[str]) -> list[str]:
             name = _new_flag(name, found)
             if name != given and _plain(name) in flags:
                 raise UsageError(f"{given} is called {name} now; both are given, leave one")
-            words.append(name + equals + (_new_value(name, value, found) if equals else ""))
+            moved: dict[str, Any] = {}
+            words.append(name + equals + (_new_value(name, value, found, moved) if equals else ""))
+            words += _flags(moved)
             flag = "" if equals else name
         else:
-            words.append(_new_value(flag, word, found))
+            moved = {}
+            words += [_new_value(flag, word, found, moved), *_flags(moved)]
             flag = ""
     if found:
         _warn(found)
@@ -81,7 +87,22 @@ def _with_init_args(plain: str, name: str) -> str:
     """The new name of an option, with `init_args` where its old one has it."""
     if plain not in OPTIONS:
         return name
+    if plain in _MOVED:
+        dashes = name[: len(name) - len(name.lstrip("-"))]
+        return dashes + ".".join(_place(OPTIONS[plain]))
     return f"{name.rpartition('.')[0]}.{OPTIONS[plain].rpartition('.')[2]}"
+
+
+def _place(name: str) -> list[str]:
+    """The keys of an option in a file: the classes of `model` and `trainer.strategy` are named."""
+    section, *rest = name.split(".")
+    return [section, "init_args", *rest] if section == "model" else [section, *rest]
+
+
+def _flags(moved: Mapping[str, Any]) -> list[str]:
+    return [
+        f"--{'.'.join(_place(name))}={yaml.safe_dump(v).split()[0]}" for name, v in moved.items()
+    ]
 
 
 def _plain(name: str) -> str:
@@ -95,8 +116,12 @@ def _new_flag(flag: str, found: dict[str, str]) -> str:
     return _with_init_args(plain, flag)
 
 
-def _new_value(flag: str, value: str, found: dict[str, str]) -> str:
-    """A value, or the content of the file that it names, where an old name stands in it."""
+def _new_value(flag: str, value: str, found: dict[str, str], moved: dict[str, Any]) -> str:
+    """A value, or the content of the file that it names, where an old name stands in it.
+
+    What belongs elsewhere is put there in a whole configuration; of a part of one it is put into
+    `moved`, by its new name.
+    """
     is_file = value.endswith((".yaml", ".yml")) and Path(value).is_file()
     text = Path(value).read_text(encoding="utf-8") if is_file else value
     old_names = [old.rpartition(".")[2] for old in (*OPTIONS, *METRICS, *REWARDS)]
@@ -107,14 +132,33 @@ def _new_value(flag: str, value: str, found: dict[str, str]) -> str:
     except yaml.YAMLError:  # the parser says what is wrong with it
         return value
     prefix = "" if flag in CONFIG_FLAGS else _plain(flag)
-    new = _renamed(content, prefix, value if is_file else flag, found)
+    place = value if is_file else flag
+    new = _renamed(content, prefix, place, found, moved)
+    if flag in CONFIG_FLAGS:
+        for name in list(moved):
+            _put(new, _place(name), moved.pop(name), place)
     if new == content:
         return value
     return new if isinstance(new, str) else yaml.safe_dump(new, sort_keys=False, width=2**20)
 
 
-def _renamed(value: Any, path: str, place: str, found: dict[str, str]) -> Any:
-    """A part of a configuration under new names; `path` is where it lies."""
+def _put(content: dict[str, Any], keys: list[str], value: Any, place: str) -> None:
+    """Set an option that comes from another section of the same configuration."""
+    *sections, last = keys
+    for section in sections:
+        content = content.setdefault(section, {})
+    if last in content:
+        raise UsageError(f"{place}: {last} is in {'.'.join(sections)} now; it has both, leave one")
+    content[last] = value
+
+
+def _renamed(
+    value: Any, path: str, place: str, found: dict[str, str], moved: dict[str, Any]
+) -> Any:
+    """A part of a configuration under new names; `path` is where it lies.
+
+    What does not stay in its section is taken out and put into `moved`, by its new name.
+    """
     if isinstance(value, dict):
         new: dict[Any, Any] = {}
         for key, entry in value.items():
@@ -123,9 +167,12 @@ def _renamed(value: Any, path: str, place: str, found: dict[str, str]) -> Any:
             if whole in OPTIONS:
                 name = OPTIONS[whole].rpartition(".")[2]
                 found[whole] = OPTIONS[whole]
+                if whole in _MOVED:
+                    moved[OPTIONS[whole]] = entry
+                    continue
                 if name in value:
                     raise UsageError(f"{place}: {key} is called {name} now; it has both, leave one")
-            new[name] = _renamed(entry, whole, place, found)
+            new[name] = _renamed(entry, whole, place, found, moved)
         return new
     if isinstance(value, list):
         return [_renamed(entry, path, place, found) for entry in value]
@@ -139,6 +186,8 @@ def _renamed(value: Any, path: str, place: str, found: dict[str, str]) -> Any:
         return new_metric
     if isinstance(value, str) and "${" in value:
         for old, new_name in OPTIONS.items():
+            if old in _MOVED:  # of a value that is the new one's as well, nothing can be told
+                continue
             named = re.compile(rf"\.{old.rpartition('.')[2]}\b")
             if named.search(value):
                 found[old] = new_name

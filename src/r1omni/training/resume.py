@@ -20,6 +20,7 @@ FIXED = (
     "model.class_path",
     "model.init_args.trainable",
     "model.init_args.lora",
+    "model.init_args.optimizer.kind",
     "run.experiment",
 )
 _UNSET = "unset"

@@ -35,7 +35,8 @@ class SFTModule(EmotionModule):
     into ranks and accumulated batches.
 
     Args:
-        init_from, trainable, optimizer, max_new_tokens, frame_fit, lora: as for `EmotionModule`.
+        init_from, trainable, optimizer, max_new_tokens, frame_fit, lora, activation_checkpointing:
+            as for `EmotionModule`.
         max_target_tokens: longest target of a training sample in tokens, the end token included;
             a longer one is refused before anything is decoded. Memory and time of a step grow with
             its longest target.
@@ -59,10 +60,14 @@ class SFTModule(EmotionModule):
         lora: LoRAConfig | None = None,
         max_target_tokens: int = 2048,
         feature_dropout: float = 0.0,
+        activation_checkpointing: bool = False,
     ) -> None:
         check_number("model.max_target_tokens", max_target_tokens, TOKENS, int)
         check_number("model.feature_dropout", feature_dropout, self.RANGES["feature_dropout"])
-        super().__init__(init_from, trainable, optimizer, max_new_tokens, frame_fit, lora)
+        super().__init__(
+            init_from, trainable, optimizer, max_new_tokens, frame_fit, lora,
+            activation_checkpointing,
+        )  # fmt: skip
         self.max_target_tokens = max_target_tokens
         self.feature_dropout = feature_dropout
 
