@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
+from torch.utils.flop_counter import FlopCounterMode
 
 import r1omni.kernels  # noqa: F401 - registers the operators that are counted below
 from r1omni.models.omni import OmniModel
@@ -261,15 +261,16 @@ class Operations:
     def __init__(self) -> None:
         own, aten = torch.ops.r1omni, torch.ops.aten
         attention = aten._scaled_dot_product_flash_attention_for_cpu
+        attention_backward = aten._scaled_dot_product_flash_attention_for_cpu_backward
         self._counter = FlopCounterMode(
             display=False,
             custom_mapping={
                 own.linear_logprob: _of_head(lambda *_: 1),
                 own.linear_logprob_backward: _of_head(lambda *rest: 1 + sum(map(bool, rest[7:9]))),
                 own.linear_grpo_loss: _of_head(lambda *rest: 1 + sum(map(bool, rest[13:15]))),
-                attention: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
-                aten._scaled_dot_product_flash_attention_for_cpu_backward:
-                    lambda out, q, k, v, *_, **__: sdpa_backward_flop_count(out, q, k, v),
+                # Forward two products, backward five; key heads may be fewer.
+                attention: lambda q, k, *_, **__: 2 * _pairs(q, k),
+                attention_backward: lambda _, q, k, *__, **___: 5 * _pairs(q, k),
             },
         )  # fmt: skip
 
@@ -284,6 +285,12 @@ class Operations:
     def total(self) -> int:
         """So far."""
         return int(self._counter.get_total_flops())
+
+
+def _pairs(query: Any, key: Any) -> int:
+    """Operations of one product over all pairs of [B, H, Lq, d] and [B, Hkv, Lk, d]."""
+    batch, heads, length, width = query
+    return 2 * batch * heads * length * width * key[2]
 
 
 def _of_head(times: Callable[..., int]) -> Callable[..., int]:

@@ -3,7 +3,7 @@
 For each prompt: the clip is encoded once to generate, and once for every completion in the pass of
 the policy and in that of the reference, 2 G + 1 passes through the towers; every completion stands
 in a row with its own copy of the prompt; logits are made of all positions; transformers generates.
-The reference is a second model with towers of its own. Prompts go through one at a time. The release
+The reference is a second model with towers of its own. Prompts go one at a time. The release
 also decodes the video anew for each row, and cuts a prompt's text to 512 tokens; that is left out.
 """
 
