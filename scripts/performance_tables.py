@@ -44,7 +44,10 @@ def read(name: str) -> dict[str, Any]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Markdown of a table."""
+    """Markdown of a table; nothing where there are no rows."""
+    rows = list(rows)
+    if not rows:
+        return ""
     lines = [head, ["---"] * len(head), *rows]
     made = ("|".join(f" {cell} " if cell else " " for cell in cells) for cells in lines)
     return "".join(f"|{line}|\n" for line in made).replace(" --- ", "---")
