@@ -1,8 +1,8 @@
 """What a step costs in counts, held to what its sizes say: no clock, so no noise.
 
 Whole steps of every arm are counted in test_benchmark_step.py; here is what a token costs, and a
-batch with completions of several lengths. The numbers of operators and allocations a layer are those
-of torch 2.11 on a CPU; a part that does more by accident does so at every token.
+batch with completions of several lengths. The numbers of operators and allocations a layer are
+those of torch 2.11 on a CPU; a part that does more by accident does so at every token.
 """
 
 from __future__ import annotations
@@ -183,3 +183,27 @@ def test_a_prompt_is_held_once_for_its_rows_while_sampling(model: OmniModel) -> 
     kept = 2 * layers(model) * config.num_key_value_heads * 24 * FLOAT
     more = peak(20, 8, 400) - peak(20, 8, 200)
     assert more <= 1.1 * 16 * 200 * (kept + 2 * DOUBLE + 2 * (DOUBLE + FLOAT))
+
+
+def test_an_update_holds_what_its_tokens_say(model: OmniModel) -> None:
+    """No more than the numbers that a layer keeps of a token, of a prompt once for its rows."""
+    config = model.config.language
+    width, inner = config.hidden_size, config.intermediate_size
+    members, length, tokens = 4, 200, 40
+    given = prompts([length])
+    ids = torch.zeros(members, tokens, dtype=torch.long)
+    mask = torch.ones_like(ids, dtype=torch.bool)
+
+    def work() -> None:
+        model.completion_logps(given, ids, mask, with_entropy=True)[0].sum().backward()
+
+    work()  # gradients are there from now on, as in every step after the first
+    found = count(work).peak_bytes
+    # Norms, queries, keys, values and the residual stream; gate, up, their activation and product.
+    layer = (length + members * tokens) * (19 * width + 4 * inner)
+    # What completions see of a prompt is laid out a row: keys and values of all heads.
+    layer += 2 * members * (length + tokens) * width
+    bias = members * tokens * (length + tokens)
+    # Logits, what the loss keeps of them, and their gradient.
+    head = 3 * members * tokens * VOCABULARY + VOCABULARY * width
+    assert found <= 1.1 * FLOAT * (layers(model) * layer + bias + head), found
