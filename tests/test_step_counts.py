@@ -199,11 +199,12 @@ def test_an_update_holds_what_its_tokens_say(model: OmniModel) -> None:
 
     work()  # gradients are there from now on, as in every step after the first
     found = count(work).peak_bytes
-    # Norms, queries, keys, values and the residual stream; gate, up, their activation and product.
-    layer = (length + members * tokens) * (19 * width + 4 * inner)
+    # Norms, queries, keys, values and the residual stream, 12.25 of its widths as torch keeps them;
+    # gate, up, their activation and product.
+    layer = (length + members * tokens) * (49 * width // 4 + 4 * inner)
     # What completions see of a prompt is laid out a row: keys and values of all heads.
     layer += 2 * members * (length + tokens) * width
     bias = members * tokens * (length + tokens)
     # Logits, what the loss keeps of them, and their gradient.
     head = 3 * members * tokens * VOCABULARY + VOCABULARY * width
-    assert found <= 1.1 * FLOAT * (layers(model) * layer + bias + head), found
+    assert found <= 1.03 * FLOAT * (layers(model) * layer + bias + head)
