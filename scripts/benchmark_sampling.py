@@ -59,17 +59,18 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "mixed": torch.f
 
 @dataclass(frozen=True)
 class Work:
-    """What every way is asked to do: `rows` completions of `tokens` tokens, groups of 8."""
+    """What every way is asked to do: `rows` completions of `tokens` tokens, in groups."""
 
     model: OmniModel
-    library: Qwen2ForCausalLM
+    library: Qwen2ForCausalLM | None
     prompts: list[Tensor]
     tokens: int
     autocast: Callable[[], AbstractContextManager[object]]
+    group_size: int = GROUP_SIZE
 
     @property
     def rows(self) -> int:
-        return len(self.prompts) * GROUP_SIZE
+        return len(self.prompts) * self.group_size
 
     def shorter(self, tokens: int) -> Work:
         return replace(self, tokens=tokens)
@@ -83,7 +84,9 @@ def ours(work: Work, *, cuda_graphs: bool = True, kernels: str = "auto") -> Tens
     sampling = Sampling(work.tokens, 1.0, (), 0, cuda_graphs=cuda_graphs)
     seeds = [stream_seed(row) for row in range(work.rows)]
     with use(kernels):
-        found = generate(work.model, work.prompts, sampling, group_size=GROUP_SIZE, seeds=seeds)
+        found = generate(
+            work.model, work.prompts, sampling, group_size=work.group_size, seeds=seeds
+        )
     return found.ids
 
 
@@ -95,10 +98,10 @@ def loop(work: Work) -> Tensor:
     embedded = pad_embeds(work.prompts, side="left")
     cache = DynamicCache(config=model.config.language)
     hidden = model.hidden_states(embedded, cache=cache)[:, -1]
-    cache.batch_repeat_interleave(GROUP_SIZE)
-    hidden = hidden.repeat_interleave(GROUP_SIZE, dim=0)
-    keys = embedded.mask.repeat_interleave(GROUP_SIZE, dim=0)
-    position = embedded.mask.sum(dim=1).repeat_interleave(GROUP_SIZE)[:, None]
+    cache.batch_repeat_interleave(work.group_size)
+    hidden = hidden.repeat_interleave(work.group_size, dim=0)
+    keys = embedded.mask.repeat_interleave(work.group_size, dim=0)
+    position = embedded.mask.sum(dim=1).repeat_interleave(work.group_size)[:, None]
     ids = []
     for step in range(work.tokens):
         if step:
@@ -112,10 +115,11 @@ def loop(work: Work) -> Tensor:
 
 def library(work: Work) -> Tensor:
     """Completions by transformers' own `generate`, the prompt read once a completion."""
+    assert work.library is not None
     embedded = pad_embeds(work.prompts, side="left")
     settings = GenerationConfig(
         max_new_tokens=work.tokens, do_sample=True, temperature=1.0, top_k=0, top_p=1.0,
-        num_return_sequences=GROUP_SIZE, pad_token_id=0, eos_token_id=None, bos_token_id=None,
+        num_return_sequences=work.group_size, pad_token_id=0, eos_token_id=None, bos_token_id=None,
     )  # fmt: skip
     ids: Tensor = work.library.generate(
         inputs_embeds=embedded.embeds,

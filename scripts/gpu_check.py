@@ -79,6 +79,8 @@ _TESTS = (
 )  # fmt: skip
 _KERNEL_SIZES = {"tokens": 64, "vocabulary": 500, "hidden": 32, "dtype": "float32"}
 _SAMPLING = ("scripts/benchmark_sampling.py", "--device", "{device}", "--out", "{out}")
+_STEP = ("scripts/benchmark_step.py", "--device", "{device}", "--out", "{out}", "--no-plot",
+         "--growth", "none", "--repeats", "1")  # fmt: skip
 # Limits are half as much again as one H100 took, where that is known (docs/benchmarks/gpu/
 # runs.json): half of it is imports, compiling, and making a model.
 PARTS = (
@@ -103,6 +105,11 @@ PARTS = (
     _own("memory", "memory.py", *_SIZED, limit_s=90, needs=_TRAINING),
     _own("sft", "steps.py", "sft", *_SIZED, limit_s=50, needs=_TRAINING),
     _own("grpo_lora", "steps.py", "grpo_lora", *_SIZED, limit_s=90, needs=(*_TRAINING, "peft")),
+    # Not timed on a GPU yet: each arm of each size is a process of half a minute or less.
+    Part("benchmark_step", (*_STEP, "--size", "middle", "0.5b", "--steps", "2", "--arms", "ours",
+                            "without_graphs", "release", "trl_rows"), 240, _TRAINING,
+         on_cpu=(*_STEP, "--size", "mini", "--prompts", "1", "--group-size", "2", "--completion",
+                 "3", "--threads", "1", "--arms", "ours", "release")),
     _own("profile", "steps.py", "profile", *_SIZED, limit_s=90, needs=_TRAINING),
 )  # fmt: skip
 

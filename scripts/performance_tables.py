@@ -1,4 +1,4 @@
-"""Tables of docs/performance.md and docs/kernels.md from the JSON files of the checks on a GPU.
+"""Tables of docs/performance.md and docs/kernels.md from the JSON files of what was measured.
 
 python scripts/performance_tables.py
 """
@@ -13,9 +13,11 @@ from statistics import mean
 from typing import Any
 
 from script_options import ScriptParser
+from step_parts.picture import TITLES
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "benchmarks" / "gpu"
+STEP = ROOT / "docs" / "benchmarks" / "step.json"
 STEPS = {
     "GRPO": "grpo",
     "GRPO, the update from log-probabilities": "grpo_gathered",
@@ -42,7 +44,10 @@ def read(name: str) -> dict[str, Any]:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Markdown of a table."""
+    """Markdown of a table; nothing where there are no rows."""
+    rows = list(rows)
+    if not rows:
+        return ""
     lines = [head, ["---"] * len(head), *rows]
     made = ("|".join(f" {cell} " if cell else " " for cell in cells) for cells in lines)
     return "".join(f"|{line}|\n" for line in made).replace(" --- ", "---")
@@ -137,7 +142,80 @@ def parity() -> str:
     return table(["", *kinds], rows)
 
 
-PAGES = {"performance.md": (steps, sampling, kernels, parity), "kernels.md": (goals, tuning)}
+def _cases() -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads(STEP.read_text(encoding="utf-8"))["cases"]
+    return found
+
+
+def whole_steps() -> str:
+    """Seconds, memory and distances of a whole step, by arm, where it was timed."""
+    rows = []
+    for case, found in _cases().items():
+        size, prompts = case.split(", ")
+        for arm, own in found["arms"].items():
+            if "whole_s" not in own:
+                continue
+            seconds = [
+                f"{own['seconds'][phase]['median']:.3g}" if phase in own["seconds"] else ""
+                for phase in ("towers", "sampling", "reference", "update")
+            ]
+            whole, ratio = own["whole_s"], own["relative_to_ours"]["whole"]
+            spread = f"{whole['median']:.3g} [{whole['min']:.3g}, {whole['max']:.3g}]"
+            times = f"{ratio['median']:.1f} [{ratio['min']:.1f}, {ratio['max']:.1f}]"
+            far = f"{own['times_least']:.1f}"
+            rows.append([f"{size}, {prompts}: {TITLES[arm]}", spread, *seconds, times, far,
+                         f"{own['peak_beyond_gib']:.2f}"])  # fmt: skip
+    head = ["prompts; arm", "step, s", "towers", "sampling", "reference", "update", "times ours",
+            "times the least", "memory, GiB"]  # fmt: skip
+    return table(head, rows)
+
+
+def step_counts() -> str:
+    """Positions and clips of a step by arm; of 0.5B, which no CPU runs, by formula too."""
+    rows = []
+    for case, found in _cases().items():
+        size, prompts = case.split(", ")
+        if size == "mini":  # tells nothing that the larger ones do not
+            continue
+        least = found["least"]
+        needed = sum(least["operations"].values())
+        cells = [f"{least['trunk']:,}", f"{least['head']:,}", "0", f"{needed / 1e9:,.1f}"]
+        rows.append([f"{size}, {prompts}: the least", *cells])
+        for arm, own in found["arms"].items():
+            wanted = own["expected"]
+            work = sum(wanted["operations"].values())
+            cells = [f"{wanted['trunk']:,}", f"{wanted['head']:,}", str(wanted["clips"])]
+            rows.append([f"{size}, {prompts}: {TITLES[arm]}", *cells, f"{work / 1e9:,.1f}"])
+    head = ["prompts; arm", "positions, trunk", "positions, head", "clips encoded", "GFLOP"]
+    return table(head, rows)
+
+
+def step_growth() -> str:
+    """Seconds of a step where one of its sizes is changed, ours and the release's."""
+    found = json.loads(STEP.read_text(encoding="utf-8"))["growth"]
+    keys = ("group_size", "prompt_tokens", "completion")
+    points: dict[tuple[int, ...], dict[str, dict[str, Any]]] = {}
+    for row in found:
+        if "whole_s" in row:
+            points.setdefault(tuple(row[key] for key in keys), {})[row["arm"]] = row
+    rows = []
+    for sizes, arms in points.items():
+        seconds = [f"{arms[arm]['whole_s']['median']:.3g}" if arm in arms else ""
+                   for arm in ("ours", "release")]  # fmt: skip
+        positions = [f"{arms[arm]['trunk']:,}" if arm in arms else ""
+                     for arm in ("ours", "release")]  # fmt: skip
+        rows.append([*map(str, sizes), *seconds, *positions])
+    head = ["G", "P", "C", "ours, s", "the release, s", "positions, ours", "the release"]
+    return table(head, rows)
+
+
+PAGES = {
+    "performance.md": (
+        whole_steps, step_counts, step_growth, steps, sampling, kernels, parity,
+    ),
+    "kernels.md": (goals, tuning),
+}  # fmt: skip
+
 
 if __name__ == "__main__":
     ScriptParser(

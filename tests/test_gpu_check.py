@@ -81,6 +81,18 @@ def test_kernels_are_only_collected_without_a_gpu(check: ModuleType, tmp_path: P
     assert "test_kernels_on_a_device" in log and "test_graphs_and_kernels" in log
 
 
+def test_a_whole_step_is_counted_and_timed_without_a_gpu(check: ModuleType, tmp_path: Path) -> None:
+    check.main(["--device", "cpu", "--only", "benchmark_step", "--out", str(tmp_path)])
+    found = json.loads((tmp_path / "benchmark_step.json").read_text(encoding="utf-8"))
+    arms = found["cases"]["mini, 1"]["arms"]
+    assert set(arms) == {"ours", "release"}
+    for arm in arms.values():
+        assert arm["whole_s"]["min"] > 0
+        assert arm["counted"]["trunk"] == arm["expected"]["trunk"]
+    first = [arm["first_step"]["grad_norm"] for arm in arms.values()]
+    assert first[0] == pytest.approx(first[1], rel=1e-3) and first[0] > 0.01
+
+
 def test_time_and_packages(check: ModuleType, tmp_path: Path) -> None:
     """Nothing starts without time left; limits hold what was seen; names are of packages."""
     given = ["--device", "cpu", "--only", "sft, grpo", "--limit-s", "1", "--out", str(tmp_path)]

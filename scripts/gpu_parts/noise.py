@@ -30,6 +30,7 @@ from r1omni.types import Clip, ClipMedia, Sample  # noqa: E402
 
 SIZES = {
     "mini": ROOT / "configs" / "mini" / "model.yaml",
+    "middle": ROOT / "scripts" / "step_parts" / "middle.yaml",
     "0.5b": ROOT / "configs" / "r1omni_0.5b" / "model.yaml",
 }
 TARGET = (

@@ -1,0 +1,228 @@
+"""Our own step under Lightning's Trainer, and the same with one of its parts switched off.
+
+Where the package has no switch for a part, the plain way is written here and put in its place, for
+the whole process.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from step_parts.watch import Watch
+from step_parts.work import BETA, LEARNING_RATE, MAX_GRAD_NORM, ROOT, Case, Materials, by_place
+
+sys.path.append(str(ROOT / "scripts"))
+
+import noise
+from benchmark_sampling import Work, loop
+
+from r1omni import kernels
+from r1omni.data.batch import Batch, collate
+from r1omni.models.omni import OmniModel
+from r1omni.models.packed import pack, pad_embeds
+from r1omni.models.sampler import Sampled, Sampling, generate
+from r1omni.ops import GRPOLossConfig, selective_logprob, selective_logprob_and_entropy
+from r1omni.rewards import RewardSpec
+from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig
+from r1omni.training import policy as training_policy
+from r1omni.types import PromptInputs
+
+Patches = Iterator[None]
+
+
+class _Data(noise.NoiseData):
+    """The same prompts at every step."""
+
+    def __init__(self, materials: Materials, num_steps: int) -> None:
+        super().__init__(materials.model.config, materials.case.prompts, num_steps)
+        self.pairs = list(zip(materials.samples, materials.clips, strict=True)) * num_steps
+
+    def setup(self, stage: str) -> None:
+        self.samples |= {"train": [[sample for sample, _ in self.pairs]], "val": []}
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        pairs: Any = self.pairs
+        return DataLoader(pairs, batch_size=self.loader.batch_size, collate_fn=collate)
+
+
+class _Steps(L.Callback):
+    """Tells the watch when a step begins and ends."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+
+    def on_train_batch_start(self, *_: Any) -> None:
+        self.watch.begin()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        named = {"generate": "sampling"}
+        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        seconds = {
+            named.get(name[5:], name[5:]): value
+            for name, value in found.items()
+            if name.startswith("time/")
+        }
+        # Clips are encoded while sampling is timed.
+        seconds["sampling"] -= self.watch.phases.seconds.get("towers", 0.0)
+        self.watch.phases.seconds |= seconds
+        self.watch.end({name: found[name] for name in ("loss", "grad_norm")})
+
+
+def run(case: Case, folder: Path, switched: str, watch: Watch) -> dict[str, Any]:
+    """The steps that a watch asks for, with a part switched off (`SWITCHES`), or "" for none.
+
+    Returns:
+        what the step was made of.
+    """
+    fused = {"fused_always": "always", "fused_never": "never", "full_logits": "never"}
+    grpo = GRPOConfig(
+        group_size=case.group_size, max_new_tokens=case.completion, log_completions_every=0,
+        rewards=[RewardSpec(f"{by_place.__module__}:{by_place.__name__}")],
+        max_grad_norm=MAX_GRAD_NORM, loss=GRPOLossConfig(beta=BETA),
+        fused_loss=fused.get(switched, "auto"),  # type: ignore[arg-type]
+    )  # fmt: skip
+    rate = OptimizerConfig(LEARNING_RATE, schedule="constant", warmup_ratio=0.0)
+    module = GRPOModule(str(folder), grpo=grpo, optimizer=rate)
+    module.omni.end_ids = ()
+    module.model.to(case.device)
+    materials = Materials(case, folder, switched != "towers_each_step", module.omni)
+    sample = module.policy.sample
+
+    def sampled_then_given(prompts: PromptInputs, seeds: Sequence[int]) -> Any:
+        rollout = sample(prompts, seeds)
+        assert rollout.completion_ids.shape == materials.completions.shape
+        return replace(rollout, completion_ids=materials.completions)
+
+    module.policy.sample = sampled_then_given  # type: ignore[method-assign]
+    trainer = L.Trainer(
+        accelerator="gpu" if case.device == "cuda" else "cpu", devices=1, logger=False,
+        precision="bf16-mixed" if case.device == "cuda" else "32-true",
+        max_steps=watch.num_steps, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, use_distributed_sampler=False, callbacks=[_Steps(watch)],
+        default_root_dir=folder.parent,
+    )  # fmt: skip
+    watch.models = (module.model,)
+    with SWITCHES[switched]() if switched in SWITCHES else ExitStack():
+        trainer.fit(module, _Data(materials, watch.num_steps))
+    return {"prompt_tokens": materials.prompt_length}
+
+
+# Parts switched off ---------------------------------------------------------------------------
+
+
+@contextmanager
+def library_cache() -> Patches:
+    """Sampling by the library's forward pass, its cache copied at every token."""
+
+    def by_library(
+        model: OmniModel, prompts: Sequence[Tensor], sampling: Sampling, group_size: int, seeds: Any
+    ) -> Sampled:
+        length = sampling.max_new_tokens
+        ids = loop(Work(model, None, list(prompts), length, ExitStack, group_size))
+        return Sampled(ids, torch.ones_like(ids, dtype=torch.bool), torch.zeros(ids.shape).to(ids))
+
+    with patch.object(training_policy, "generate", by_library):
+        yield
+
+
+@contextmanager
+def prompt_per_completion() -> Patches:
+    """Every completion reads a prompt of its own, in sampling and in scoring."""
+
+    def alone(
+        model: OmniModel, prompts: Sequence[Tensor], sampling: Sampling, group_size: int, seeds: Any
+    ) -> Sampled:
+        return generate(model, _repeated(prompts, group_size), sampling, seeds=seeds)
+
+    def predicting(self: OmniModel, prompts: Any, ids: Tensor, mask: Tensor) -> Any:
+        embedded = self._embedded(prompts) if isinstance(prompts, PromptInputs) else prompts
+        rows = _repeated(embedded, len(mask) // len(embedded))
+        packed = pack(rows, self.embed_tokens(ids[mask]), mask)
+        return packed.predicting(self._hidden(packed.embedded, packed.rows)), ids[mask]
+
+    with (
+        patch.object(training_policy, "generate", alone),
+        patch.object(OmniModel, "_predicting", predicting),
+    ):
+        yield
+
+
+@contextmanager
+def plain_rows() -> Patches:
+    """Scoring over padded rows of a prompt and one completion, the head at the completion."""
+
+    def predicting(self: OmniModel, prompts: Any, ids: Tensor, mask: Tensor) -> Any:
+        embedded = self._embedded(prompts) if isinstance(prompts, PromptInputs) else prompts
+        members = len(mask) // len(embedded)
+        lengths = mask.sum(dim=1).tolist()
+        starts = [len(embedded[row // members]) - 1 for row in range(len(mask))]
+        rows = [
+            torch.cat([embedded[row // members], self.embed_tokens(ids[row, :length])])
+            for row, length in enumerate(lengths)
+        ]
+        hidden = self._hidden(pad_embeds(rows))
+        places = enumerate(zip(starts, lengths, strict=True))
+        read = [hidden[row, start : start + length] for row, (start, length) in places]
+        return torch.cat(read), ids[mask]
+
+    with patch.object(OmniModel, "_predicting", predicting):
+        yield
+
+
+@contextmanager
+def full_logits() -> Patches:
+    """Scoring makes the logits of every token, those of prompts too."""
+
+    def completion_logps(
+        self: OmniModel, prompts: Any, completion_ids: Tensor, mask: Tensor, *,
+        temperature: float = 1.0, with_entropy: bool = False,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        embedded = self._embedded(prompts) if isinstance(prompts, PromptInputs) else prompts
+        ids = completion_ids[mask]
+        packed = pack(embedded, self.embed_tokens(ids), mask)
+        logits = self.lm_head(self._hidden(packed.embedded, packed.rows))
+        score = selective_logprob_and_entropy if with_entropy else selective_logprob
+        found = score(packed.predicting(logits), ids, temperature)
+        blank = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
+        parts = [blank.masked_scatter(mask, x) for x in (found if with_entropy else (found,))]
+        return parts[0], parts[1] if with_entropy else None
+
+    with patch.object(OmniModel, "completion_logps", completion_logps):
+        yield
+
+
+@contextmanager
+def without_graphs() -> Patches:
+    """On CUDA, every operation of every token is started by the host."""
+
+    def without(*given: Any, **named: Any) -> Sampled:
+        model, prompts, sampling = given
+        return generate(model, prompts, replace(sampling, cuda_graphs=False), **named)
+
+    with patch.object(training_policy, "generate", without):
+        yield
+
+
+def _repeated(rows: Sequence[Tensor], times: int) -> list[Tensor]:
+    return [row for row in rows for _ in range(times)]
+
+
+SWITCHES: dict[str, Callable[[], Any]] = {
+    "library_cache": library_cache,
+    "prompt_per_completion": prompt_per_completion,
+    "plain_rows": plain_rows,
+    "full_logits": full_logits,
+    "without_triton": lambda: kernels.use("torch"),
+    "without_graphs": without_graphs,
+}
