@@ -5,9 +5,11 @@
 read, `graphs` its recording on a GPU.
 """
 
-from r1omni.models.sampler.engine import SamplerMemory, generate, generate_stream
+from r1omni.models.sampler.continuous import Ended, Hear, NextPrompts
+from r1omni.models.sampler.engine import generate, generate_each, generate_stream
 from r1omni.models.sampler.prompts import ReadPrompts, read_prompts
-from r1omni.models.sampler.settings import Hear, Sampled, Sampling, mask_after_end
+from r1omni.models.sampler.settings import Sampled, Sampling, mask_after_end
+from r1omni.models.sampler.writer import SamplerMemory
 
 __all__ = [
     "Hear", "ReadPrompts", "Sampled", "SamplerMemory", "Sampling", "generate", "generate_stream",
