@@ -14,16 +14,19 @@ import torch
 from torch import Tensor
 
 from r1omni.models.omni import OmniModel
-from r1omni.models.sampler.grid import Grid, begin, fewer_slots, first_tokens
+from r1omni.models.sampler.grid import Grid, begin, empty_grid, fewer_slots
 from r1omni.models.sampler.prompts import ReadPrompts, read_prompts
 from r1omni.models.sampler.settings import Sampling
 from r1omni.models.sampler.writer import Pace, SamplerMemory, Steps
 from r1omni.streams import uniform_streams
 
-# The next prompts, embedded, [P_i, D]: as many as are asked for, or fewer where there are no more.
-NextPrompts = Callable[[int], Sequence[Tensor]]
+# The next prompts, embedded, [P_i, D]: at most as many as are asked for; and whether more may come.
+NextPrompts = Callable[[int], tuple[Sequence[Tensor], bool]]
 # Takes the places of prompts whose completions go on, from 0, and the next tokens of each.
 Hear = Callable[[Sequence[int], Sequence[Sequence[int]]], None]
+
+# Share of the rows that are free before prompts are read: several at once cost less.
+_FREE = 0.25
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,6 @@ class Rows:
         self.model = model
         self.sampling = sampling
         self.pace = pace
-        self.num_rows = num_rows
         self.seed_of = seed_of
         self.storage = memory.storage
         self.weights = memory.reader.read(model)
@@ -101,27 +103,23 @@ class Rows:
         read = read_prompts(self.model, prompts)
         places = range(self.num_begun, self.num_begun + len(prompts))
         uniforms = None
-        if self.sampling.temperature > 0:
-            if self.seed_of is None:
-                raise ValueError("sampling needs the seed of each completion")
+        if self.seed_of is not None and self.sampling.temperature > 0:
             seeds = [self.seed_of(place) for place in places]
             uniforms = uniform_streams(seeds, self.sampling.max_new_tokens).to(self.model.device)
         multiple = self.pace.prompt
+        length = -(-read.embedded.mask.shape[1] // multiple) * multiple
         if self.grid is None:
-            self.grid = first_tokens(
-                self.model, self.weights, read, 1, self.sampling, uniforms, self.storage, multiple
+            shape = (len(self.rows), 1)
+            self.grid = empty_grid(
+                self.model, self.weights, shape, length, self.sampling, self.storage
             )
-            self.rows = [None] * len(prompts)
             self.steps.begin()
-            slots = list(range(len(prompts)))
-        else:
-            length = -(-read.embedded.mask.shape[1] // multiple) * multiple
-            if length > self.grid.prompt.shape[4]:
-                self.grid.lengthen(self.model, read.embedded.embeds, length, self.storage)
-                self.steps.begin()
-            free = (slot for slot, row in enumerate(self.rows) if row is None)
-            slots = [slot for slot, _ in zip(free, prompts, strict=False)]
-            begin(self.grid, slots, self.column, self.weights, read, self.sampling, uniforms)
+        elif length > self.grid.prompt.shape[4]:
+            self.grid.lengthen(self.model, length, self.storage)
+            self.steps.begin()
+        free = (slot for slot, row in enumerate(self.rows) if row is None)
+        slots = [slot for slot, _ in zip(free, prompts, strict=False)]
+        begin(self.grid, slots, self.column, self.weights, read, self.sampling, uniforms)
         for slot, place, last in zip(slots, places, read.last, strict=True):
             self.rows[slot] = _Row(place, self.column, last)
         self.num_begun += len(prompts)
@@ -188,27 +186,20 @@ class Rows:
             ]
 
 
-def written(
-    rows: Rows, more: NextPrompts, share: float, hear: Hear | None
-) -> Iterator[Ended]:
-    """Completions of all prompts, each when it has ended.
-
-    Args:
-        rows: empty.
-        more: gives the prompts.
-        share: of the rows that are free before prompts are read: several at once cost less.
-        hear: told of the tokens while completions are written; what it raises ends them.
-    """
+def written(rows: Rows, more: NextPrompts, hear: Hear | None) -> Iterator[Ended | None]:
+    """Completions of all prompts, each when it has ended; see `generate_each`."""
     goes_on = True
-    while True:
+    while goes_on or rows.going:
         free = rows.num_free
-        if goes_on and free and (not rows.going or free >= share * rows.num_rows):
-            prompts = more(free)
-            goes_on = len(prompts) == free
+        if goes_on and free >= _FREE * len(rows.rows):
+            prompts, goes_on = more(free)
+            if not goes_on and rows.grid is None:
+                rows.rows = [None] * len(prompts)
             if prompts:
                 rows.begin(prompts)
         if not rows.going:
-            return
+            yield None
+            continue
         if not goes_on:
             rows.narrow()
         ended = rows.write(hear)

@@ -14,7 +14,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from r1omni.models.omni import OmniModel
 from r1omni.models.sampler.continuous import Ended, Hear, NextPrompts, Rows, written
-from r1omni.models.sampler.grid import first_tokens
+from r1omni.models.sampler.grid import begin, empty_grid
 from r1omni.models.sampler.prompts import ReadPrompts, read_prompts
 from r1omni.models.sampler.settings import Sampled, Sampling, mask_after_end
 from r1omni.models.sampler.writer import CPU_PACE, CUDA_PACE, Pace, SamplerMemory, Steps, Writer
@@ -99,17 +99,43 @@ def generate_each(
     *,
     seed_of: Callable[[int], int] | None = None,
     hear: Hear | None = None,
-    share: float = 0.25,
-) -> Iterator[Ended]:
-    """One completion of each prompt of a stream; one that has ended makes room for the next."""
-    kept = _kept_memory(model) if _with_graphs(model, sampling) else SamplerMemory()
-    # Until the end nobody else may write there: others take new memory meanwhile.
+) -> Iterator[Ended | None]:
+    """One completion of each prompt of a stream; where one has ended, the next prompt begins.
+
+    Completions are those of `generate`, to the token. Memory is that of `num_rows` prompts and
+    completions, however many there are.
+
+    Args:
+        model: the policy.
+        more: asked for the next prompts whenever some rows are free.
+        sampling: how to draw.
+        num_rows: completions that are written at once, at most.
+        seed_of: by the place of a prompt, from 0, the seed of its completion (`stream_seed`);
+            needed when the temperature is above 0.
+        hear: called while completions are written; what it raises ends them.
+
+    Yields:
+        completions that have ended, soon after they have; None where `more` gave no prompt and
+        nothing is being written.
+
+    Raises:
+        ValueError: a positive temperature without seeds.
+        R1OmniError: a CUDA graph cannot be recorded.
+    """
+    if sampling.temperature > 0 and seed_of is None:
+        raise ValueError("sampling needs the seed of each completion")
+    if not _with_graphs(model, sampling):
+        rows = Rows(model, sampling, SamplerMemory(), pace_of(model.device), num_rows, seed_of)
+        yield from written(rows, more, hear)
+        return
+    memory = _kept_memory(model)
+    # Whoever samples with this model before the end takes memory of its own.
     model.sampler_memory = None
     try:
-        rows = Rows(model, sampling, kept, pace_of(model.device), num_rows, seed_of)
-        yield from written(rows, more, share, hear)
+        rows = Rows(model, sampling, memory, pace_of(model.device), num_rows, seed_of)
+        yield from written(rows, more, hear)
     finally:
-        model.sampler_memory = kept
+        model.sampler_memory = memory
 
 
 def _with_graphs(model: OmniModel, sampling: Sampling) -> bool:
@@ -134,9 +160,10 @@ def _begun(
     pace = pace_of(model.device)
     weights = memory.reader.read(model)
     read = prompts if isinstance(prompts, ReadPrompts) else read_prompts(model, prompts)
-    grid = first_tokens(
-        model, weights, read, group_size, sampling, uniforms, memory.storage, pace.prompt
-    )
+    length = -(-read.embedded.mask.shape[1] // pace.prompt) * pace.prompt
+    shape = (len(prompts), group_size)
+    grid = empty_grid(model, weights, shape, length, sampling, memory.storage)
+    begin(grid, range(len(prompts)), 0, weights, read, sampling, uniforms)
     return Writer(Steps(weights, sampling, memory, pace), grid)
 
 

@@ -126,12 +126,11 @@ class Grid:
         # A row that has ended may be older; it is not looked at any more.
         self.starts.sub_(count).clamp_(min=0)
 
-    def lengthen(self, model: OmniModel, like: Tensor, length: int, storage: Storage) -> None:
+    def lengthen(self, model: OmniModel, length: int, storage: Storage) -> None:
         """Make room for longer prompts.
 
         Args:
             model: the policy.
-            like: of the precision of its embeddings.
             length: P from now on.
             storage: where the grid was taken from.
         """
@@ -146,7 +145,7 @@ class Grid:
         self.bias[:, :before] = bias[:, :before]
         self.bias[:, before:length] = float("-inf")
         self.bias[:, length:] = bias[:, before:]
-        turns = _turns(model, like, wide[1])
+        turns = _turns(model, wide[1])
         self.turns = storage.take("turns", turns.shape, turns.dtype, turns.device).copy_(turns)
 
     def read_again(self, groups: Sequence[int], last: Tensor) -> ReadPrompts:
@@ -172,58 +171,52 @@ class Grid:
         return storage.take(name, kept.shape, old.dtype, old.device).copy_(kept)
 
 
-def first_tokens(
+def empty_grid(
     model: OmniModel,
     weights: DecoderWeights,
-    read: ReadPrompts,
-    group_size: int,
+    shape: tuple[int, int],
+    length: int,
     sampling: Sampling,
-    uniforms: Tensor | None,
     storage: Storage,
-    multiple: int,
 ) -> Grid:
-    """The grid after the first token of every row; prompts are read by the library's model.
+    """A grid in which nothing has begun.
 
     Args:
         model: the policy.
         weights: of its language model.
-        read: B prompts.
-        group_size: G.
+        shape: B and G.
+        length: P, at least that of the longest prompt that begins first.
         sampling: how to draw.
-        uniforms: float64 [N, C], the random numbers; None takes the best token.
         storage: where the grid lies.
-        multiple: lengths of prompts are rounded up to a multiple of this.
     """
-    device = model.device
-    batch, padded = read.embedded.mask.shape
-    kept = -(-padded // multiple) * multiple
-    columns, rows = sampling.max_new_tokens, batch * group_size
+    device, dtype = model.device, weights.dtype
+    (batch, members), columns = shape, sampling.max_new_tokens
+    rows = batch * members
 
-    def take(name: str, *shape: int, dtype: torch.dtype) -> Tensor:
+    def take(name: str, *shape: int, dtype: torch.dtype = dtype) -> Tensor:
         return storage.take(name, shape, dtype, device)
 
-    inner = (weights.num_kv_heads, weights.head_dim)
-    prompt = take("prompt", len(weights.layers), 2, batch, inner[0], kept, inner[1],
-                  dtype=weights.dtype)  # fmt: skip
-    prompt[..., padded:, :] = 0  # masked, but what is no number would go through a mask
-    own = take("own", len(weights.layers), 2, batch, inner[0], group_size, columns, inner[1],
-               dtype=weights.dtype)  # fmt: skip
-    turns = _turns(model, read.embedded.embeds, kept + columns)
-    grid = Grid(
+    # Zeros: what is masked must still be a number.
+    inner, layers = (weights.num_kv_heads, weights.head_dim), len(weights.layers)
+    prompt = take("prompt", layers, 2, batch, inner[0], length, inner[1]).zero_()
+    own = take("own", layers, 2, batch, inner[0], members, columns, inner[1]).zero_()
+    turns = _turns(model, length + columns)
+    uniforms = None
+    if sampling.temperature > 0:
+        uniforms = take("uniforms", rows, columns, dtype=torch.float64).zero_()
+    return Grid(
         prompt=prompt,
-        own=own.zero_(),
-        bias=take("bias", batch, kept + columns, dtype=weights.dtype),
-        lengths=take("lengths", rows, dtype=torch.long),
-        starts=take("starts", rows, dtype=torch.long),
-        token=take("token", rows, dtype=torch.long),
-        uniforms=None if uniforms is None else take("uniforms", rows, columns, dtype=torch.float64),
+        own=own,
+        bias=take("bias", batch, length + columns).fill_(float("-inf")),
+        lengths=take("lengths", rows, dtype=torch.long).zero_(),
+        starts=take("starts", rows, dtype=torch.long).zero_(),
+        token=take("token", rows, dtype=torch.long).zero_(),
+        uniforms=uniforms,
         ids=take("ids", rows, columns, dtype=torch.long),
         logps=take("logps", rows, columns, dtype=torch.float32),
         step=take("step", 1, dtype=torch.long).zero_(),
         turns=take("turns", *turns.shape, dtype=turns.dtype).copy_(turns),
     )
-    begin(grid, range(batch), 0, weights, read, sampling, uniforms)
-    return grid
 
 
 def begin(
@@ -274,10 +267,10 @@ def begin(
     grid.logps[rows, column] = logps
 
 
-def _turns(model: OmniModel, like: Tensor, length: int) -> Tensor:
-    """The library's rotary positions as complex64 [length, d / 2], in the precision of `like`."""
+def _turns(model: OmniModel, length: int) -> Tensor:
+    """The library's rotary positions as complex64 [length, d / 2], in the embeddings' precision."""
     positions = torch.arange(length, device=model.device)[None]
-    cosines, sines = model.language_model.rotary_emb(like, positions)
+    cosines, sines = model.language_model.rotary_emb(model.lm_head.weight.new_empty(0, dtype=model.dtype), positions)
     half = sines.shape[-1] // 2
     return torch.complex(cosines[0, :, :half].float(), sines[0, :, :half].float())
 
