@@ -17,7 +17,15 @@ from r1omni.models.sampler.continuous import Ended, Hear, NextPrompts, Rows, wri
 from r1omni.models.sampler.grid import begin, empty_grid
 from r1omni.models.sampler.prompts import ReadPrompts, read_prompts
 from r1omni.models.sampler.settings import Sampled, Sampling, mask_after_end
-from r1omni.models.sampler.writer import CPU_PACE, CUDA_PACE, Pace, SamplerMemory, Steps, Writer
+from r1omni.models.sampler.writer import (
+    CPU_PACE,
+    CUDA_PACE,
+    Pace,
+    SamplerMemory,
+    Steps,
+    Writer,
+    uses_graphs,
+)
 from r1omni.streams import uniform_streams
 
 
@@ -51,7 +59,7 @@ def generate(
         ValueError: a positive temperature without N seeds.
         R1OmniError: a CUDA graph cannot be recorded.
     """
-    memory = _kept_memory(model) if _with_graphs(model, sampling) else SamplerMemory()
+    memory = _kept_memory(model) if uses_graphs(model.device, sampling) else SamplerMemory()
     writer = _begun(model, prompts, sampling, group_size, seeds, memory)
     with torch.autocast(model.device.type, enabled=False):
         return writer.write()
@@ -124,7 +132,7 @@ def generate_each(
     """
     if sampling.temperature > 0 and seed_of is None:
         raise ValueError("sampling needs the seed of each completion")
-    if not _with_graphs(model, sampling):
+    if not uses_graphs(model.device, sampling):
         rows = Rows(model, sampling, SamplerMemory(), pace_of(model.device), num_rows, seed_of)
         yield from written(rows, more, hear)
         return
@@ -136,10 +144,6 @@ def generate_each(
         yield from written(rows, more, hear)
     finally:
         model.sampler_memory = memory
-
-
-def _with_graphs(model: OmniModel, sampling: Sampling) -> bool:
-    return model.device.type == "cuda" and sampling.cuda_graphs
 
 
 def _begun(

@@ -42,6 +42,11 @@ CUDA_PACE = Pace(period=8, columns=64, prompt=128, halve=True)
 CPU_PACE = Pace(period=4, columns=None, prompt=1, halve=False)
 
 
+def uses_graphs(device: torch.device, sampling: Sampling) -> bool:
+    """Whether steps are recorded and replayed."""
+    return device.type == "cuda" and sampling.cuda_graphs
+
+
 class SamplerMemory:
     """What sampling keeps between calls on a CUDA device: buffers, copied weights and graphs.
 
@@ -79,7 +84,7 @@ class Steps:
         self.sampling = sampling
         self.memory = memory
         self.pace = pace
-        self.with_graphs = device.type == "cuda" and sampling.cuda_graphs
+        self.with_graphs = uses_graphs(device, sampling)
         self.with_triton = uses_triton(weights.head)
         self.addresses: tuple[int, ...] = ()
         self.ends = torch.tensor(sampling.end_ids, device=device)
