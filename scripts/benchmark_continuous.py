@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import mean, median
@@ -59,8 +60,8 @@ def lengths_of(found: Sequence[Sequence[int]], rows: int) -> dict[str, float]:
     return {"mean": round(mean(lengths), 1), "longest_of_a_batch": round(mean(batches), 1)}
 
 
-def chosen_seeds(model: OmniModel, prompts: Sequence[Tensor], sampling: Sampling) -> Tensor:
-    """Lengths [N, CANDIDATES] of the completions of every prompt, by seed."""
+def lengths_by_seed(model: OmniModel, prompts: Sequence[Tensor], sampling: Sampling) -> Tensor:
+    """Lengths of the completions of every prompt, long [N, CANDIDATES]."""
     rows = []
     for place, prompt in enumerate(prompts):
         seeds = [stream_seed(place, i) for i in range(CANDIDATES)]
@@ -97,7 +98,7 @@ def sampled(model: OmniModel, rows: int, num_batches: int, repeats: int) -> dict
     prompts = list(torch.randn(count, PROMPT_LENGTH, width) * 0.02)
     ends = tuple(range(0, model.config.language.vocab_size, MEAN_LENGTH))
     sampling = Sampling(LONGEST * MEAN_LENGTH, 1.0, ends, 0)
-    lengths = chosen_seeds(model, prompts, sampling)
+    lengths = lengths_by_seed(model, prompts, sampling)
     figures = {}
     for kind, wanted in KINDS.items():
         targets = torch.tensor([wanted(place, count) * MEAN_LENGTH for place in range(count)])
@@ -172,27 +173,27 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[8, 64], help="at once")
     parser.add_argument("--batches", type=int, default=6, help="of prompts")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
+    parser.add_argument("--out", type=Path, default=None, help="JSON file, added to")
     options = parser.parse_args()
     if min(options.rows) < 1 or options.batches < 2 or options.repeats < 1:
         parser.error("--rows and --repeats must be at least 1, --batches at least 2")
     torch.manual_seed(0)
     model = OmniModel(config_from_sizes(SIZES)).eval()
-    result = {
-        "prompt_tokens": PROMPT_LENGTH,
-        "batches": options.batches,
-        "repeats": options.repeats,
-        "rows": {
-            str(rows): sampled(model, rows, options.batches, options.repeats)
-            for rows in options.rows
-        },
-        "examples": analyzed(8, options.batches, options.repeats),
-        "machine": machine(torch.device("cpu")),
+    known: dict[str, Any] = {}
+    if options.out is not None and options.out.is_file():
+        known = json.loads(options.out.read_text(encoding="utf-8"))
+    told = {"batches": options.batches, "repeats": options.repeats}
+    works: dict[str, Callable[[], dict[str, Any]]] = {
+        f"{rows} rows": partial(sampled, model, rows, options.batches, options.repeats)
+        for rows in options.rows
     }
-    text = json.dumps(result, indent=2) + "\n"
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text, encoding="utf-8")
+    works["examples, 8 rows"] = partial(analyzed, 8, options.batches, options.repeats)
+    for name, work in works.items():
+        known[name] = {**told, **work()}
+        known["machine"] = machine(torch.device("cpu"))
+        if options.out is not None:  # at once: a run that is stopped has told what it knows
+            options.out.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(known, indent=2))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from short_prompts import MIXED, embed, prompts_of
 from torch import Tensor
 from torch.testing import assert_close
@@ -17,8 +16,16 @@ from torch.testing import assert_close
 from r1omni.media.windows import Window
 from r1omni.models import R1Omni
 from r1omni.models.answering import NOT_ANSWERED, Question, analyze_windows
-from r1omni.models.sampler import Ended, Sampling, generate, generate_each, read_prompts
-from r1omni.models.sampler import continuous, engine, writer
+from r1omni.models.sampler import (
+    Ended,
+    Sampling,
+    continuous,
+    engine,
+    generate,
+    generate_each,
+    read_prompts,
+    writer,
+)
 from r1omni.models.scoring import emotion_scores
 from r1omni.streams import stream_seed
 from r1omni.text.emotions import LABEL_SETS

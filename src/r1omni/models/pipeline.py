@@ -313,9 +313,9 @@ class R1Omni:
         """What the model says about a recording, or about one span of it after the other.
 
         Answers are given in order, as soon as they are known. Only `batch_size` spans are in memory
-        at a time, however long the recording is; where an answer has ended, the next span begins. A span without picture or sound, where both are asked
-        for, is answered from the other medium; one that has nothing of what is asked for is not
-        answered (label None). Its warnings say so.
+        at a time, however long the recording is; where an answer has ended, the next span begins. A
+        span without picture or sound, where both are asked for, is answered from the other medium;
+        one that has nothing of what is asked for is not answered (label None). Its warnings say so.
 
         Args:
             path: the recording.

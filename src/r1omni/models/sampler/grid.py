@@ -259,9 +259,7 @@ def begin(
     with torch.autocast(device.type, enabled=False):
         logits = product(read.last.to(weights.dtype), weights.head)
     first = None if uniforms is None else uniforms[:, 0]
-    token, logps = choose(
-        logits.repeat_interleave(members, dim=0), sampling.temperature, first
-    )
+    token, logps = choose(logits.repeat_interleave(members, dim=0), sampling.temperature, first)
     grid.token[rows] = token
     grid.ids[rows, column] = token
     grid.logps[rows, column] = logps
@@ -270,7 +268,9 @@ def begin(
 def _turns(model: OmniModel, length: int) -> Tensor:
     """The library's rotary positions as complex64 [length, d / 2], in the embeddings' precision."""
     positions = torch.arange(length, device=model.device)[None]
-    cosines, sines = model.language_model.rotary_emb(model.lm_head.weight.new_empty(0, dtype=model.dtype), positions)
+    cosines, sines = model.language_model.rotary_emb(
+        model.lm_head.weight.new_empty(0, dtype=model.dtype), positions
+    )
     half = sines.shape[-1] // 2
     return torch.complex(cosines[0, :, :half].float(), sines[0, :, :half].float())
 
