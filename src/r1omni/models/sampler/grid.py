@@ -268,9 +268,8 @@ def begin(
 def _turns(model: OmniModel, length: int) -> Tensor:
     """The library's rotary positions as complex64 [length, d / 2], in the embeddings' precision."""
     positions = torch.arange(length, device=model.device)[None]
-    cosines, sines = model.language_model.rotary_emb(
-        model.lm_head.weight.new_empty(0, dtype=model.dtype), positions
-    )
+    like = torch.empty(0, dtype=model.dtype, device=model.device)
+    cosines, sines = model.language_model.rotary_emb(like, positions)
     half = sines.shape[-1] // 2
     return torch.complex(cosines[0, :, :half].float(), sines[0, :, :half].float())
 
