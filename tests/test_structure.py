@@ -238,6 +238,20 @@ def test_special_libraries_stay_at_home(sources: list[tuple[Path, ast.Module]]) 
     assert strays == []
 
 
+def test_slow_libraries_are_imported_where_they_are_used(
+    sources: list[tuple[Path, ast.Module]],
+) -> None:
+    slow = {"mlflow", "torchmetrics", "torchvision", "matplotlib"}
+    found = []
+    for path, tree in sources:
+        for node in tree.body:  # what stands below `if TYPE_CHECKING` is never run
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                names = [node.module or ""]
+            found += [f"{path}: {name}" for name in names if name.partition(".")[0] in slow]
+    assert found == []
+
+
 def test_imported_libraries_are_declared(sources: list[tuple[Path, ast.Module]]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     requirements = (re.match(r"[\w.-]+", entry) for entry in project["dependencies"])

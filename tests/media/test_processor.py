@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from clips import write_clip
+from PIL import Image
 from safetensors.torch import load_file
 from transformers import WhisperFeatureExtractor
 
@@ -137,3 +138,33 @@ def test_halves_of_an_entry_make_the_whole(tmp_path: Path) -> None:
     both = merge_entries(picture, pack_media(processor.load(clip, "audio", silence=True)))
     assert unpack_media(both).warnings == processor.load(clip).warnings
     assert torch.equal(unpack_media(both).mel, processor.load(clip).mel)
+
+
+@pytest.mark.parametrize(
+    ("height", "width"),
+    [(720, 1280), (719, 1281), (9, 500), (1, 300), (33, 32), (500, 9), (40, 40)],
+)
+def test_fitted_frames_are_those_of_the_whole_square(height: int, width: int) -> None:
+    generator = np.random.default_rng(height)
+    frame = generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    side, mean = max(height, width), (0.2, 0.5, 0.9)
+    square = Image.new("RGB", (side, side), tuple(int(255 * share) for share in mean))
+    square.paste(Image.fromarray(frame), ((side - width) // 2, (side - height) // 2))
+    processor = MediaProcessor(MediaConfig(image_mean=mean))
+    found = processor.fit_frames(frame[None])[0].permute(1, 2, 0).numpy()
+    assert np.array_equal(found, np.asarray(square.resize((224, 224), Image.Resampling.BICUBIC)))
+
+
+@pytest.mark.parametrize("num_samples", [0, 1, 199, 200, 201, 5000, 64_000, 479_900, 480_001])
+@pytest.mark.parametrize("level", [1e-7, 0.1])
+def test_silence_behind_a_sound_is_what_it_would_be_if_computed(
+    num_samples: int, level: float
+) -> None:
+    log_mel = LogMel()
+    waveform = level * torch.randn(num_samples, generator=torch.Generator().manual_seed(1))
+    whole = torch.nn.functional.pad(waveform, (0, max(480_000 - num_samples, 0)))[:480_000]
+    log = log_mel.spectrogram(whole)[:, :3000].clamp(min=1e-10).log10()
+    wanted = (log.maximum(log.max() - 8.0) + 4.0) / 4.0
+    found = log_mel(waveform)
+    assert found.shape == (128, 3000) and found.is_contiguous()
+    assert torch.equal(found, wanted)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from transformers import Qwen2Config
 from r1omni.kernels import use
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import pad_embeds
-from r1omni.models.sampler import Sampled, Sampling, generate
+from r1omni.models.sampler import Sampled, Sampling, generate, generate_each
 from r1omni.models.sizes import config_from_sizes
 from r1omni.streams import stream_seed
 
@@ -98,6 +99,28 @@ def test_graphs_see_new_weights_and_new_prompts() -> None:
     assert_close(draw(other, turned, graphs=True).logps, found.logps, rtol=0, atol=1e-3)
 
 
+def test_a_stream_gives_the_completions_of_batches() -> None:
+    model, prompts = made()
+    every, rows = [*prompts * 4][::-1], {}
+    sampling = Sampling(100, 1.0, ENDS, 0)
+    left = iter(every)
+
+    def more(count: int) -> tuple[list[Tensor], bool]:
+        taken = list(islice(left, count))
+        return taken, len(taken) == count
+
+    for ended in generate_each(model, more, sampling, 8, seed_of=stream_seed):
+        if ended is not None:
+            rows.update(zip(ended.places, ended.ids, strict=True))
+    seeds = [stream_seed(place) for place in range(len(every))]
+    found = generate(model, every, sampling, seeds=seeds)
+    same = [
+        ids[: int(mask.sum())].tolist() == rows[place]
+        for place, (ids, mask) in enumerate(zip(found.ids, found.mask, strict=True))
+    ]
+    assert len(rows) == len(every) and sum(same) >= 0.9 * len(every)
+
+
 @torch.no_grad()
 def test_half_precision() -> None:
     model, prompts = made()
@@ -114,5 +137,6 @@ if __name__ == "__main__":
     for wanted in (0.0, 1.0):
         test_graphs_and_kernels_change_nothing(wanted)
     test_graphs_see_new_weights_and_new_prompts()
+    test_a_stream_gives_the_completions_of_batches()
     test_half_precision()
     print("sampling on this GPU agrees with the library")

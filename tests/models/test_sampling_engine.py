@@ -23,6 +23,7 @@ from r1omni.models.packed import pad_embeds
 from r1omni.models.sampler import Sampled, Sampling, generate, generate_stream
 from r1omni.models.sampler import engine as sampler_engine
 from r1omni.models.sampler import grid as sampler_grid
+from r1omni.models.sampler import writer as sampler_writer
 from r1omni.models.sampler.grid import fewer_slots
 from r1omni.models.sampler.layers import product
 from r1omni.models.sampler.weights import WeightReader
@@ -55,7 +56,7 @@ def adapted(tiny_dir: Any) -> R1Omni:
 @pytest.fixture(params=["cpu", "cuda"])
 def pace(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways of writing, on the CPU; one of a GPU's columns is enough here."""
-    paces = {"cpu": sampler_engine.CPU_PACE, "cuda": sampler_engine.CUDA_PACE}
+    paces = {"cpu": sampler_writer.CPU_PACE, "cuda": sampler_writer.CUDA_PACE}
     monkeypatch.setattr(sampler_engine, "pace_of", lambda _: paces[request.param])
 
 
@@ -149,7 +150,7 @@ def test_logits_are_those_of_the_library(
         seen.append(logits.clone())
         return choose(logits, *rest)
 
-    for place in (sampler_grid, sampler_engine):  # the first token, and all others
+    for place in (sampler_grid, sampler_writer):  # the first token, and all others
         monkeypatch.setattr(place, "choose", listening)
     found = draw(tiny.model, prompts, 1.0, length=6, ends=())
     with torch.no_grad():
@@ -241,8 +242,8 @@ def test_shapes_of_a_device_change_nothing(
     tiny: R1Omni, prompts: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many batches one after the other in the same memory, rows ending soon and late."""
-    memory = sampler_engine.SamplerMemory()
-    paces = sampler_engine.CPU_PACE, sampler_engine.CUDA_PACE
+    memory = sampler_writer.SamplerMemory()
+    paces = sampler_writer.CPU_PACE, sampler_writer.CUDA_PACE
     for batch, members, length, every in (
         (5, 3, 40, 20),
         (1, 8, 70, 40),

@@ -249,8 +249,9 @@ def _slowly(words: Sequence[str]) -> int:
     answer = analyzing.analyze_windows
 
     def slow(*args: Any) -> Any:
-        time.sleep(0.5)
-        return answer(*args)
+        for analysis in answer(*args):
+            time.sleep(0.5)
+            yield analysis
 
     analyzing.analyze_windows = slow
     return main([*words])

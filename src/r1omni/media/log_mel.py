@@ -6,6 +6,9 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
+# Power that stands for none.
+_LEAST = 1e-10
+
 
 class LogMel(nn.Module):
     """Whisper's log-mel spectrogram of exactly `length_s` seconds.
@@ -32,6 +35,7 @@ class LogMel(nn.Module):
         super().__init__()
         self.num_samples = round(length_s * sampling_rate_hz)
         self.num_mel_frames = self.num_samples // hop_length
+        self.hop_length = hop_length
         self.spectrogram = torchaudio.transforms.MelSpectrogram(
             sample_rate=sampling_rate_hz,
             n_fft=n_fft,
@@ -46,8 +50,13 @@ class LogMel(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         """float [S] -> float32 [M, F] with F = length_s * sampling_rate_hz / hop_length."""
         waveform = waveform.float()[: self.num_samples]
-        padded = nn.functional.pad(waveform, (0, self.num_samples - waveform.shape[0]))
-        power: Tensor = self.spectrogram(padded)[:, : self.num_mel_frames]
-        log = power.clamp(min=1e-10).log10()
-        log = log.maximum(log.max() - 8.0)
-        return (log + 4.0) / 4.0
+        # Behind the last window that reaches into the sound every power is 0, computed or not.
+        heard = -(-(len(waveform) + self.spectrogram.n_fft // 2) // self.hop_length)
+        length = min(heard * self.hop_length + self.spectrogram.n_fft, self.num_samples)
+        padded = nn.functional.pad(waveform, (0, length - len(waveform)))
+        power: Tensor = self.spectrogram(padded)[:, : min(heard, self.num_mel_frames)]
+        log = power.clamp(min=_LEAST).log10()
+        lowest = log.new_tensor(_LEAST).log10().maximum(log.max() - 8.0)
+        mel = ((lowest + 4.0) / 4.0).repeat(log.shape[0], self.num_mel_frames)
+        mel[:, : log.shape[1]] = (log.maximum(lowest) + 4.0) / 4.0
+        return mel

@@ -259,14 +259,24 @@ class MediaProcessor:
         return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC))
 
     def _centred(self, picture: Image.Image) -> Image.Image:
-        """The picture in the middle of a square whose background is the mean colour."""
+        """The picture in the middle of a square whose background is the mean colour.
+
+        A wide one has the width that it is to be fitted to. PIL resizes rows first and then
+        columns, and rows of one colour stay what they are: the result is that of the whole square,
+        to the bit, and much less is computed.
+        """
         width, height = picture.size
         if width == height:
             return picture
         side = max(width, height)
         red, green, blue = (int(255 * mean) for mean in self.config.image_mean)
-        square = Image.new("RGB", (side, side), (red, green, blue))
-        square.paste(picture, ((side - width) // 2, (side - height) // 2))
+        if width > height:
+            size = self.config.image_size
+            picture = picture.resize((size, height), Image.Resampling.BICUBIC)
+            square = Image.new("RGB", (size, side), (red, green, blue))
+        else:
+            square = Image.new("RGB", (side, side), (red, green, blue))
+        square.paste(picture, ((square.width - picture.width) // 2, (side - height) // 2))
         return square
 
     def normalise(self, frames: Tensor) -> Tensor:

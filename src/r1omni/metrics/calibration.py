@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torchmetrics.functional.classification import binary_calibration_error
 
 from r1omni.metrics.resampling import Interval, interval, mean_interval, resampled_sums
 from r1omni.types import UsageError
@@ -83,6 +82,8 @@ def calibrate(
     Raises:
         UsageError: no answer, lists of different lengths, or an answer without scores.
     """
+    from torchmetrics.functional.classification import binary_calibration_error
+
     n = len(references)
     if not n or len(scores) != n or len(predictions) != n or not all(scores):
         raise UsageError(

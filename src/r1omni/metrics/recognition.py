@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from r1omni.metrics.resampling import Interval, interval, resampled_war_uar
 from r1omni.text.answers import read_answer
@@ -120,6 +119,9 @@ def evaluate_recognition(
     Raises:
         UsageError: no clip, lists of different lengths, or a class that is not in `labels`.
     """
+    # Seconds: what reads results without computing any does without.
+    from torchmetrics.functional.classification import multiclass_confusion_matrix
+
     columns = {"predictions": predictions, "format_ok": format_ok, "answered": answered}
     _check_lengths(len(references), {**columns, "groups": groups})
     target = encode_labels(references, labels, "reference")

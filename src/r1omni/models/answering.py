@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import torch
@@ -12,21 +12,22 @@ from torch import Tensor
 
 from r1omni.media.processor import check_modality
 from r1omni.media.windows import Window
-from r1omni.models.sampler import Hear, generate, read_prompts
+from r1omni.models.sampler import ReadPrompts, generate, generate_each, read_prompts
 from r1omni.models.scoring import emotion_scores
 from r1omni.options import check_choice
 from r1omni.text.answers import read_answer
 from r1omni.text.emotions import LABEL_SETS
+from r1omni.text.prompt import decode_completion
 from r1omni.text.tags import EMPTY_REASONING
-from r1omni.types import Analysis, AnswerMode, Modality, PromptInputs, UsageError
+from r1omni.types import Analysis, AnswerMode, ClipMedia, Modality, PromptInputs, UsageError
 
 if TYPE_CHECKING:
     from r1omni.models.pipeline import R1Omni
 
 Scores = dict[str, float]
 NOT_ANSWERED = "not answered"
-# Takes spans that are answered, and the next tokens of their answers, long [N, k].
-HearWindows = Callable[[Sequence[Window], Tensor], None]
+# Takes spans that are being answered, without their media, and the next tokens of each answer.
+HearWindows = Callable[[Sequence[Window], Sequence[Sequence[int]]], None]
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,6 @@ def answer_prompts(
     max_new_tokens: int,
     mode: AnswerMode,
     words: Mapping[str, str],
-    hear: Hear | None = None,
 ) -> Answered:
     """Have a model answer, and score the emotions; each prompt is read once, whatever the mode.
 
@@ -68,16 +68,25 @@ def answer_prompts(
         mode: "think" writes completions and scores after their reasoning, "direct" writes none
             and scores after `EMPTY_REASONING`, "both" does both.
         words: by emotion, the word it is written as.
-        hear: as for `generate`; mode "direct" writes nothing that could be heard.
     """
     read = read_prompts(omni.model, prompts)
-    texts: list[str] = []
-    ended = [True] * len(prompts)
-    if mode != "direct":
-        sampling = omni.sampling(max_new_tokens, temperature=0.0)
-        found = generate(omni.model, read, sampling, hear=hear)
-        texts, ended = omni.completions(found)
-    befores = [[read_answer(text).before] for text in texts] or [[] for _ in prompts]
+    if mode == "direct":
+        return _scored(omni, read, [], [True] * len(prompts), mode, words)
+    sampling = omni.sampling(max_new_tokens, temperature=0.0)
+    texts, ended = omni.completions(generate(omni.model, read, sampling))
+    return _scored(omni, read, texts, ended, mode, words)
+
+
+def _scored(
+    omni: R1Omni,
+    read: ReadPrompts,
+    texts: list[str],
+    ended: list[bool],
+    mode: AnswerMode,
+    words: Mapping[str, str],
+) -> Answered:
+    """The answers to prompts with the scores of their mode; "direct" has no texts yet."""
+    befores = [[read_answer(text).before] for text in texts] or [[] for _ in ended]
     if mode != "think":
         befores = [[*own, EMPTY_REASONING] for own in befores]
     scores = emotion_scores(omni.model, omni.tokenizer, read, befores, words)
@@ -122,51 +131,112 @@ class Question:
 @torch.no_grad()
 def analyze_windows(
     omni: R1Omni,
-    windows: Sequence[Window],
+    windows: Iterable[Window],
     question: Question,
+    num_rows: int,
     hear: HearWindows | None = None,
-) -> list[Analysis]:
-    """What a model says about spans of recordings, all at once; otherwise as `answer_prompts`.
+) -> Generator[Analysis, None, None]:
+    """What a model says about spans of recordings, in their order; otherwise as `answer_prompts`.
 
-    A span that has nothing of what is asked for is not answered (label None); its warnings say so.
+    Where an answer has ended, the next span begins, and one that is known waits for those before
+    it. Spans are taken when there is room, and their media let go of when they were read. A span
+    that has nothing of what is asked for is not answered (label None); its warnings say so.
 
     Args:
         omni: the model.
         windows: the spans.
         question: to the model.
-        hear: called while answers are written, with the N spans that are answered and the next
-            tokens of each; what it raises ends the answers.
+        num_rows: spans that are answered at once, at most.
+        hear: called while answers are written; what it raises ends the answers.
     """
-    asked = [w for w in windows if w.media.frames is not None or w.media.mel is not None]
-    answers: Iterator[Analysis] = iter(())
-    if asked:
+    spans = _Spans(omni, iter(windows), question)
+    mode, words = question.answer_mode, LABEL_SETS[question.label_set].words
+    if mode == "direct":
+        goes_on = True
+        while goes_on:
+            prompts, goes_on = spans.more(num_rows)
+            if prompts:
+                answered = answer_prompts(omni, prompts, question.max_new_tokens, mode, words)
+                spans.take([*spans.asked], answered)
+            yield from spans.known()
+        return
+
+    def told(places: Sequence[int], parts: Sequence[Sequence[int]]) -> None:
+        if hear is not None:
+            hear([spans.asked[place][1] for place in places], parts)
+
+    sampling = omni.sampling(question.max_new_tokens, temperature=0.0)
+    for found in generate_each(omni.model, spans.more, sampling, num_rows, hear=told):
+        if found is not None:
+            read = [decode_completion(omni.tokenizer, ids, omni.end_ids) for ids in found.ids]
+            texts, ended = [text for text, _ in read], [end for _, end in read]
+            answered = _scored(omni, found.read, texts, ended, mode, words)
+            spans.take(found.places, answered)
+        yield from spans.known()
+
+
+class _Spans:
+    """Spans on their way: which are being asked about, and what is known of those before them.
+
+    Attributes:
+        asked: by the place of its prompt, a span's place among all and the span without its media.
+    """
+
+    def __init__(self, omni: R1Omni, windows: Iterator[Window], question: Question) -> None:
+        self._omni = omni
+        self._windows = windows
+        self._question = question
+        self._num_taken = self._num_told = 0
+        self._known: dict[int, Analysis] = {}
+        self.asked: dict[int, tuple[int, Window]] = {}
+        self._num_asked = 0
+
+    def more(self, count: int) -> tuple[list[Tensor], bool]:
+        """Prompts about the next spans, at most so many, [P_i, D]; and whether more may come."""
+        taken = list(islice(self._windows, count))
+        asked = []
+        for window in taken:
+            media = window.media
+            light = window._replace(media=ClipMedia(None, None, media.warnings))
+            if media.frames is None and media.mel is None:
+                told = (*media.warnings, NOT_ANSWERED)
+                span = window.start_s, window.end_s
+                self._known[self._num_taken] = Analysis(*span, None, warnings=told)
+            else:
+                asked.append(window)
+                self.asked[self._num_asked] = self._num_taken, light
+                self._num_asked += 1
+            self._num_taken += 1
+        return self._prompts(asked) if asked else [], len(taken) == count
+
+    def _prompts(self, windows: Sequence[Window]) -> list[Tensor]:
+        omni, question = self._omni, self._question
         # A recording of sound alone is asked about as such, whatever the others have.
         modalities: list[Modality] = [
-            "audio" if w.media.frames is None else question.modality for w in asked
+            "audio" if w.media.frames is None else question.modality for w in windows
         ]
         prompts = [
             omni.prompt(window.media, question.instruction, modality)
-            for window, modality in zip(asked, modalities, strict=True)
+            for window, modality in zip(windows, modalities, strict=True)
         ]
         inputs = PromptInputs(
             tuple(ids for prompt in prompts for ids in prompt.token_ids),
             tuple(ids for prompt in prompts for ids in prompt.instruction_ids),
-            tuple(w.media for w in asked),
+            tuple(w.media for w in windows),
         )
-        answered = answer_prompts(
-            omni, omni.model.embed_prompts(inputs), question.max_new_tokens,
-            question.answer_mode, LABEL_SETS[question.label_set].words,
-            None if hear is None else partial(hear, asked),
-        )  # fmt: skip
-        answers = (_analysis(window, answered, row) for row, window in enumerate(asked))
-    return [
-        next(answers)
-        if window.media.frames is not None or window.media.mel is not None
-        else Analysis(
-            window.start_s, window.end_s, None, warnings=(*window.media.warnings, NOT_ANSWERED)
-        )
-        for window in windows
-    ]
+        return omni.model.embed_prompts(inputs)
+
+    def take(self, places: Iterable[int], answered: Answered) -> None:
+        """Keep answers to the prompts of some places until they can be told."""
+        for row, place in enumerate(places):
+            index, window = self.asked.pop(place)
+            self._known[index] = _analysis(window, answered, row)
+
+    def known(self) -> Iterator[Analysis]:
+        """What can be told, in the order of the spans."""
+        while self._num_told in self._known:
+            yield self._known.pop(self._num_told)
+            self._num_told += 1
 
 
 def _analysis(window: Window, answered: Answered, row: int) -> Analysis:

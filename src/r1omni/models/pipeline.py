@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Literal, overload
 
@@ -313,10 +312,10 @@ class R1Omni:
     ) -> Iterator[Analysis]:
         """What the model says about a recording, or about one span of it after the other.
 
-        Answers are given as soon as they are known, and only `batch_size` spans are in memory at a
-        time, however long the recording is. A span without picture or sound, where both are asked
-        for, is answered from the other medium; one that has nothing of what is asked for is not
-        answered (label None). Its warnings say so.
+        Answers are given in order, as soon as they are known. Only `batch_size` spans are in memory
+        at a time, however long the recording is; where an answer has ended, the next span begins. A
+        span without picture or sound, where both are asked for, is answered from the other medium;
+        one that has nothing of what is asked for is not answered (label None). Its warnings say so.
 
         Args:
             path: the recording.
@@ -324,7 +323,7 @@ class R1Omni:
             window_s: length of a window in seconds; None takes the recording as a whole.
             hop_s: seconds from the start of one window to the next; None is `window_s`.
             intervals: (start, end) in seconds in place of windows; answered by their ends.
-            batch_size: spans that are answered at once.
+            batch_size: spans that are answered at once, at most.
 
         Raises:
             UsageError: a length that is not positive, windows beside intervals, or an unknown
@@ -338,5 +337,4 @@ class R1Omni:
         windows = self.processor.load_windows(
             Path(path), window_s, hop_s, modality, check_intervals(intervals, window_s)
         )
-        while batch := list(islice(windows, batch_size)):
-            yield from analyze_windows(self, batch, question)
+        yield from analyze_windows(self, windows, question, batch_size)

@@ -1,4 +1,4 @@
-"""Recordings analyzed: decoded beside the model, answered in batches, written as it goes."""
+"""Recordings analyzed: decoded beside the model, answered several at once, written as it goes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from torch import Tensor
 from tqdm import tqdm
 
 from r1omni.media.processor import given_media
@@ -24,7 +25,7 @@ from r1omni.recordings.records import Record
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.text.reasoning import verdict
-from r1omni.types import NUM_EXAMPLES, Analysis
+from r1omni.types import NUM_EXAMPLES, Analysis, ClipMedia, Medium
 
 Intervals = Mapping[Path, Sequence[Interval]]
 
@@ -87,11 +88,11 @@ class TakesRecords(Protocol):
 class Watcher(Protocol):
     """Sees an analysis go on; what it raises ends the analysis."""
 
-    def begins(self, windows: Sequence[Window]) -> None:
-        """These spans are about to be answered."""
+    def begins(self, window: Window) -> None:
+        """This span is about to be answered."""
 
-    def hears(self, windows: Sequence[Window], part: Tensor) -> None:
-        """N spans, and the next tokens of each answer, long [N, k], as `analyze_windows` has it."""
+    def hears(self, windows: Sequence[Window], parts: Sequence[Sequence[int]]) -> None:
+        """Spans without their media, and the next tokens of each answer."""
 
 
 @dataclass
@@ -104,11 +105,11 @@ class Analyzer:
         log: takes the records.
         model: hash of the model, for the records.
         settings: by recording, the hash of what is asked of it, likewise.
-        batch_size: spans that are answered at once, of one recording or of several.
+        batch_size: spans that are answered at once, at most, of one recording or of several.
         num_workers: processes that decode.
         limit_s: as for `decoded`.
         shows_progress: on standard error.
-        watcher: sees every batch of spans, and the answers while they are written.
+        watcher: sees every span before it is answered, and the answers while they are written.
         failures: recordings that could not be analyzed, with the reasons.
     """
 
@@ -130,68 +131,49 @@ class Analyzer:
         Raises:
             R1OmniError: a record cannot be written.
         """
-        batch: list[tuple[Plan, Decoded]] = []
-        num_windows = 0
         items = decoded(
             self.omni.processor.config, plans, self.num_workers, self.batch_size, self.limit_s
         )
+        hear = None if self.watcher is None else self.watcher.hears
         with _Progress(len(plans), self.shows_progress) as progress:
-            try:
-                for plan, item in items:
-                    batch.append((plan, item))
-                    num_windows += isinstance(item, Window)
-                    # What no answer is waited for is written at once.
-                    if num_windows in (0, self.batch_size):
-                        self._answer(batch, progress)
-                        batch, num_windows = [], 0
-                self._answer(batch, progress)
-            finally:
-                items.close()
+            waiting = _Waiting(self, progress)
+            answers = analyze_windows(
+                self.omni, waiting.windows(items), self.asked.question, self.batch_size, hear
+            )
+            with closing(items), closing(answers):
+                for analysis in answers:
+                    waiting.answered(analysis)
 
     def fail(self, path: Path, reason: str) -> None:
         """Write why a recording cannot be analyzed."""
         self.failures[str(path)] = reason
         self._write(Record(str(path), error=reason, is_last=True))
 
-    def _answer(self, batch: Sequence[tuple[Plan, Decoded]], progress: _Progress) -> None:
-        windows = [item for _, item in batch if isinstance(item, Window)]
-        hear = None
-        if self.watcher is not None:
-            self.watcher.begins(windows)
-            hear = self.watcher.hears
-        analyses = iter(analyze_windows(self.omni, windows, self.asked.question, hear))
-        for plan, item in batch:
-            if isinstance(item, Window):
-                self._write(self._record(plan, item, next(analyses)))
-                progress.answered(item)
-            elif item is not None:
-                self.fail(plan.path, str(item))
-            if not isinstance(item, Window):
-                progress.ended()
-
-    def _record(self, plan: Plan, window: Window, analysis: Analysis) -> Record:
+    def answer(self, plan: Plan, window: Window, media: Sequence[Medium], said: Analysis) -> None:
+        """Write what was said about a span, of which the model was given some media."""
         intervals = None if self.asked.intervals is None else self.asked.intervals[plan.path]
         merges = LABEL_SETS[self.asked.question.label_set].merges
         supported = None
-        if analysis.label is not None:
-            supported = verdict(analysis.reasoning, analysis.label, merges)
-        return Record(
+        if said.label is not None:
+            supported = verdict(said.reasoning, said.label, merges)
+        record = Record(
             path=str(plan.path),
-            start_s=analysis.start_s,
-            end_s=analysis.end_s,
+            start_s=said.start_s,
+            end_s=said.end_s,
             speaker=None if intervals is None else intervals[window.place].speaker,
-            label=analysis.label,
-            scores=analysis.scores,
-            direct_label=analysis.direct_label,
-            direct_scores=analysis.direct_scores,
-            reasoning=analysis.reasoning,
+            label=said.label,
+            scores=said.scores,
+            direct_label=said.direct_label,
+            direct_scores=said.direct_scores,
+            reasoning=said.reasoning,
             supported=supported,
-            text=analysis.text,
-            format_ok=analysis.format_ok,
-            media=given_media(window.media),
-            warnings=analysis.warnings,
+            text=said.text,
+            format_ok=said.format_ok,
+            media=tuple(media),
+            warnings=said.warnings,
             is_last=window.is_last,
         )
+        self._write(record)
 
     def _write(self, record: Record) -> None:
         settings = self.settings[record.path]
@@ -211,6 +193,44 @@ def failures_line(failures: Mapping[str, str], total: int) -> str:
     more = len(reasons) - NUM_EXAMPLES
     named = "; ".join(reasons[:NUM_EXAMPLES]) + (f"; and {more} more" if more > 0 else "")
     return f"{len(reasons)} of {total} recordings could not be analyzed: {named}"
+
+
+class _Waiting:
+    """What was decoded and is not written yet, in its order."""
+
+    def __init__(self, analyzer: Analyzer, progress: _Progress) -> None:
+        self._analyzer = analyzer
+        self._progress = progress
+        # Of a span without its media, also which of them there were.
+        self._items: deque[tuple[Plan, Decoded, tuple[Medium, ...]]] = deque()
+
+    def windows(self, items: Iterable[tuple[Plan, Decoded]]) -> Iterator[Window]:
+        """The spans among what is decoded."""
+        for plan, item in items:
+            if isinstance(item, Window):
+                if self._analyzer.watcher is not None:
+                    self._analyzer.watcher.begins(item)
+                light = item._replace(media=ClipMedia(None, None))
+                self._items.append((plan, light, given_media(item.media)))
+                yield item
+            else:
+                self._items.append((plan, item, ()))
+                self._tell_ends()
+
+    def answered(self, analysis: Analysis) -> None:
+        """Write the answer to the first span, and what follows it that waits for no answer."""
+        plan, window, media = self._items.popleft()
+        assert isinstance(window, Window)
+        self._analyzer.answer(plan, window, media, analysis)
+        self._progress.answered(window)
+        self._tell_ends()
+
+    def _tell_ends(self) -> None:
+        while self._items and not isinstance(self._items[0][1], Window):
+            plan, item, _ = self._items.popleft()
+            if item is not None:
+                self._analyzer.fail(plan.path, str(item))
+            self._progress.ended()
 
 
 class _Progress:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from torch import Tensor
-
 from r1omni.media.windows import Window
 from r1omni.models.pipeline import R1Omni
 from r1omni.recordings.analyzing import Analyzer
@@ -62,8 +60,11 @@ class _Teller:
 
     omni: R1Omni
     job: Job
-    _ids: list[list[int]] = field(default_factory=list)
-    _told: list[str] = field(default_factory=list)
+    # By the place of a span, the tokens of its answer, and how much text of it was told.
+    _ids: dict[int, list[int]] = field(default_factory=dict)
+    _told: dict[int, int] = field(default_factory=dict)
+    _total: int = 1
+    _num_written: int = 0
 
     def write(self, record: Record) -> None:
         self.job.check()
@@ -71,23 +72,25 @@ class _Teller:
         error = None if record.error is None else named(record.error, path, name)
         warnings = tuple(named(warning, path, name) for warning in record.warnings)
         self.job.write(replace(record, path=name, error=error, warnings=warnings))
+        for told in (self._ids, self._told):
+            told.pop(self._num_written, None)
+        self._num_written += 1
+        self.job.progress = min(self._num_written / self._total, 1.0)
 
-    def begins(self, windows: Sequence[Window]) -> None:
+    def begins(self, window: Window) -> None:
         self.job.check()
-        self._ids, self._told = [], []
-        if windows:
-            self.job.progress = windows[0].place / windows[0].total
+        self._total = window.total
 
-    def hears(self, windows: Sequence[Window], part: Tensor) -> None:
+    def hears(self, windows: Sequence[Window], parts: Sequence[Sequence[int]]) -> None:
         self.job.check()
-        self._ids = self._ids or [[] for _ in windows]
-        self._told = self._told or ["" for _ in windows]
         tokenizer, ends = self.omni.tokenizer, self.omni.end_ids
-        for row, (window, new) in enumerate(zip(windows, part.tolist(), strict=True)):
-            self._ids[row] += new
-            text, _ = decode_completion(tokenizer, self._ids[row], ends)
+        for window, new in zip(windows, parts, strict=True):
+            ids = self._ids.setdefault(window.place, [])
+            ids += new
+            text, _ = decode_completion(tokenizer, ids, ends)
             # A character of several tokens is told when it is whole.
-            piece = text.rstrip("\ufffd")[len(self._told[row]) :]
+            told = self._told.get(window.place, 0)
+            piece = text.rstrip("\ufffd")[told:]
             if piece:
-                self._told[row] += piece
+                self._told[window.place] = told + len(piece)
                 self.job.write_text(window.start_s, window.end_s, piece)

@@ -10,14 +10,15 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from mlflow.entities import Metric, Param, Run
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
-from mlflow.tracking.context.registry import resolve_tags
-
 from r1omni.types import UsageError
+
+# To import it takes seconds: a run that tracks nothing does without.
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
 
 # What MLflow takes in a name; everything else becomes "_".
 _NO_NAME = re.compile(r"[^\w/. :-]")
@@ -86,6 +87,9 @@ class TrackingStore:
         """
         if self._client is not None:
             return
+        from mlflow.tracking import MlflowClient
+        from mlflow.tracking.context.registry import resolve_tags
+
         with self._reached():
             client = MlflowClient(self.uri)
             experiment_id = self._experiment_id(client)
@@ -102,6 +106,8 @@ class TrackingStore:
 
     def send_figures(self, figures: Iterable[Figures]) -> None:
         """Send figures; what the run has already is left out."""
+        from mlflow.entities import Metric
+
         metrics = [
             Metric(key, value, entry.time_ms, entry.step)
             for entry in figures
@@ -115,6 +121,8 @@ class TrackingStore:
 
     def send_parameters(self, parameters: Mapping[str, str]) -> None:
         """Send parameters. MLflow never changes one: what a resumed run changes becomes a tag."""
+        from mlflow.entities import Param
+
         with self._reached() as (client, run_id):
             known = client.get_run(run_id).data.params
             new = [Param(name, value) for name, value in parameters.items() if name not in known]
@@ -155,6 +163,8 @@ class TrackingStore:
         """The run to continue; a store or a run that was deleted means a new one."""
         if self.run_id is None:
             return None
+        from mlflow.exceptions import MlflowException
+
         try:
             run = client.get_run(self.run_id)
         except MlflowException as error:
@@ -166,6 +176,8 @@ class TrackingStore:
     @contextlib.contextmanager
     def _reached(self) -> Iterator[tuple[MlflowClient, str]]:
         """The client and the id of the run, within which every failure is the store's."""
+        from mlflow.exceptions import MlflowException
+
         logger = logging.getLogger("mlflow.store.db.utils")  # it prints a page for each failure
         level = logger.level
         logger.setLevel(logging.CRITICAL + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,9 +10,6 @@ import torch
 from torch import Tensor
 
 from r1omni.options import TEMPERATURE, TOKENS, Ranges, at_least, check_number, check_options
-
-# Takes the next tokens of all rows, long [N, k], while completions are written.
-Hear = Callable[[Tensor], None]
 
 
 @dataclass(frozen=True)
