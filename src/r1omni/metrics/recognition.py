@@ -69,7 +69,8 @@ class RecognitionResult:
         predicted_labels: number of predictions by class, and "other".
         parse_rate: share of answers that are an emotion word of the taxonomy.
         out_of_set_rate: share of answers that are an emotion word but no class of the set.
-        format_ok: format accuracy, the share of completions in the answer format.
+        format_ok: format accuracy, the share of completions in the answer format; None where no
+            completions are known.
         labels: the classes, in the order of `confusion`.
     """
 
@@ -83,7 +84,7 @@ class RecognitionResult:
     predicted_labels: dict[str, int]
     parse_rate: float
     out_of_set_rate: float
-    format_ok: float
+    format_ok: float | None
     labels: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def evaluate_recognition(
     predictions: Sequence[str | None],
     references: Sequence[str],
     labels: tuple[str, ...],
-    format_ok: Sequence[bool],
+    format_ok: Sequence[bool] | None,
     answered: Sequence[bool],
     groups: Sequence[str] | None = None,
     num_bootstrap: int = 1000,
@@ -111,7 +112,7 @@ def evaluate_recognition(
         predictions: n classes; None for an answer that is unreadable or out of the set.
         references: n classes.
         labels: the classes.
-        format_ok: n, whether a completion has the answer format.
+        format_ok: n, whether a completion has the answer format; None where none is known.
         answered: n, whether the answer is an emotion word of the taxonomy.
         groups: n units of resampling (actors, speakers), or None for the clip itself.
         num_bootstrap: resamples; 0 for no intervals.
@@ -155,7 +156,7 @@ def evaluate_recognition(
         parse_rate=sum(answered) / n,
         out_of_set_rate=sum(a and p is None for p, a in zip(predictions, answered, strict=True))
         / n,
-        format_ok=sum(format_ok) / n,
+        format_ok=None if format_ok is None else sum(format_ok) / n,
         labels=tuple(labels),
     )
 

@@ -24,6 +24,7 @@ from r1omni.metrics.explanation import (
     explanation_fields,
 )
 from r1omni.metrics.paired import PairedAnswers, paired_answers
+from r1omni.metrics.protocol import protocol_of
 from r1omni.metrics.recognition import (
     Prediction,
     RecognitionResult,
@@ -264,6 +265,10 @@ class Evaluation:
             **self.paired().to_dict(),
             **breakdowns(self._by_set(), self._label_sets()),
             "warnings": self._warnings(),
+            "protocols": {
+                name: protocol_of(provenance or {}, name, label_set)
+                for name, label_set in self._label_sets().items()
+            },
             "broken_clips": {str(clip.path): reason for clip, reason in broken.items()},
             "provenance": provenance,
         }
