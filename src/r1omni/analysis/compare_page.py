@@ -1,4 +1,4 @@
-"""The page of `compare`: what is said of every pair, and the clips that systems answer otherwise."""
+"""The page of `compare`: what is said of every pair, and the clips that are answered otherwise."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ def answers_to(
 ) -> list[Answers]:
     """Answers of a system to the clips of a table of labels.
 
-    The set has the name of the table's file. A file of answers is of the condition that it is named
-    for (`NAME.muted.jsonl`), or else of the full input.
+    The set has the name of the table's file, which may be one of our predictions. A file of answers
+    is of the condition that it is named for (`NAME.muted.jsonl`), or else of the full input.
 
     Args:
         predictions: JSON Lines with `sample_id` and either `prediction` or `text`; a file a
@@ -52,19 +52,25 @@ def answers_to(
     for file in predictions:
         if not file.is_file():
             raise UsageError(f"{file}: give the file of answers itself with --references")
-        suffix = file.name.removesuffix(".jsonl").rpartition(".")[2]
-        condition = suffix if suffix in CONDITIONS else "full"
+        condition = _stem_and_condition(file)[1]
         if files.setdefault(condition, file) != file:
             raise UsageError(
                 f"{files[condition]} and {file}: both are answers to the {condition} input; score "
                 "them one by one, and `compare` what was scored"
             )
+    name = _stem_and_condition(references)[0]
     found = []
     for condition in (condition for condition in CONDITIONS if condition in files):
         records = _joined(files[condition], references, known, labels, missing)
         read = [read_again(record, labels, condition) for record in records]
-        found.append(Answers(files[condition], references.stem, condition, labels, read))
+        found.append(Answers(files[condition], name, condition, labels, read))
     return found
+
+
+def _stem_and_condition(file: Path) -> tuple[str, str]:
+    """Of `dfew.muted.jsonl` "dfew" and "muted"; of a name without a condition "full"."""
+    stem, _, last = file.stem.rpartition(".")
+    return (stem, last) if stem and last in CONDITIONS else (file.stem, "full")
 
 
 def _table(path: Path) -> list[Row]:

@@ -40,8 +40,8 @@ class TestSet:
             tested.
         breakdown: field -> value -> `Part` of `metrics/breakdown.py` as a dictionary, of the
             condition "full"; empty where nothing is known of speakers and takes.
-        protocol: what `metrics/protocol.py` names beside its figures; empty where an earlier version
-            tested.
+        protocol: what `metrics/protocol.py` names beside its figures; empty where an earlier
+            version tested.
     """
 
     __test__ = False  # no test for pytest, despite its name

@@ -8,6 +8,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from math import isfinite
 from typing import Any
 
@@ -83,7 +84,7 @@ def _parts(records: Sequence[Record]) -> Iterator[tuple[str, str, list[Record]]]
     for field, (unit, edges) in BINS.items():
         names = (
             f"under {edges[0]} {unit}",
-            *(f"{a} to {b} {unit}" for a, b in zip(edges, edges[1:], strict=False)),
+            *(f"{a} to {b} {unit}" for a, b in pairwise(edges)),
             f"{edges[-1]} {unit} or more",
         )
         numbers = [record.get(field) for record in records]

@@ -61,6 +61,8 @@ class RecognitionResult:
         n: clips.
         war: weighted average recall, the share of clips that are right.
         uar: unweighted average recall, the mean over the classes present in the references.
+        weighted_f1: F1 of the classes, weighted by their clips in the references.
+        macro_f1: mean F1 over the classes; one that is neither a reference nor answered has 0.
         war_interval: 95% bootstrap interval (low, high), or None for fewer than two units.
         uar_interval: the same for `uar`.
         per_class_recall: by class; None for a class absent from the references.
@@ -77,6 +79,8 @@ class RecognitionResult:
     n: int
     war: float
     uar: float
+    weighted_f1: float
+    macro_f1: float
     war_interval: Interval | None
     uar_interval: Interval | None
     per_class_recall: dict[str, float | None]
@@ -140,10 +144,13 @@ def evaluate_recognition(
         (predicted == target).numpy(), target.numpy(), len(labels), groups, num_bootstrap, seed
     )
     n = len(references)
+    f1 = _f1(confusion)
     return RecognitionResult(
         n=n,
         war=sum(row[i] for i, row in enumerate(confusion)) / n,
         uar=float(sum(recalls.values()) / len(recalls)),
+        weighted_f1=float(sum(f * sum(row) for f, row in zip(f1, confusion, strict=True)) / n),
+        macro_f1=float(sum(f1) / len(f1)),
         war_interval=None if resamples is None else interval(resamples[0]),
         uar_interval=None if resamples is None else interval(resamples[1]),
         per_class_recall={
@@ -159,6 +166,13 @@ def evaluate_recognition(
         format_ok=None if format_ok is None else sum(format_ok) / n,
         labels=tuple(labels),
     )
+
+
+def _f1(confusion: Sequence[Sequence[int]]) -> list[Fraction]:
+    """F1 of each class: 2 hits / (references + answers)."""
+    answered = list(map(sum, zip(*confusion, strict=True)))
+    sums = [sum(row) + answered[i] for i, row in enumerate(confusion)]
+    return [Fraction(2 * confusion[i][i], total or 1) for i, total in enumerate(sums)]
 
 
 def encode_labels(values: Sequence[str | None], labels: Sequence[str], what: str) -> Tensor:
