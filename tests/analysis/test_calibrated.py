@@ -25,7 +25,7 @@ def lines(file: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Validation and test answers of one invented model, of different clips of RAVDESS's classes."""
+    """Validation and test answers of an invented model, of different clips."""
     root = tmp_path_factory.mktemp("calibrated")
     samples = {"ravdess": invented_samples([root / "x.mp4"], num_per_class=30)["ravdess"]}
     found = []
@@ -129,7 +129,7 @@ def test_what_cannot_be_fitted(files: tuple[Path, Path], tmp_path: Path) -> None
         for kind in kinds:
             row[kind] = {k: v for k, v in row[kind].items() if k != "calm"}
     refused(seven, "is of the classes dfew, and .* of ravdess")
-    with pytest.raises(UsageError, match="holds other.full.jsonl, ravdess.full.jsonl; name one"):
+    with pytest.raises(UsageError, match=r"holds other\.full\.jsonl, ravdess\.full\.jsonl; name"):
         write_scores([test], calibrate=_two(tmp_path / "two", val))
 
 

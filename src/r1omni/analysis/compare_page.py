@@ -16,12 +16,15 @@ from r1omni.analysis.page import (
     Text,
     between,
     cell,
+    joined,
     percent,
     signed,
     write_page,
 )
 from r1omni.analysis.protocols import protocol_table
 from r1omni.analysis.runs import set_title
+from r1omni.metrics.breakdown import MIN_SPEAKERS
+from r1omni.text.answers import read_answer
 
 Records = Mapping[str, Sequence[Mapping[str, Any]]]
 _MARKS = {"better": "▲", "worse": "▼", "unclear": "≈", "same answers": "="}
@@ -78,7 +81,7 @@ def comparison_page(results: Mapping[str, Any], records: Mapping[str, Records]) 
         results: what compare.json holds.
         records: by test set, then by system, those of the clips that are compared.
     """
-    names = " and ".join(system["name"] for system in results["systems"])
+    names = joined([system["name"] for system in results["systems"]])
     sections = [
         _summary(results),
         *(_set_section(name, one) for name, one in results["sets"].items()),
@@ -122,6 +125,9 @@ def _set_section(name: str, one: Mapping[str, Any]) -> Section:
     speakers = one["num_speakers"]
     unit = f"{speakers} speakers" if speakers else "clips"
     about = f"{one['n']} clips. Intervals are over {unit}."
+    few = (
+        f"There are {speakers} speakers only: intervals and p-values are surer than they should be."
+    )
     left_out = [f"{n} of {who}" for who, o in one["systems"].items() if (n := o["num_left_out"])]
     gap = f"Clips that not all systems answered are left out: {', '.join(left_out)}."
     protocols = {who: own["protocol"] for who, own in one["systems"].items()}
@@ -130,6 +136,7 @@ def _set_section(name: str, one: Mapping[str, Any]) -> Section:
         set_title(name),
         [
             Text(about, "note"),
+            Text(few, "gap") if speakers and speakers < MIN_SPEAKERS else None,
             Text(gap, "gap") if left_out else None,
             _systems_table(name, one),
             _intervals(name, one["comparisons"]),
@@ -215,6 +222,8 @@ def _answer(record: Mapping[str, Any]) -> dict[str, Any]:
     reasoning, text = record["reasoning"], record["text"] or ""
     return {
         "answer": record["prediction"],
+        # Of an answer that is no class of the set, what stands there.
+        "word": record["answer"] or "" if record["text"] is None else read_answer(text).word[:60],
         "is_right": record["prediction"] == record["label"],
         "text": reasoning or text,
         "is_reasoning": bool(reasoning),
@@ -229,9 +238,9 @@ def _notes(results: Mapping[str, Any]) -> Section:
         "WAR is the share of clips that are right, UAR the mean of the recalls of the classes. "
         "Differences are in points; an interval holds the central 95% of a paired bootstrap over "
         "1000 resamples, of speakers where every clip names its own, else of clips.",
-        "p is of McNemar's exact test of equal WAR, from the clips that one of two alone got right. "
-        "It takes clips as independent; clips of one speaker are alike, so it is too sure where "
-        "there are few speakers. UAR has an interval and no test.",
+        "p is of McNemar's exact test of equal WAR, from the clips that one of two alone got "
+        "right. It takes clips as independent; clips of one speaker are alike, so it is too sure "
+        "where there are few speakers. UAR has an interval and no test.",
         f"Compared is {which}: {correction['num_tests']} tests, whose p-values are corrected by "
         "Holm together. Figures of another call are not among them.",
         f"▲ and ▼: clear, that is a corrected p below {correction['level']} and an interval that "

@@ -18,6 +18,7 @@ from r1omni.analysis.compare_page import comparison_page
 from r1omni.analysis.differences import SIGNIFICANCE
 from r1omni.analysis.runs import set_title
 from r1omni.analysis.scores import protocol_of_answers
+from r1omni.metrics.breakdown import MIN_SPEAKERS
 from r1omni.metrics.comparison import Comparison, compare, holm
 from r1omni.metrics.predictions import (
     Answers,
@@ -268,8 +269,8 @@ def _results(same: SameClips, pairs: Pairs) -> dict[str, Any]:
 
 
 def _compared(same: SameClips, a: str, b: str) -> Comparison:
-    predictions = [[record["prediction"] for record in same.records[who]] for who in (a, b)]
-    return compare(*predictions, same.labels, same.groups)
+    ours, theirs = ([r["prediction"] for r in same.records[who]] for who in (a, b))
+    return compare(ours, theirs, same.labels, same.groups)
 
 
 def _correct(results: dict[str, Any]) -> None:
@@ -296,7 +297,9 @@ def comparison_text(results: Mapping[str, Any]) -> str:
     """Figures and pairs of every set for a terminal, in percent and points."""
     lines = []
     for name, one in results["sets"].items():
-        of = f", {one['num_speakers']} speakers" if one["num_speakers"] else ""
+        speakers = one["num_speakers"]
+        of = f", {speakers} speakers" if speakers else ""
+        of += " (too few for their intervals)" if speakers and speakers < MIN_SPEAKERS else ""
         lines += [f"{set_title(name)}: {one['n']} clips{of}, classes {one['label_set']}"]
         for who, own in one["systems"].items():
             out = f", {own['num_left_out']} clips left out" if own["num_left_out"] else ""

@@ -19,7 +19,7 @@ from r1omni.types import INTENSITIES, SEXES
 
 # Fields of a record with a fixed set of values.
 FIELDS: Mapping[str, tuple[str, ...]] = {"sex": SEXES, "intensity": INTENSITIES}
-# Numbers of a record -> their unit, and where one part ends and the next begins (docs/evaluation.md).
+# Numbers of a record -> their unit, and where one part ends and the next begins.
 BINS: Mapping[str, tuple[str, tuple[int, ...]]] = {
     "duration_s": ("s", (2, 5, 10)),
     "loudness_db": ("dB", (-40, -30, -20)),
@@ -134,7 +134,7 @@ def _part(
 
 def _too_small(n: int, num_groups: int | None) -> str | None:
     if n < MIN_CLIPS:
-        return f"{n} clips, fewer than {MIN_CLIPS}"
+        return f"{n} clip{'s' * (n != 1)}, fewer than {MIN_CLIPS}"
     if num_groups is not None and num_groups < MIN_SPEAKERS:
         return f"{num_groups} speaker{'s' * (num_groups != 1)}, fewer than {MIN_SPEAKERS}"
     return None
@@ -158,10 +158,10 @@ def wrong_part_fields(record: Record) -> list[str]:
         wrong.append("language")
     for key in BINS:
         value = record.get(key)
+        if value is None:
+            continue
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if (value is not None and not (is_number and isfinite(value))) or (
-            is_number and key != "loudness_db" and value < 0
-        ):
+        if not is_number or not isfinite(value) or (key != "loudness_db" and value < 0):
             wrong.append(key)
     return wrong
 

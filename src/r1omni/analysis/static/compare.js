@@ -38,7 +38,7 @@
       : make("p", { class: answer.is_reasoning ? "reasoning" : "verbatim" }, answer.text);
     return make("div", {}, make("dt", {}, name),
       make("dd", {}, make("span", { class: `verdict ${kind}` }, mark),
-        answer.answer === null ? "" : ` ${answer.answer}`, said));
+        ` ${answer.answer ?? answer.word}`, said));
   }
 
   function card(clip) {
