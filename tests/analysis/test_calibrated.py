@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +151,26 @@ def test_no_threshold_where_none_is_reached(
     assert "no confidence from which on 100.0% of at least 30 validation" in capsys.readouterr().out
     assert main(["score", str(files[1]), "--target-accuracy", "0.9"]) == 2
     assert "--target-accuracy needs --calibrate" in capsys.readouterr().err
+
+
+def test_the_loop_of_the_documentation(files: tuple[Path, Path], tmp_path: Path) -> None:
+    """It gives the answers that `abstention` counts."""
+    val, test = files
+    told = write_scores([test], tmp_path / "calibrated", calibrate=val, accuracy=0.85)
+    given = told["calibration"]["sets"]["ravdess"]["full"]["think"]["abstention"]
+    (tmp_path / "answers").mkdir()
+    records = [
+        {"path": r["sample_id"], "label": r["prediction"], "scores": r["scores"]}
+        for r in lines(test)
+    ]
+    text = "".join(f"{json.dumps(record)}\n" for record in records)
+    (tmp_path / "answers" / "analyses.jsonl").write_text(text)
+    page = Path(__file__).parents[2] / "docs" / "compare.md"
+    [code] = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=os.environ,
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    said = [line.split(" ", 1)[1] for line in done.stdout.splitlines()]
+    assert len(said) == 240
+    assert sum(word != "not sure" for word in said) == given["num_answered"]

@@ -170,7 +170,7 @@ def _parts(
             title = f"  {field}: {value}"
             figures = f"{part['n']:>8d}{part['war']:>8.1%}{between:>20s}{part['uar']:>8.1%}"
             lines.append(f"{title:36s}{figures}{care}")
-    lines.append(
-        f"  smallest part: {smallest['field']} {smallest['value']}, {smallest['n']} clip{'s' * (smallest['n'] != 1)}"
-    )
+    plural = "s" * (smallest["n"] != 1)
+    where = f"{smallest['field']} {smallest['value']}"
+    lines.append(f"  smallest part: {where}, {smallest['n']} clip{plural}")
     return lines
