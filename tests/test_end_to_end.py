@@ -252,6 +252,14 @@ def test_test_evaluates_every_set_under_every_condition(trained: Path) -> None:
         "accuracy", "format", "rewards_of_tests:length",
     ]  # fmt: skip
     assert {s["dataset"] for s in record["sets"].values()} == set(results["sets"])
+    assert results["protocols"].keys() == results["sets"].keys()
+    for protocol in results["protocols"].values():
+        # Of a local model and sets without folds these are empty.
+        unknown = {key for key, value in protocol.items() if not value}
+        assert unknown <= {"fold", "num_folds", "options", "speakers", "hub"}
+        assert protocol["checkpoint"]["sha256"] == record["checkpoint"]["sha256"]
+        assert all(protocol["code"].values()) and protocol["answer_mode"] == "think"
+    assert results["protocols"]["dfew"]["fold"] == 1
     assert (trained / "grpo" / "broken_clips_test.jsonl").read_text() == ""
     report = trained / "page"
     run("report", "--runs", f"R1-Omni={trained / 'grpo'}", "--world", trained / "world",

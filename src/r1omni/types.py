@@ -32,6 +32,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Medium = Literal["video", "audio"]
+# What is done to the media of a test set.
+Condition = Literal["full", "muted", "blanked", "swapped", "shuffled"]
+CONDITIONS: tuple[Condition, ...] = get_args(Condition)
+# What becomes of a clip that a system did not answer, where its answers are scored.
+Missing = Literal["refuse", "wrong"]
+# Which of several systems are compared with one another, and on which clips.
+Pairs = Literal["all", "first"]
+ComparedClips = Literal["same", "shared"]
 # The medium that a condition of evaluation takes away.
 TAKEN_AWAY: Mapping[str, Medium] = {"muted": "audio", "blanked": "video"}
 Modality = Literal["video_audio", "video", "audio"]

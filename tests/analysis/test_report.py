@@ -155,7 +155,7 @@ def test_the_page_can_be_heard(reader: Reader) -> None:
     anchors = {attributes["id"] for tag, attributes in reader.tags if tag == "section"}
     links = {a["href"] for tag, a in reader.tags if tag == "a" and a["href"]}
     assert links == {f"#{anchor}" for anchor in anchors}
-    assert len(anchors) == 12
+    assert len(anchors) == 13
 
 
 def test_the_words_follow_the_figures(reader: Reader) -> None:

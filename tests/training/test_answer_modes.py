@@ -13,7 +13,7 @@ from r1omni.analysis.runs import read_run
 from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.loader_config import LoaderConfig
 from r1omni.metrics.paired import MODE_FIGURES, paired_answers
-from r1omni.metrics.predictions import find_predictions, score_files
+from r1omni.metrics.predictions import find_predictions, read_answers, score_answers
 from r1omni.training import GRPOModule, SFTModule
 from r1omni.training.evaluation import FIGURES
 from r1omni.training.module import EmotionModule
@@ -110,7 +110,7 @@ def test_everything_can_be_computed_again_from_predictions(runs: dict[str, Path]
         kept = {key: results[key] for key in ("answer_modes", "dependence") if key in results}
         assert json.loads(json.dumps(again)) == kept
         assert set(kept["dependence"]["mafw"]) == set(CONDITIONS) - {"full"}
-        scored, _ = score_files(find_predictions([run_dir / "test"]))
+        scored = score_answers(list(map(read_answers, find_predictions([run_dir / "test"]))))
         scored = json.loads(json.dumps(scored))
         assert scored == {key: results[key] for key in scored} and kept.items() <= scored.items()
 

@@ -128,6 +128,8 @@ def _of_any_ranks(results: str) -> dict[str, Any]:
     answers = values["provenance"].pop("answers")
     assert answers.pop("num_ranks") in (1, 2)
     del values["provenance"]["date"]
+    for protocol in values["protocols"].values():
+        del protocol["date"]
     return {**values, "answers": answers}
 
 

@@ -255,12 +255,14 @@ def wave_of(samples: NDArray[np.float32], rate_hz: int) -> Wave:
 
 def _answer(run: EvaluatedRun, record: dict[str, Any], emphasis: bool) -> Line:
     """One model's mark, word and reasoning; what is not in form is shown verbatim."""
-    text = record["text"]
+    text = record["text"] or ""
     answer = read_answer(text)
+    if record["text"] is None:  # a system that gives an answer and writes no completion
+        answer = Answer(record["answer"] or "", "", False, record["reasoning"])
     verdict, mark = _verdict(record, answer)
     shows_word = record["format_ok"] or answer.emotion is not None
     word = record["prediction"] or (answer.word if shows_word else "")
-    if record["format_ok"]:
+    if record["reasoning"]:
         said, kind = _shortened(record["reasoning"], LONGEST_TEXT), "reasoning"
     elif answer.emotion is not None and not answer.before:
         said, kind = "no reasoning", "note"

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from r1omni.judging import Case, Judge, JudgeConfig, Judgement
-from r1omni.metrics.predictions import set_and_condition
+from r1omni.metrics.open_vocabulary import answered_word
+from r1omni.metrics.predictions import Answers
 from r1omni.metrics.resampling import groups_of, mean_interval
-from r1omni.text.answers import read_answer
 
 # As other figures of a set are resampled.
 _NUM_BOOTSTRAP = 1000
 
 
-def judge_predictions(
-    read: Mapping[Path, list[dict[str, Any]]], config: JudgeConfig
-) -> dict[str, Any]:
+def judge_predictions(answers: Sequence[Answers], config: JudgeConfig) -> dict[str, Any]:
     """Have a judge grade every well-formed reasoning, and add its grade to the record.
+
+    Of a system that writes no completions, a reasoning that it gives is well-formed.
 
     Records get `judge_score`, 0 to 1 or None, and `judge_failed` where it failed to give one.
 
     Args:
-        read: file -> records, which are changed.
+        answers: whose records are changed.
         config: the judge.
 
     Returns:
@@ -39,29 +38,32 @@ def judge_predictions(
     """
     judge = Judge(config)
     found: dict[str, dict[str, Any]] = {}
-    for file, records in read.items():
-        name, condition = set_and_condition(file)
-        found.setdefault(name, {})[condition] = asyncio.run(_judge_file(judge, records))
+    for one in answers:
+        judged = asyncio.run(_judge_file(judge, one.records))
+        found.setdefault(one.name, {})[one.condition] = judged
     return {"judge": found, "judge_settings": config.as_dict()}
 
 
 async def _judge_file(judge: Judge, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    formed = [record for record in records if record["format_ok"]]
+    formed = [record for record in records if _is_formed(record)]
     judgements = await judge.judge([_case(record) for record in formed])
     for record, judgement in zip(formed, judgements, strict=True):
         record["judge_score"] = judgement.score
         if judgement.failed:
             record["judge_failed"] = judgement.failed
     for record in records:
-        if not record["format_ok"]:
+        if not _is_formed(record):
             record["judge_score"] = 0.0  # as the reward has it; the judge is not asked
     return _figures(records, judgements)
 
 
+def _is_formed(record: Mapping[str, Any]) -> bool:
+    return bool(record["reasoning"] if record["text"] is None else record["format_ok"])
+
+
 def _case(record: Mapping[str, Any]) -> Case:
-    answer = read_answer(record["text"], record["ended"])
     return Case(
-        answer.reasoning, answer.word, record.get("modality"), record["label"],
+        record["reasoning"], answered_word(record), record.get("modality"), record["label"],
         record.get("open_labels"), record.get("reference"),
     )  # fmt: skip
 

@@ -38,7 +38,7 @@ def notes_section(runs: list[EvaluatedRun], found: list[Difference], *, syntheti
         "answer.",
         _paper(runs, synthetic),
         *_answers(runs),
-        "By gender, age or culture: unmeasured.",
+        "By age or culture: unmeasured.",
     ]
     care = (
         "Responsible use. The models name the apparent expression in a recording, not what a "

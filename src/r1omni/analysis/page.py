@@ -117,17 +117,33 @@ class Section:
     parts: Sequence[object]
 
 
-def write_page(title: str, sections: Iterable[Section | None]) -> str:
-    """The whole page; a section that is None is left out."""
+_LEAD = "An audio-visual language model that recognises the emotion in a video and explains itself."
+
+
+def write_page(
+    title: str,
+    sections: Iterable[Section | None],
+    lead: str = _LEAD,
+    scripts: Sequence[str] = (CHARTS, "curves.js"),
+) -> str:
+    """The whole page; a section that is None is left out.
+
+    Args:
+        title: heading.
+        sections: in their order.
+        lead: below the heading.
+        scripts: that its parts need.
+    """
     return "".join(
         render(
             "r1omni.analysis",
             "report.html",
-            scripts=(CHARTS, "curves.js"),
-            styles=(CHARTS_STYLE, "report.css"),
+            scripts=scripts,
+            styles=(*([CHARTS_STYLE] if CHARTS in scripts else []), "report.css"),
             # The length of a bar and the shade of a cell are attributes.
             styled=True,
             title=title,
+            lead=lead,
             sections=[section for section in sections if section is not None],
         )
     )

@@ -1,4 +1,4 @@
-"""Recognition by the speaker's sex and by the intensity of the take, where they are known."""
+"""Recognition by part of a set: sex, intensity, language and the like, where they are known."""
 
 from __future__ import annotations
 
@@ -16,25 +16,34 @@ from r1omni.analysis.page import (
     percent,
 )
 from r1omni.analysis.runs import EvaluatedRun, find_subject, set_names, set_title
+from r1omni.metrics.breakdown import MIN_CLIPS, MIN_SPEAKERS, SPEAKER
 
 
 def parts_section(runs: list[EvaluatedRun]) -> Section | None:
-    """One table a test set that knows either: values by models; None where none does."""
+    """One table a test set that knows any of them: values by models; None where none does."""
     tables = [_table(name, runs) for name in set_names(runs) if _values(name, runs)]
     if not tables:
         return None
     note = (
         "WAR in percent, and its 95% bootstrap interval over speakers; then UAR, over the classes "
-        "that the part has. Parts differ in their clips: neutral, say, may have no strong take."
+        "that the part has. Parts differ in their clips: neutral, say, may have no strong take. "
+        f"†: too small to say, fewer than {MIN_CLIPS} clips or {MIN_SPEAKERS} speakers. Single "
+        "speakers are in results.json."
     )
-    title = "By sex of the speaker and intensity of the take"
+    title = "By part of a set"
     return Section("parts", title, [*tables, Text(note, "note")])
 
 
 def _values(name: str, runs: list[EvaluatedRun]) -> list[tuple[str, str]]:
     """The pairs of field and value that any run has on a set."""
     known = [run.sets[name].breakdown for run in runs if name in run.sets]
-    pairs = [(f, value) for fields in known for f, parts in fields.items() for value in parts]
+    pairs = [
+        (field, value)
+        for fields in known
+        for field, parts in fields.items()
+        if field != SPEAKER  # there may be hundreds
+        for value in parts
+    ]
     return list(dict.fromkeys(pairs))
 
 
@@ -58,4 +67,7 @@ def _table(name: str, runs: list[EvaluatedRun]) -> Table:
 def _cell(part: dict[str, Any] | None) -> Cell:
     if part is None:
         return NOT_MEASURED
-    return cell(percent(part["war"]), between(part["war_interval"]), f"UAR {percent(part['uar'])}")
+    # Version 0.1 did not say of a part whether it is too small.
+    mark = "†" if part.get("too_small") else ""
+    uar = f"UAR {percent(part['uar'])}"
+    return cell(percent(part["war"]), between(part["war_interval"]), uar, mark=mark)

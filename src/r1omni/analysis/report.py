@@ -27,6 +27,7 @@ from r1omni.analysis.media import conditions_section
 from r1omni.analysis.notes import notes_section
 from r1omni.analysis.page import write_page
 from r1omni.analysis.parts import parts_section
+from r1omni.analysis.protocols import protocols_section
 from r1omni.analysis.recall import confusion_section, recall_section
 from r1omni.analysis.runs import EvaluatedRun, read_json, read_run, result_row
 from r1omni.analysis.summary import summary_section
@@ -93,7 +94,7 @@ def table_text(results: dict[str, Any]) -> str:
         texts = [
             "-"
             if cell is None
-            else f"{cell['war']:.1%} / {cell['uar']:.1%}   {cell['format_ok']:6.0%}"
+            else f"{cell['war']:.1%} / {cell['uar']:.1%}   {_share(cell['format_ok'], 0):>6s}"
             f"   {_share(cell.get('supported')):>9s}"
             for cell in cells
         ]
@@ -102,9 +103,9 @@ def table_text(results: dict[str, Any]) -> str:
     return "\n".join([*lines, *(["", more] if more else [])])
 
 
-def _share(value: float | None) -> str:
+def _share(value: float | None, digits: int = 1) -> str:
     """A share in percent; "-" where it was not measured."""
-    return "-" if value is None else f"{value:.1%}"
+    return "-" if value is None else f"{value:.{digits}%}"
 
 
 def _refuse_results_of_others(out: Path) -> None:
@@ -137,6 +138,7 @@ def _render(
             curves_section(runs),
             clips_section(runs, synthetic=world is not None),
             costs_section(costs),
+            protocols_section(runs),
             notes_section(runs, found, synthetic=world is not None),
         ],
     )

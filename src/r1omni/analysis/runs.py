@@ -40,6 +40,8 @@ class TestSet:
             tested.
         breakdown: field -> value -> `Part` of `metrics/breakdown.py` as a dictionary, of the
             condition "full"; empty where nothing is known of speakers and takes.
+        protocol: what `metrics/protocol.py` names beside its figures; empty where an earlier
+            version tested.
     """
 
     __test__ = False  # no test for pytest, despite its name
@@ -49,6 +51,7 @@ class TestSet:
     conditions: dict[str, dict[str, Any]]
     explanations: dict[str, dict[str, Any]] = field(default_factory=dict)
     breakdown: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    protocol: dict[str, Any] = field(default_factory=dict)
 
     @property
     def full(self) -> dict[str, Any]:
@@ -76,8 +79,10 @@ class EvaluatedRun:
     provenance: dict[str, Any]
 
     def format_ok(self, names: Iterable[str]) -> float | None:
-        """Format accuracy over the answers to some of its sets; None where there are none."""
+        """Format accuracy over the answers to some of its sets; None where it was not measured."""
         full = [self.sets[name].full for name in names]
+        if any(result["format_ok"] is None for result in full):  # a system without completions
+            return None
         total = sum(result["n"] for result in full)
         return sum(result["format_ok"] * result["n"] for result in full) / total if total else None
 
@@ -121,7 +126,10 @@ def read_run(model: str, folder: Path) -> EvaluatedRun:
                 )
             explained = content.get("explanations", {}).get(name, {})
             parts = content.get("breakdown", {}).get(name, {}).get("full", {})
-            sets[name] = TestSet(name, content["label_sets"][name], conditions, explained, parts)
+            protocol = content.get("protocols", {}).get(name, {})
+            sets[name] = TestSet(
+                name, content["label_sets"][name], conditions, explained, parts, protocol
+            )
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file}: is no result of `test` ({error}); run `{command}`") from error
     broken, provenance = content.get("broken_clips", {}), content.get("provenance") or {}

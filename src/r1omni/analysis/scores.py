@@ -1,28 +1,40 @@
-"""Figures of predictions computed again, from files that `test` or `predict` wrote."""
+"""Figures of predictions computed again, from files of `test` and `predict` or of other systems."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import r1omni
+from r1omni.analysis.calibrated import CALIBRATION_FILE, calibrated, read_validation
 from r1omni.analysis.judged import judge_predictions
-from r1omni.analysis.unibench import unibench, unibench_text
+from r1omni.analysis.references import answers_to
+from r1omni.analysis.unibench import unibench
 from r1omni.judging import read_judge_file
 from r1omni.metrics.emotion_wheels import published_wheels
-from r1omni.metrics.predictions import RESULTS_FILE, find_predictions, score_files
+from r1omni.metrics.predictions import (
+    RESULTS_FILE,
+    Answers,
+    find_predictions,
+    read_answers,
+    score_answers,
+)
+from r1omni.metrics.protocol import protocol_of
 from r1omni.text.wheels import SHIPPED
-from r1omni.types import UsageError
-
-_COLUMNS = ("n", "WAR", "UAR", "format", "supported", "right & supported", "contradicted of right")
-_OPEN_COLUMNS = ("n", "EW precision", "EW recall", "EW F1", "hit rate", "words", "of reference")
-_JUDGE_COLUMNS = ("n", "judged", "malformed", "failed", "not asked", "mean grade")
+from r1omni.types import Missing, UsageError
 
 
 def write_scores(
     paths: list[Path],
     out: Path | None = None,
     label_set: str | None = None,
+    references: Path | None = None,
+    missing: Missing = "refuse",
+    calibrate: Path | None = None,
+    accuracy: float | None = None,
     wheels: Path | None = None,
     judge: Path | None = None,
     with_unibench: bool = False,
@@ -30,9 +42,13 @@ def write_scores(
     """Score predictions, and write `results.json` and the predictions as they are read today.
 
     Args:
-        paths: files of predictions, or folders that hold some.
+        paths: files of predictions, or folders that hold some; with `references` files of answers.
         out: folder to write, or None to write nothing; it must be new or empty.
         label_set: in place of the recorded one.
+        references: table of labels, for answers of other systems (`answers_to`).
+        missing: "wrong" counts a clip without an answer as one that was answered wrong.
+        calibrate: validation answers to fit a temperature on (`calibrated`).
+        accuracy: with `calibrate`, the wanted share of right answers.
         wheels: folder with the published wheels of emotions; None for those that are shipped.
         judge: file of a judge, which is asked about every reasoning, or None.
         with_unibench: add what MER-UniBench measures.
@@ -51,71 +67,65 @@ def write_scores(
     table, source = SHIPPED, "shipped"
     if wheels is not None:
         table, source = published_wheels(wheels), str(wheels)
-    results, read = score_files(find_predictions(paths), label_set, table, source)
+    if references is None:
+        answers = [read_answers(file, label_set) for file in find_predictions(paths)]
+    else:
+        answers = answers_to(paths, references, label_set, missing)
+    results = score_answers(answers, table, source)
+    # Of the first file of a set, since its conditions are tested together.
+    results["protocols"] = {
+        one.name: protocol_of_answers(one, is_ours=references is None) for one in reversed(answers)
+    }
+    results["scored"] = {
+        "r1omni": r1omni.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "references": None if references is None else str(references),
+        "num_missing": sum(bool(r.get("missing")) for one in answers for r in one.records),
+    }
+    fitted = None
+    if calibrate is not None:
+        found, fitted = calibrated(answers, read_validation(calibrate, label_set), accuracy)
+        results |= found
     if with_unibench:
-        results |= unibench(read, table, source)
+        results |= unibench(answers, table, source)
     if config is not None:
-        results |= judge_predictions(read, config)
+        results |= judge_predictions(answers, config)
     if out is not None:
-        folder = out / "predictions"
-        folder.mkdir(parents=True)
-        for file, records in read.items():
-            lines = "".join(f"{json.dumps(record)}\n" for record in records)
-            (folder / file.name).write_text(lines, encoding="utf-8")
-        text = json.dumps(results, indent=2)
-        (out / RESULTS_FILE).write_text(f"{text}\n", encoding="utf-8")
+        _write(out, results, answers, fitted)
     return results
 
 
-def scores_text(results: dict[str, Any]) -> str:
-    """Tables with one line a set and condition, shares in percent; those that there are."""
-    tables = []
-    if results["sets"]:
-        tables.append(_table(_COLUMNS, results["sets"], lambda *at: _recognition(results, *at)))
-    if "open_vocabulary" in results:
-        found = results["open_vocabulary"]
-        tables.append(_table(_OPEN_COLUMNS, found, lambda n, c: _open_vocabulary(found[n][c])))
-    if "judge" in results:
-        graded = results["judge"]
-        tables.append(_table(_JUDGE_COLUMNS, graded, lambda n, c: _judged(graded[n][c])))
-    if "unibench" in results:
-        tables.append(unibench_text(results["unibench"]))
-    return "\n\n".join(tables)
+def _write(
+    out: Path, results: dict[str, Any], answers: Sequence[Answers], fitted: dict[str, Any] | None
+) -> None:
+    folder = out / "predictions"
+    folder.mkdir(parents=True)
+    for one in answers:
+        lines = "".join(f"{json.dumps(record)}\n" for record in one.records)
+        (folder / f"{one.name}.{one.condition}.jsonl").write_text(lines, encoding="utf-8")
+    if fitted is not None:
+        made = {**fitted, "scored": results["scored"]}
+        (out / CALIBRATION_FILE).write_text(f"{json.dumps(made, indent=2)}\n", encoding="utf-8")
+    (out / RESULTS_FILE).write_text(f"{json.dumps(results, indent=2)}\n", encoding="utf-8")
 
 
-def _recognition(results: dict[str, Any], name: str, condition: str) -> list[str]:
-    result, told = results["sets"][name][condition], results["explanations"][name][condition]
-    of_right = told["among_right"]["contradicted"]
-    return [
-        str(result["n"]),
-        *(f"{result[key]:.1%}" for key in ("war", "uar", "format_ok")),
-        *(f"{told[key]:.1%}" for key in ("supported", "right_and_supported")),
-        "-" if of_right is None else f"{of_right:.1%}",
-    ]
+def protocol_of_answers(answers: Answers, is_ours: bool = True) -> dict[str, Any]:
+    """The protocol that `results.json` beside answers records; else what they themselves tell.
 
-
-def _open_vocabulary(found: dict[str, Any]) -> list[str]:
-    return [
-        str(found["n"]),
-        *(f"{found[key]:.1%}" for key in ("precision", "recall", "f1", "hit_rate")),
-        *(f"{found[key]:.1f}" for key in ("words_answered", "words_reference")),
-    ]
-
-
-def _judged(found: dict[str, Any]) -> list[str]:
-    counts = [str(found[k]) for k in ("n", "judged", "malformed", "failed", "not_applicable")]
-    return [*counts, "-" if found["mean"] is None else f"{found['mean']:.3f}"]
-
-
-def _table(columns: tuple[str, ...], sets: dict[str, Any], cells_of: Any) -> str:
-    widths = [max(8, len(column) + 2) for column in columns]
-    lines = [f"{'':20s}" + _row(columns, widths)]
-    for name, conditions in sets.items():
-        for condition in conditions:
-            title = name if condition == "full" else f"{name}, {condition}"
-            lines.append(f"{title:20s}" + _row(cells_of(name, condition), widths))
-    return "\n".join(lines)
-
-
-def _row(cells: Any, widths: list[int]) -> str:
-    return "".join(f"{cell:>{width}s}" for cell, width in zip(cells, widths, strict=True))
+    Args:
+        answers: of a set.
+        is_ours: whether they are as `test` and `score` leave them. Beside others nothing is read.
+    """
+    folder = answers.file.absolute().parent
+    file = folder.parent / RESULTS_FILE
+    is_beside = is_ours and folder.name == "predictions" and file.is_file()
+    content = json.loads(file.read_text(encoding="utf-8")) if is_beside else {}
+    recorded = (content.get("protocols") or {}).get(answers.name)
+    # Version 0.1 recorded where results came from, and no protocols.
+    made = protocol_of(content.get("provenance") or {}, answers.name, answers.labels.name)
+    found = made if recorded is None else {**made, **recorded}
+    groups = {str(record["group"]) for record in answers.records if record["group"]}
+    told = {"speakers": sorted(groups) or None, "num_clips": len(answers.records)}
+    known = {key: value for key, value in told.items() if found[key] is None}
+    # The classes may be others than those that were tested.
+    return {**found, **known, "label_set": made["label_set"], "classes": made["classes"]}

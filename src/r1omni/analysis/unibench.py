@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from r1omni.metrics.open_vocabulary import open_vocabulary_of
-from r1omni.metrics.predictions import set_and_condition
+from r1omni.metrics.predictions import Answers
 from r1omni.text.wheels import Wheel
 
 # The nine sets of MER-UniBench (AffectGPT, arXiv 2501.16566), by what it measures on each.
@@ -17,7 +16,7 @@ _OPEN = "ov-merd+"
 
 
 def unibench(
-    read: Mapping[Path, Sequence[Mapping[str, Any]]], wheels: Mapping[str, Wheel], source: str
+    answers: Sequence[Answers], wheels: Mapping[str, Wheel], source: str
 ) -> dict[str, Any]:
     """What MER-UniBench measures on each set, of answers to the clips as they are.
 
@@ -29,15 +28,14 @@ def unibench(
         of the benchmark that are `missing`; `source` of the wheels.
     """
     figures: dict[str, Any] = {}
-    for file, records in read.items():
-        name, condition = set_and_condition(file)
-        if condition != "full":
+    for one in answers:
+        if one.condition != "full":
             continue
-        has_words = any(record.get("open_labels") for record in records)
-        result = open_vocabulary_of(records, wheels, source, closed=not has_words)
+        has_words = any(record.get("open_labels") for record in one.records)
+        result = open_vocabulary_of(one.records, wheels, source, closed=not has_words)
         if result is not None:
             what = "f1" if has_words else "hit_rate"
-            figures[name] = {"n": result.n, "measure": what, "value": getattr(result, what)}
+            figures[one.name] = {"n": result.n, "measure": what, "value": getattr(result, what)}
     values = [entry["value"] for entry in figures.values()]
     missing = [name for name in _HIT_RATE if name not in figures]
     if not any(entry["measure"] == "f1" for entry in figures.values()):

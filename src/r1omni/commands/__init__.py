@@ -15,6 +15,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "export": making.export,
     "report": using.report,
     "score": using.score,
+    "compare": using.compare,
     "doctor": using.doctor,
     "serve": serving.serve,
     "demo": showing.demo,

@@ -5,11 +5,22 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+from typing import get_args
 
 from r1omni.commands.arguments import Number, check_out, parser_of
-from r1omni.options import SECONDS, TOKENS, WORKERS, at_least
+from r1omni.options import SECONDS, SHARE, TOKENS, WORKERS, at_least
 from r1omni.text.emotions import LABEL_SETS
-from r1omni.types import ANSWER_MODES, DTYPES, EMBED_MB, MODALITIES, UsageError
+from r1omni.types import (
+    ANSWER_MODES,
+    CONDITIONS,
+    DTYPES,
+    EMBED_MB,
+    MODALITIES,
+    ComparedClips,
+    Missing,
+    Pairs,
+    UsageError,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -121,11 +132,27 @@ def report(args: list[str]) -> None:
 
 
 def score(args: list[str]) -> None:
-    """Compute every figure of `test` again from its predictions, without a model."""
+    """Compute every figure of `test` from predictions, of any system, without a model."""
     parser = parser_of("score", score)
     parser.add_argument(
         "predictions", type=Path, nargs="+", help="<set>.<condition>.jsonl files, or run folders"
     )
+    parser.add_argument(
+        "--references", type=Path,
+        help="table of labels (CSV, JSON Lines): predictions are the answers of another system",
+    )  # fmt: skip
+    parser.add_argument(
+        "--missing", choices=get_args(Missing),
+        help="with --references: a clip without an answer; refuse",
+    )  # fmt: skip
+    parser.add_argument(
+        "--calibrate", type=Path, metavar="VALIDATION",
+        help="validation predictions, of other clips: fit a temperature of the scores on them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--target-accuracy", type=Number(SHARE, float), metavar="SHARE",
+        help="with --calibrate: find the confidence from which on so many answers are right",
+    )  # fmt: skip
     parser.add_argument(
         "--label-set", choices=[*LABEL_SETS], help="the classes; as the predictions say"
     )
@@ -141,13 +168,52 @@ def score(args: list[str]) -> None:
     )
     parser.add_argument("--out", type=Path, help="new folder for results.json; none is written")
     options = parser.parse_args(args)
-    from r1omni.analysis.scores import scores_text, write_scores
+    if options.missing is not None and options.references is None:
+        raise UsageError("--missing is about --references; give them, or leave it out")
+    if options.target_accuracy is not None and options.calibrate is None:
+        raise UsageError("--target-accuracy needs --calibrate; give it, or leave it out")
+    from r1omni.analysis.scores import write_scores
+    from r1omni.analysis.scores_text import scores_text
 
     results = write_scores(
-        options.predictions, options.out, options.label_set, options.wheels, options.judge,
-        options.unibench,
+        options.predictions, options.out, options.label_set, references=options.references,
+        missing=options.missing or "refuse", calibrate=options.calibrate,
+        accuracy=options.target_accuracy, wheels=options.wheels, judge=options.judge,
+        with_unibench=options.unibench,
     )  # fmt: skip
     print(scores_text(results))
+
+
+def compare(args: list[str]) -> None:
+    """Say which of two or more systems is better on the same clips, and by how much."""
+    parser = parser_of("compare", compare)
+    parser.add_argument(
+        "systems", nargs="+", metavar="[NAME=]PATH",
+        help="a file of predictions, or a folder of test or score",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, help="new folder to write")
+    parser.add_argument("--label-set", choices=[*LABEL_SETS], help="as the predictions say")
+    parser.add_argument(
+        "--condition", choices=CONDITIONS, default="full", help="of the predictions in folders"
+    )
+    parser.add_argument(
+        "--pairs", choices=get_args(Pairs), default="all",
+        help="every pair, or the first system with each other one",
+    )  # fmt: skip
+    parser.add_argument(
+        "--clips", choices=get_args(ComparedClips), default="same",
+        help="same: refuse other clips; shared: compare those that all systems answered",
+    )  # fmt: skip
+    options = parser.parse_args(args)
+    check_out(options.out, is_new=True)
+    from r1omni.analysis.comparing import comparison_text, write_comparison
+
+    results = write_comparison(
+        options.systems, options.out, options.label_set, options.condition, options.pairs,
+        options.clips,
+    )  # fmt: skip
+    print(comparison_text(results))
+    print(f"\n{options.out / 'compare.html'} is the page")
 
 
 def doctor(args: list[str]) -> None:

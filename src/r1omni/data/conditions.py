@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from r1omni.media.audio import SILENCE_USED
 from r1omni.media.processor import BLACK_USED
 from r1omni.streams import permutation, stream_seed
 from r1omni.types import Clip, ClipFeatures, ClipMedia, Sample, UsageError
 
-Condition = Literal["full", "muted", "blanked", "swapped", "shuffled"]
 Media = TypeVar("Media", ClipMedia, ClipFeatures)
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from r1omni.data.batch import Batch, collate
 from r1omni.data.clip_store import ClipStore, Encoder, ReadsClips
-from r1omni.data.conditions import Condition, EvaluationSet
+from r1omni.data.conditions import EvaluationSet
 from r1omni.data.loader_config import LoaderConfig
 from r1omni.data.missing_media import with_missing_media
 from r1omni.data.overlap import Listed, refuse_shared
@@ -29,7 +29,7 @@ from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.data.sampler import DealtSampler, LengthGroupedSampler, ResumableLoader
 from r1omni.media.processor import MediaProcessor
 from r1omni.options import SHARE, Ranges, check_choice, check_number, check_type
-from r1omni.types import AnswerMode, Clip, ClipFeatures, ClipMedia, Sample, UsageError
+from r1omni.types import AnswerMode, Clip, ClipFeatures, ClipMedia, Condition, Sample, UsageError
 
 _logger = logging.getLogger(__name__)
 

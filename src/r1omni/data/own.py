@@ -192,12 +192,13 @@ def _of_speakers(
                 "divides every row by its speaker; take the column split out, or leave folds out"
             )
     groups = [row.text("group") for row in rows]
-    told = zip(groups, map(_sex, rows), strict=True)
+    told = zip(groups, map(sex_of, rows), strict=True)
     chosen = speakers_of_split(speaker_folds(told, folds, str(path)), split, fold, hold_out_val)
     return [row for row, group in zip(rows, groups, strict=True) if group in chosen]
 
 
-def _sex(row: Row) -> Sex | None:
+def sex_of(row: Row) -> Sex | None:
+    """What the column `sex` says; UsageError for a word that is none."""
     word = row.optional("sex")
     if word is not None and word.lower() not in _SEXES:
         raise UsageError(
@@ -206,7 +207,8 @@ def _sex(row: Row) -> Sex | None:
     return None if word is None else _SEXES[word.lower()]
 
 
-def _intensity(row: Row) -> Intensity | None:
+def intensity_of(row: Row) -> Intensity | None:
+    """What the column `intensity` says; UsageError for a word that is none."""
     word = row.optional("intensity")
     if word is not None and word.lower() not in _INTENSITIES:
         raise UsageError(
@@ -241,8 +243,8 @@ def _sample(
         target=_target(row, label),
         dataset="own",
         group=row.optional("group"),
-        sex=_sex(row),
-        intensity=_intensity(row),
+        sex=sex_of(row),
+        intensity=intensity_of(row),
         label_set=label_set,
         place=row.place,
     )

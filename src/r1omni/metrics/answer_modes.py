@@ -21,7 +21,7 @@ class AnswerModes:
     Attributes:
         think: confidence of the answers after the model's own reasoning, or None.
         direct: confidence of the answers after an empty reasoning.
-        recognition: of the direct answers; their format counts as no format.
+        recognition: of the direct answers, which have no format.
         difference: the answers after reasoning minus the direct ones, on the same clips, or None.
     """
 
@@ -88,7 +88,7 @@ def answer_modes(records: Sequence[Record], labels: tuple[str, ...]) -> AnswerMo
         else None,
         direct=calibrate([r["direct_scores"] for r in known], direct, references, groups),
         recognition=evaluate_recognition(
-            direct, references, labels, [False] * len(known), [True] * len(known), groups
+            direct, references, labels, None, [True] * len(known), groups
         ),
         difference=compare(direct, written, references, groups) if has_think else None,
     )

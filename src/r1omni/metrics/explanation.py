@@ -48,14 +48,25 @@ def explanation_fields(
         cue_truth: medium -> {hits, named, there}, or None where the cues are not known.
     """
     answer = read_answer(text, ended)
-    named = read_cues(answer.reasoning)
-    media = {*described_media(answer.reasoning), *(m for m in MEDIA if named.of(m))}
+    return reasoning_fields(answer.reasoning, answer.emotion, label_set, known, condition)
+
+
+def reasoning_fields(
+    reasoning: str,
+    emotion: str | None,
+    label_set: LabelSet,
+    known: NamedCues | None = None,
+    condition: str = "full",
+) -> dict[str, Any]:
+    """`explanation_fields` of a reasoning ("" for none) and the emotion that was answered."""
+    named = read_cues(reasoning)
+    media = {*described_media(reasoning), *(m for m in MEDIA if named.of(m))}
     truth = None
     if known is not None:
         shown = [m for m in MEDIA if m != _ALTERED.get(condition) and known.of(m)]
         truth = {m: asdict(cue_truth(named.of(m), known.of(m))) for m in shown}
     return {
-        "verdict": verdict(answer.reasoning, answer.emotion, label_set.merges),
+        "verdict": verdict(reasoning, emotion, label_set.merges),
         "described_media": sorted(media),
         "named_cues": cues_as_json(named),
         "cue_truth": truth,

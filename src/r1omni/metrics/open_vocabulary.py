@@ -168,7 +168,7 @@ def open_vocabulary_of(
     if not kept:
         return None
     return evaluate_open_vocabulary(
-        [list_words(read_answer(r["text"], r["ended"]).word) for r, _ in kept],
+        [list_words(answered_word(r)) for r, _ in kept],
         [found for _, found in kept],
         wheels,
         source,
@@ -200,6 +200,13 @@ def open_vocabulary(
     }
     kept = {name: conditions for name, conditions in found.items() if conditions}
     return {"open_vocabulary": kept} if kept else {}
+
+
+def answered_word(record: Mapping[str, Any]) -> str:
+    """What stands as the answer; "" for none. A system without completions has it in `answer`."""
+    if record["text"] is None:
+        return str(record["answer"] or "")
+    return read_answer(record["text"], record["ended"]).word
 
 
 def _reference(record: Mapping[str, Any], closed: bool) -> list[str]:

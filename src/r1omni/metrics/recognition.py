@@ -60,6 +60,8 @@ class RecognitionResult:
         n: clips.
         war: weighted average recall, the share of clips that are right.
         uar: unweighted average recall, the mean over the classes present in the references.
+        weighted_f1: F1 of the classes, weighted by their clips in the references.
+        macro_f1: mean F1 over the classes; one that is neither a reference nor answered has 0.
         war_interval: 95% bootstrap interval (low, high), or None for fewer than two units.
         uar_interval: the same for `uar`.
         per_class_recall: by class; None for a class absent from the references.
@@ -68,13 +70,16 @@ class RecognitionResult:
         predicted_labels: number of predictions by class, and "other".
         parse_rate: share of answers that are an emotion word of the taxonomy.
         out_of_set_rate: share of answers that are an emotion word but no class of the set.
-        format_ok: format accuracy, the share of completions in the answer format.
+        format_ok: format accuracy, the share of completions in the answer format; None where no
+            completions are known.
         labels: the classes, in the order of `confusion`.
     """
 
     n: int
     war: float
     uar: float
+    weighted_f1: float
+    macro_f1: float
     war_interval: Interval | None
     uar_interval: Interval | None
     per_class_recall: dict[str, float | None]
@@ -82,7 +87,7 @@ class RecognitionResult:
     predicted_labels: dict[str, int]
     parse_rate: float
     out_of_set_rate: float
-    format_ok: float
+    format_ok: float | None
     labels: tuple[str, ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,7 +103,7 @@ def evaluate_recognition(
     predictions: Sequence[str | None],
     references: Sequence[str],
     labels: tuple[str, ...],
-    format_ok: Sequence[bool],
+    format_ok: Sequence[bool] | None,
     answered: Sequence[bool],
     groups: Sequence[str] | None = None,
     num_bootstrap: int = 1000,
@@ -110,7 +115,7 @@ def evaluate_recognition(
         predictions: n classes; None for an answer that is unreadable or out of the set.
         references: n classes.
         labels: the classes.
-        format_ok: n, whether a completion has the answer format.
+        format_ok: n, whether a completion has the answer format; None where none is known.
         answered: n, whether the answer is an emotion word of the taxonomy.
         groups: n units of resampling (actors, speakers), or None for the clip itself.
         num_bootstrap: resamples; 0 for no intervals.
@@ -141,10 +146,13 @@ def evaluate_recognition(
         (predicted == target).numpy(), target.numpy(), len(labels), groups, num_bootstrap, seed
     )
     n = len(references)
+    f1 = _f1(confusion)
     return RecognitionResult(
         n=n,
         war=sum(row[i] for i, row in enumerate(confusion)) / n,
         uar=float(sum(recalls.values()) / len(recalls)),
+        weighted_f1=float(sum(f * sum(row) for f, row in zip(f1, confusion, strict=True)) / n),
+        macro_f1=float(sum(f1) / len(f1)),
         war_interval=None if resamples is None else interval(resamples[0]),
         uar_interval=None if resamples is None else interval(resamples[1]),
         per_class_recall={
@@ -157,9 +165,16 @@ def evaluate_recognition(
         parse_rate=sum(answered) / n,
         out_of_set_rate=sum(a and p is None for p, a in zip(predictions, answered, strict=True))
         / n,
-        format_ok=sum(format_ok) / n,
+        format_ok=None if format_ok is None else sum(format_ok) / n,
         labels=tuple(labels),
     )
+
+
+def _f1(confusion: Sequence[Sequence[int]]) -> list[Fraction]:
+    """F1 of each class: 2 hits / (references + answers)."""
+    answered = list(map(sum, zip(*confusion, strict=True)))
+    sums = [sum(row) + answered[i] for i, row in enumerate(confusion)]
+    return [Fraction(2 * confusion[i][i], total or 1) for i, total in enumerate(sums)]
 
 
 def encode_labels(values: Sequence[str | None], labels: Sequence[str], what: str) -> Tensor:

@@ -25,6 +25,7 @@ from r1omni.metrics.explanation import (
 )
 from r1omni.metrics.open_vocabulary import open_vocabulary
 from r1omni.metrics.paired import PairedAnswers, paired_answers
+from r1omni.metrics.protocol import protocol_of
 from r1omni.metrics.recognition import (
     Prediction,
     RecognitionResult,
@@ -282,6 +283,10 @@ class Evaluation:
             **breakdowns(self._by_set(), self._label_sets()),
             **({"open_vocabulary": self.open_vocabulary()} if self.open_vocabulary() else {}),
             "warnings": self._warnings(),
+            "protocols": {
+                name: protocol_of(provenance or {}, name, label_set)
+                for name, label_set in self._label_sets().items()
+            },
             "broken_clips": {str(clip.path): reason for clip, reason in broken.items()},
             "provenance": provenance,
         }

@@ -49,6 +49,7 @@ def provenance(module: EvaluatedModule, split: str) -> dict[str, Any]:
             included), what was asked, and the units of resampling, such as actors.
         answers: how answers were drawn.
         versions: of Python and packages.
+        source_sha256: of this package's own files, since a version may have several states.
         date: when the evaluation began, UTC.
 
     Raises:
@@ -88,6 +89,7 @@ def provenance(module: EvaluatedModule, split: str) -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in _PACKAGES},
         },
+        "source_sha256": sha256(sorted(Path(str(r1omni.__file__)).parent.rglob("*.py"))),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
