@@ -84,6 +84,7 @@ LIBRARY_HOMES: dict[str, set[str]] = {
     "triton": {"kernels"},
     "lightning": {"training", "data"},
     "mlflow": {"training"},
+    "bitsandbytes": {"training"},
     "av": {"media", "world", "analysis", "doctor"},
     "parselmouth": {"voices"},
     "jinja2": {"pages"},
