@@ -29,8 +29,9 @@ def check_trained(
     """Refuse weights that GRPO cannot train, or not with this reference.
 
     Raises:
-        UsageError: a value of another type; an unknown part, or a tower; with adapters, whose reference is the model
-            without them, other weights than theirs, or a reference that moves.
+        UsageError: a value of another type; an unknown part, or a tower; with adapters, whose
+            reference is the model without them, other weights than theirs, or a reference that
+            moves.
     """
     check_parts(trainable)
     check_type("model.grpo", grpo, GRPOConfig)
