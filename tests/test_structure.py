@@ -85,6 +85,7 @@ LIBRARY_HOMES: dict[str, set[str]] = {
     "triton": {"kernels"},
     "lightning": {"training", "data"},
     "mlflow": {"training"},
+    "bitsandbytes": {"training"},
     "av": {"media", "world", "analysis", "doctor"},
     "parselmouth": {"voices"},
     "httpx2": {"judging"},

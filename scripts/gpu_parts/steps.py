@@ -80,7 +80,9 @@ def train(kind: str, size: str, device: str, folder: Path, scratch: Path) -> dic
             module: SFTModule | GRPOModule = SFTModule(str(folder))
         else:
             lora = LoRAConfig(rank=16, alpha=32) if kind == "grpo_lora" else None
-            module = GRPOModule(str(folder), grpo=grpo, lora=lora)
+            module = GRPOModule(
+                str(folder), grpo=grpo, lora=lora, activation_checkpointing=kind == "grpo_fsdp2"
+            )
     watch = Watch(profiled)
     options: dict[str, Any] = {"precision": "bf16-mixed" if on_gpu else "32-true"}
     if kind == "grpo_fsdp2":

@@ -32,7 +32,7 @@ from r1omni.training.grpo_log import StepLog
 from r1omni.training.imitation import imitate
 from r1omni.training.module import EmotionModule
 from r1omni.training.nonfinite import grpo_batch, stop_unless_finite
-from r1omni.training.optimization import OptimizerConfig, Part, check_parts, clip_gradients
+from r1omni.training.optimization import OptimizerConfig, Part, clip_gradients
 from r1omni.training.policy import Policy
 from r1omni.training.ranks import RankLayout
 from r1omni.training.reference import Reference, start_of
@@ -64,12 +64,10 @@ class GRPOModule(EmotionModule):
         lora: LoRAConfig | None = None,
         activation_checkpointing: bool = False,
     ) -> None:
-        check_parts(trainable)
         check_trained(trainable, lora, grpo)
         evaluated = grpo.max_new_tokens if max_new_tokens is None else max_new_tokens
-        super().__init__(
-            init_from, trainable, optimizer, evaluated, frame_fit, lora, activation_checkpointing
-        )
+        shared = (frame_fit, lora, activation_checkpointing)
+        super().__init__(init_from, trainable, optimizer, evaluated, *shared)
         self.grpo = grpo
         self.policy = Policy(self.omni, grpo)
         self.reference: Reference | None = None  # the start, or moved since; in training only

@@ -15,6 +15,7 @@ from r1omni.ops import GRPOLossConfig
 from r1omni.options import check_type
 from r1omni.training.data_checks import check_labels, check_targets
 from r1omni.training.grpo_config import GRPOConfig
+from r1omni.training.optimization import check_parts
 from r1omni.types import UsageError
 
 _logger = logging.getLogger(__name__)
@@ -33,9 +34,11 @@ def check_trained(
     """Refuse weights that GRPO cannot train, or not with this reference.
 
     Raises:
-        UsageError: a value of another type; a tower; with adapters, whose reference is the model
-            without them, other weights than theirs, or a reference that moves.
+        UsageError: a value of another type; an unknown part, or a tower; with adapters, whose
+            reference is the model without them, other weights than theirs, or a reference that
+            moves.
     """
+    check_parts(trainable)
     check_type("model.grpo", grpo, GRPOConfig)
     check_type("model.lora", lora, LoRAConfig | None)
     towers = [part for part in trainable or [] if part.endswith("_tower")]

@@ -175,7 +175,7 @@ def _renamed(
             new[name] = _renamed(entry, whole, place, found, moved)
         return new
     if isinstance(value, list):
-        return [_renamed(entry, path, place, found) for entry in value]
+        return [_renamed(entry, path, place, found, moved) for entry in value]
     if isinstance(value, str) and path in _NAMES_A_REWARD and value in REWARDS:
         found[f"reward {value}"] = REWARDS[value]
         return REWARDS[value]
