@@ -123,8 +123,11 @@ def test_an_update_mixes_both_losses(
 def test_other_samples_come_in_another_step_and_a_resume_goes_on(
     mini_world: Path, tmp_path: Path
 ) -> None:
-    settings = replace(BASE, chord=replace(CHORD, mu_warmup_steps=1), micro_batch_size=3)
+    # The first of the two steps of a rollout imitates nothing.
+    chord = replace(CHORD, mu_warmup_steps=1)
+    settings = replace(BASE, chord=chord, micro_batch_size=3, num_iterations=2)
     first = fit(mini_world, tmp_path, settings, steps=2, expert=EXPERT)
+    assert logged(first)["chord/mu"] == 0.5 and logged(first)["chord/sft_loss"] > 0
     draws = [
         [s.sample_id for s in first.datamodule.draw_expert(4, ("expert", 0, step)).samples]
         for step in (0, 0, 1)
@@ -132,11 +135,11 @@ def test_other_samples_come_in_another_step_and_a_resume_goes_on(
     assert draws[0] == draws[1] != draws[2]
     path = tmp_path / "step_2.ckpt"
     first.trainer.save_checkpoint(path)
-    whole = fit(mini_world, tmp_path, settings, steps=3, expert=EXPERT)
-    resumed = fit(mini_world, tmp_path, settings, steps=3, ckpt_path=path, expert=EXPERT)
+    whole = fit(mini_world, tmp_path, settings, steps=4, expert=EXPERT)
+    resumed = fit(mini_world, tmp_path, settings, steps=4, ckpt_path=path, expert=EXPERT)
     torch.testing.assert_close(moments(resumed), moments(whole), rtol=0, atol=0)
     parts = fit(
-        mini_world, tmp_path, replace(settings, micro_batch_size=None), steps=3, expert=EXPERT
+        mini_world, tmp_path, replace(settings, micro_batch_size=None), steps=4, expert=EXPERT
     )
     torch.testing.assert_close(moments(parts), moments(whole), rtol=1e-4, atol=1e-7)
 

@@ -129,7 +129,8 @@ class StepLog:
         completion_tokens = int(batch.rollout.mask.sum())
         names = {name for update in self._updates for name in update}
         means = {
-            name: sum(update[name] for update in self._updates) / len(self._updates)
+            # Not every optimizer step of a rollout has every term.
+            name: mean(update[name] for update in self._updates if name in update)
             for name in names
         }
         own = {

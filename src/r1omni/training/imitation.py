@@ -25,6 +25,8 @@ def imitate(module: GRPOModule, totals: StepTotals) -> None:
     """
     chord = module.grpo.chord
     mu = chord.mu(module.global_step)
+    if chord.mu_peak:
+        module.step_log.add("chord/mu", mu)
     if not mu:
         return
     stream = ("expert", module.grpo.seed, module.global_step)
@@ -44,4 +46,3 @@ def imitate(module: GRPOModule, totals: StepTotals) -> None:
         figures = {"chord/sft_loss": term.detach()}
         result = GRPOLoss(mu * term, figures, step_metrics=frozenset(figures))
         module.step_log.add_loss(result, mask, totals)
-    module.step_log.add("chord/mu", mu)
