@@ -68,7 +68,7 @@ def test_it_says_nothing_of_a_sample_that_lacks_what_is_shown(
         ({}, "needs 'judge'"),
         ({"judge": 3}, "is no list of keys and values"),
         ({"judge": {"template": "{reasoning}"}}, "model must be given"),
-        ({"judge": {"template": "{reasoning}", "model": "m", "api_key": "x"}}, "'api_key' is unkno"),
+        ({"judge": {"template": "{reasoning}", "model": "m", "key": "x"}}, "'key' is unknown"),
         ({"judge": {"template": "{reasoning}", "model": "m", "endpoint": "https://a.example",
                     "key_variable": "NO_SUCH_KEY_HERE"}}, "NO_SUCH_KEY_HERE, which holds no key"),
     ],
