@@ -11,12 +11,15 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from r1omni.rewards import reward_names
 from r1omni.text.cue_words import VALUES
 from r1omni.text.emotions import ANSWER_WORDS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.text.reasoning import Verdict
 
 LABEL = "happy"
+# A judge is no function of texts: what it earns is in tests/judging.
+PURE = tuple(name for name in reward_names() if name != "judge")
 ALL_WORDS = list(ANSWER_WORDS.values())
 T, A = "<think>he smiles</think>", "<answer>happy</answer>"
 

@@ -4,10 +4,10 @@ import random
 import re
 
 import pytest
-from adversarial_cases import ALL_WORDS, CASES, EVERY_CUE, EXPLANATIONS, LABEL, tagged
+from adversarial_cases import ALL_WORDS, CASES, EVERY_CUE, EXPLANATIONS, LABEL, PURE, tagged
 
 from r1omni.metrics import evaluate_explanations, explanation_fields
-from r1omni.rewards import get_reward, reward_names
+from r1omni.rewards import get_reward
 from r1omni.text.cue_words import VALUES
 from r1omni.text.cues import MEDIA, Cue, NamedCues, read_cues
 from r1omni.text.emotions import LABEL_SETS
@@ -55,7 +55,7 @@ def test_accuracy_and_format(name):
     assert earned("format", case.text) == case.format
 
 
-@pytest.mark.parametrize("reward", reward_names())
+@pytest.mark.parametrize("reward", PURE)
 def test_every_reward_stays_in_its_range(reward):
     _, low, high = REWARDS[reward]
     for name, case in CASES.items():
@@ -74,7 +74,7 @@ def test_a_malformed_completion_earns_nothing(reward):
             assert earned(reward, case.text) == 0, name
 
 
-@pytest.mark.parametrize("reward", reward_names())
+@pytest.mark.parametrize("reward", PURE)
 def test_no_reward_pays_for_a_completion_that_was_cut(reward):
     columns, _, _ = REWARDS[reward]
     text = "<think>The face smiles, the voice is bright; he is happy.</think><answer>happy</answer>"
@@ -155,7 +155,7 @@ PAID = {
 
 
 def test_every_reward_is_of_the_reasoning_or_blind_for_it():
-    assert {*OF_REASONING, *BLIND} == {*reward_names()}
+    assert {*OF_REASONING, *BLIND} == {*PURE}
     for name in BLIND:
         assert len({earned(name, CASES[text].text) for text in EXPLANATIONS}) == 1
     for name in OF_REASONING:
@@ -173,7 +173,7 @@ def test_a_reasoning_that_is_no_evidence_earns_less_than_an_honest_one(case):
     assert sum(values.values()) <= sum(earned(name, HONEST) for name in OF_REASONING) - 1.5
 
 
-@pytest.mark.parametrize("reward", reward_names())
+@pytest.mark.parametrize("reward", PURE)
 def test_no_special_token_and_no_end_pays(reward):
     """What decoding would leave out is shown to rewards, and a text may never end."""
     for text in (HONEST + "<|im_start|>", HONEST.replace("Together", "<|151700|> Together")):

@@ -11,13 +11,13 @@ from typing import Any
 import av
 import pytest
 import torch
-from adversarial_cases import CASES, LABEL, token_cases
+from adversarial_cases import CASES, LABEL, PURE, token_cases
 
 from r1omni.data.batch import Batch
 from r1omni.data.datamodule import EvaluationSet
 from r1omni.models import answering
 from r1omni.models.sampler import Sampled
-from r1omni.rewards import RewardSpec, reward_names
+from r1omni.rewards import RewardSpec
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.training import GRPOConfig, SFTModule, advantages, evaluated, policy
 from r1omni.training.advantages import score_rollout
@@ -42,7 +42,7 @@ TEXTS = {
 } | LOOSE
 REWARDS = [RewardSpec("accuracy"), RewardSpec("format")]
 COUNTS = {"balanced_accuracy": {"class_counts": {LABEL: 1}}}
-ALL_REWARDS = [RewardSpec(name, options=COUNTS.get(name, {})) for name in reward_names()]
+ALL_REWARDS = [RewardSpec(name, options=COUNTS.get(name, {})) for name in PURE]
 LIMIT = 50
 FRAMES = torch.full((8, 3, 64, 64), 128, dtype=torch.uint8)
 

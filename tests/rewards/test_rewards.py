@@ -51,6 +51,7 @@ def test_registered_names():
         "cue_recall",
         "direct_calibration",
         "format",
+        "judge",
         "modality_use",
         "overlong",
         "petal_f1",

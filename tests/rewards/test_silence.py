@@ -7,12 +7,12 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from adversarial_cases import CASES, LABEL, tagged
+from adversarial_cases import CASES, LABEL, PURE, tagged
 from test_adversarial import REWARDS
 from torch import Tensor
 
 from r1omni.kernels.advantages import Aggregation, Baseline, Scale
-from r1omni.rewards import RewardSpec, get_reward, reward_names
+from r1omni.rewards import RewardSpec, get_reward
 from r1omni.training import GRPOConfig
 from r1omni.training.advantages import compared, useful_prompts, with_advantages
 from r1omni.training.batch import RolloutBatch
@@ -85,17 +85,17 @@ def earned(name: str) -> dict[str, float | None]:
 
 
 # What may be silent about one completion of a sample and speak of another, found by trying.
-SILENT = [name for name in reward_names() if None in earned(name).values()]
+SILENT = [name for name in PURE if None in earned(name).values()]
 
 
 def test_the_walk_finds_who_is_silent() -> None:
     assert "consistency" in SILENT
-    for name in reward_names():  # where nothing is said of anything, nothing is shown
+    for name in PURE:  # where nothing is said of anything, nothing is shown
         assert {earned(name)[text] for text in OPEN} != {None}, name
 
 
 @pytest.mark.parametrize("comparison", COMPARISONS, ids=str)
-@pytest.mark.parametrize("name", reward_names())
+@pytest.mark.parametrize("name", PURE)
 def test_silence_never_pays(name: str, comparison: Comparison) -> None:
     """For each reward: a 0 of one completion that becomes a None never raises its advantage."""
     torch.manual_seed(0)
