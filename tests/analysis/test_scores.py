@@ -108,7 +108,7 @@ ANSWER = json.dumps(
             for key, value in (
                 ("sample_id", 1),
                 ("label", []),
-                ("text", None),
+                ("text", 5),
                 ("ended", "yes"),
                 ("group", 3),
                 ("sex", "woman"),
@@ -127,6 +127,11 @@ ANSWER = json.dumps(
                 ("known_cues", {"video": [["brows", "raised"], ["brows", "lowered"]]}),
                 ("scores", {"bored": 1.0}),
             )
+        ),
+        (
+            "own.full.jsonl",
+            json.dumps(json.loads(ANSWER) | {"text": None}),
+            "line 1: answer is None",
         ),
         ("own.jsonl", "", "is not named <set>.<condition>.jsonl"),
         ("own.full.json", "", "no predictions there"),

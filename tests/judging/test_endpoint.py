@@ -397,7 +397,8 @@ def test_processes_share_a_cache(server: FakeServer, tmp_path: Path) -> None:
     assert found[0] == found[1] == found[2]
     assert None not in found[0]
     with GradeCache(tmp_path / "cache.sqlite") as cache:
-        assert cache.spent().requests == len(server.seen) >= len(CASES)
+        # A busy machine may not even take a connection, which is a try, too.
+        assert cache.spent().requests >= len(server.seen) >= len(CASES)
 
 
 def test_a_file_of_something_else_stays_as_it_is(server: FakeServer, tmp_path: Path) -> None:

@@ -123,9 +123,8 @@ class GRPOModule(EmotionModule):
         stream = (self.grpo.seed, self.global_step, *([round_index] if round_index else []))
         seeds = [
             stream_seed(*stream, sample.sample_id, member)
-            for sample in batch.samples
-            for member in self.layout.members
-        ]
+            for sample in batch.samples for member in self.layout.members
+        ]  # fmt: skip
 
         def sample_and_score() -> RolloutBatch:
             with self.step_log.timed("generate"):

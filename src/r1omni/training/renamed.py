@@ -78,9 +78,12 @@ def with_new_names(args: list[str]) -> list[str]:
 def renamed_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by dotted name, as a checkpoint of an earlier release records them, by new names."""
     new = {_with_init_args(old, name): name for name in settings for old in [_plain(name)]}
-    return {
-        new_name: _renamed(settings[name], _plain(name), name, {}) for new_name, name in new.items()
+    moved: dict[str, Any] = {}
+    renamed = {
+        new_name: _renamed(settings[name], _plain(name), name, {}, moved)
+        for new_name, name in new.items()
     }
+    return renamed | {".".join(_place(name)): value for name, value in moved.items()}
 
 
 def _with_init_args(plain: str, name: str) -> str:
