@@ -9,7 +9,14 @@ from pathlib import Path
 from r1omni.commands.arguments import Number, check_out, parser_of
 from r1omni.options import SECONDS, TOKENS, WORKERS, at_least
 from r1omni.text.emotions import LABEL_SETS
-from r1omni.types import ANSWER_MODES, DTYPES, EMBED_MB, MODALITIES, UsageError
+from r1omni.types import (
+    ANSWER_MODES,
+    DTYPES,
+    EMBED_MB,
+    MEDIA_ABLATIONS,
+    MODALITIES,
+    UsageError,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -38,6 +45,10 @@ def analyze(args: list[str]) -> None:
     parser.add_argument(
         "--answer-mode", choices=ANSWER_MODES, default="think",
         help="after reasoning that the model writes, direct (without), or both",
+    )  # fmt: skip
+    parser.add_argument(
+        "--media-ablation", choices=MEDIA_ABLATIONS, default="none",
+        help="ask again without the sound and without the picture: direct answers, or all",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, help="folder, or with a suffix a file, to write; standard output"
@@ -81,7 +92,7 @@ def analyze(args: list[str]) -> None:
 
     question = Question(
         options.modality, options.instruction, options.max_new_tokens, options.label_set,
-        options.answer_mode,
+        options.answer_mode, options.media_ablation,
     )  # fmt: skip
     run(
         options.paths, options.model, question, output,

@@ -91,7 +91,7 @@ class Watcher(Protocol):
         """These spans are about to be answered."""
 
     def hears(self, windows: Sequence[Window], part: Tensor) -> None:
-        """N spans, and the next tokens of each answer, long [N, k], as `analyze_windows` has it."""
+        """N spans, and the next tokens of each answer, long [N, k], as `HearWindows` has it."""
 
 
 @dataclass
@@ -191,6 +191,7 @@ class Analyzer:
             media=given_media(window.media),
             warnings=analysis.warnings,
             is_last=window.is_last,
+            ablation=analysis.ablation,
         )
 
     def _write(self, record: Record) -> None:
