@@ -93,6 +93,32 @@ def test_a_segment_seeks_and_shows_its_answer(watched: Watched) -> None:
     assert 0 < time_of(page) < 0.1
 
 
+def test_scores_with_and_without_a_medium(watched: Watched) -> None:
+    page, table = watched.page, watched.page.locator("#answer .ablation")
+    lines = table.locator("tbody tr")
+    told = [
+        ("picture and sound", "90%", "happy"), ("without the sound", "20%", "sad"),
+        ("without the picture", "10%", "unreadable"),
+    ]  # fmt: skip
+    for line, words in zip(lines.all(), told, strict=True):
+        expect(line).to_have_text("".join(words))
+    widths = [bar.bounding_box() for bar in table.locator(".bar i").all()]
+    assert all(widths) and widths[0]["width"] == pytest.approx(9 * widths[2]["width"], rel=0.05)  # type: ignore[index]
+    expect(table).to_contain_text("score of happy")
+    assert table.locator(".note").count() == 0
+    page.keyboard.press("ArrowRight")  # it was not asked for there
+    expect(page.locator("#answer")).to_contain_text("answer 2 of 4")
+    assert table.count() == 0
+    # Of sound alone, and of direct answers alone: the answer's own emotion is none of theirs.
+    page.locator("#listing").get_by_text("sound.wav").click()
+    page.keyboard.press("ArrowRight")
+    expect(table.locator("h3")).to_have_text("With and without, before any reasoning")
+    told = [("sound alone", "75%", "sad"), ("without the sound", "88%", "sad")]
+    for line, words in zip(lines.all(), told, strict=True):
+        expect(line).to_have_text("".join(words))
+    expect(table.locator(".note")).to_contain_text("given the sound alone. Without it nothing is")
+
+
 def test_the_keyboard_does_it_all(watched: Watched) -> None:
     page, answer = watched.page, watched.page.locator("#answer")
     can_play(page)
