@@ -45,8 +45,8 @@ INTENSITIES: tuple[Intensity, ...] = get_args(Intensity)
 # Whether an answer follows reasoning that the model writes, is taken at once, or both side by side.
 AnswerMode = Literal["think", "direct", "both"]
 ANSWER_MODES: tuple[AnswerMode, ...] = get_args(AnswerMode)
-# Which answers are asked for again with a medium taken away (`TAKEN_AWAY`): none, the direct ones, or
-# all that the answer mode asks for.
+# Which answers are asked for again with a medium taken away (`TAKEN_AWAY`): none, the direct ones,
+# or all that the answer mode asks for.
 MediaAblation = Literal["none", "direct", "answer"]
 MEDIA_ABLATIONS: tuple[MediaAblation, ...] = get_args(MediaAblation)
 # Of weights, by torch's names.

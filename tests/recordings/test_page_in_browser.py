@@ -67,7 +67,9 @@ def test_a_segment_seeks_and_shows_its_answer(watched: Watched) -> None:
     can_play(page)
     expect(answer).to_contain_text("A smile.")
     expect(answer).to_contain_text("✓ supported")
-    expect(answer.locator("tr", has_text="sad")).to_contain_text("75%")  # direct, beside reasoned
+    expect(answer.locator(".scores").first.locator("tr", has_text="sad")).to_contain_text(
+        "75%"
+    )  # direct, beside reasoned
     assert page.locator("#seen img").count() == 4
     expect(page.locator("#seen")).to_contain_text("4 of the 8 pictures that the model was shown")
     page.get_by_role("button", name="angry, 0:02.0").click()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import jsonschema
@@ -24,12 +24,13 @@ from r1omni.types import TAKEN_AWAY, Ablated, R1OmniError, UsageError
 SCHEMA = json.loads(
     (Path(r1omni.recordings.__file__).parent / "record.schema.json").read_text(encoding="utf-8")
 )
+SAID = Ablated("sad", {"sad": 1.0}, None, None)
 FULL = Record(
     "two\nlines \udcff \u202e'\".mp4", 1.0, 2.5, "Ann", "happy", {"happy": 0.75, "sad": 0.25},
     "sad", {"happy": 0.5, "sad": 0.5},
-    {"muted": Ablated("sad", {"sad": 1.0}, None, None),
-     "blanked": Ablated(None, {}, "sad", {"sad": 1.0})}, "The face laughs.", "silent", "<think>", True,
-    ("video", "audio"), ("dark",), None, True, "m", "s",
+    {"muted": SAID, "blanked": Ablated(None, {}, "sad", {"sad": 1.0})},
+    "The face laughs.", "silent", "<think>", True, ("video", "audio"), ("dark",),
+    None, True, "m", "s",
 )  # fmt: skip
 RECORDS = [FULL, Record("b.mp4", error="is none", is_last=True), Record("a.mp4")]
 
@@ -44,7 +45,7 @@ def test_records_are_what_the_schema_says(tmp_path: Path) -> None:
     assert [*ablation["additionalProperties"]["properties"]] == said
     for change in (
         {"label": 3}, {"scores": {"happy": "x"}}, {"schema": 2}, {"more": 1},
-        {"ablation": {"muted": {}}}, {"ablation": {"swapped": json.loads(as_line(FULL))["ablation"]["muted"]}},
+        {"ablation": {"muted": {}}}, {"ablation": {"swapped": asdict(SAID)}},
     ):  # fmt: skip
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**json.loads(as_line(FULL)), **change}, SCHEMA)

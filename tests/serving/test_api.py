@@ -129,7 +129,7 @@ CASES = {
     "option": (form({"window": 1}, CLIP), FORM, 422, "window: Extra inputs"),
     "value": (form({"window_s": "nan"}, CLIP), FORM, 422, "window_s: "),
     "hop": (form({"hop_s": 1}, CLIP), FORM, 422, "hop_s needs window_s"),
-    "ablation": (form({"media_ablation": "direct"}, CLIP), FORM, 422, "answer_mode 'think' has none"),
+    "ablation": (form({"media_ablation": "direct"}, CLIP), FORM, 422, "mode 'think' has none"),
     "label set": (form({"label_set": "x"}, CLIP), FORM, 422, "label_set 'x' is unknown"),
     "tokens": (form({"max_new_tokens": 65}, CLIP), FORM, 422, "this server writes at most 64"),
     "field": (form({"instruction": "x" * 2**15}, CLIP), FORM, 413, "more than 16384 bytes"),

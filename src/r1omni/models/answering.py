@@ -136,8 +136,8 @@ class Question:
         check_choice("media_ablation", self.media_ablation, MediaAblation)
         if self.media_ablation == "direct" and self.answer_mode == "think":
             raise UsageError(
-                "media_ablation 'direct' compares direct answers, and answer_mode 'think' has none; "
-                "use answer_mode 'both', or media_ablation 'answer'"
+                "media_ablation 'direct' compares direct answers, and answer_mode 'think' has "
+                "none; use answer_mode 'both', or media_ablation 'answer'"
             )
         if self.label_set not in LABEL_SETS:
             known = sorted(LABEL_SETS)

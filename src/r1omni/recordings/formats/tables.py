@@ -157,9 +157,9 @@ TABLES: Mapping[str, Table] = {
     "records": Table(
         {
             **_SPAN, "label": "text", "score": "number", **_columns("p_"), "direct_label": "text",
-            **_columns("direct_p_"), **_ABLATED_LABELS, "supported": "text", "reasoning": "text", "text": "text",
-            "format_ok": "flag", "media": "text", "warnings": "text", "error": "text",
-            "model": "text", "settings": "text",
+            **_columns("direct_p_"), **_ABLATED_LABELS, "supported": "text", "reasoning": "text",
+            "text": "text", "format_ok": "flag", "media": "text", "warnings": "text",
+            "error": "text", "model": "text", "settings": "text",
         },
         _record_rows,
     ),
