@@ -76,8 +76,9 @@ def test_a_segment_seeks_and_shows_its_answer(watched: Watched) -> None:
     expect(answer).to_contain_text("A low voice.")
     expect(answer).to_contain_text("Ben")
     expect(page.locator("#seen")).to_contain_text(
-        "which the model was not shown. It was given sound"
+        "which the model was not shown. It was given sound alone."
     )
+    expect(answer.locator(".marks")).to_contain_text("sound alone")
     expect(page.locator("#timeline h2")).to_have_text("Over time: Ben")
     assert time_of(page) == 2.0
     page.get_by_role("button", name="happy, contradicted, 0:01.0").click()

@@ -30,7 +30,10 @@ function showAnswer(content, at, step) {
       make("p", { class: "marks" }, verdict(record.supported),
         record.label !== null && isUncertain(record)
           ? make("span", { class: "verdict unreadable" }, "? uncertain") : null,
-        record.text ? make("span", { class: "verdict wrong" }, "✗ not in form") : null)),
+        record.text ? make("span", { class: "verdict wrong" }, "✗ not in form") : null,
+        record.media.length === 1 ? make("span", { class: "verdict unreadable",
+          title: `the model was given the ${MEDIA_WORDS[record.media[0]]} and nothing else` },
+        `${MEDIA_WORDS[record.media[0]]} alone`) : null)),
     record.reasoning ? make("blockquote", {}, record.reasoning)
       : make("p", { class: "gap" }, record.text ? "No reasoning could be read." : "It gave no reasoning."),
     record.text ? make("details", { open: record.label === null }, make("summary", {}, "What it wrote"),
@@ -95,7 +98,10 @@ function showSeen(content, record) {
     said.push(record.media.length && !isShown ? "Pictures of this span, which the model was not shown."
       : "Pictures of this span.");
   }
-  if (record.media.length) said.push(`It was given ${record.media.map((name) => MEDIA_WORDS[name]).join(" and ")}.`);
+  if (record.media.length) {
+    const given = record.media.map((name) => MEDIA_WORDS[name]).join(" and ");
+    said.push(`It was given ${given}${record.media.length === 1 ? " alone" : ""}.`);
+  }
   fill(byId("seen"),
     make("div", {}, own.map(([time, source]) =>
       make("img", { src: source, alt: `Picture at ${clock(time)}`, title: clock(time) }))),
