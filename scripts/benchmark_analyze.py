@@ -10,10 +10,17 @@ and the seconds of a core that a record takes at the end over those at the begin
 they would say what else the machine did meanwhile). A model that was not trained
 answers up to the limit of tokens, so give a trained one. OMP_NUM_THREADS counts its threads:
 where other programs take the cores, threads that wait for each other cost more than they bring.
+
+With --ablations it compares instead what a window costs with and without `--media-ablation`, on the
+long film alone:
+
+    python scripts/benchmark_analyze.py --model examples/mini-model --minutes 10 --ablations \\
+        --out docs/benchmarks/analyze_ablation.json
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -35,6 +42,8 @@ WINDOW_S = 5.0
 LOOP_S = 20.0
 # Of the records, those of the first and of the last windows that are compared.
 SHARE = 0.2
+# Answer mode and ablation that are compared.
+ABLATIONS = (("think", "none"), ("both", "none"), ("both", "direct"), ("think", "answer"))
 # Seconds between two looks at the memory.
 LOOK_S = 0.25
 
@@ -65,12 +74,14 @@ def film(path: Path, seconds: float, size: tuple[int, int]) -> None:
                     out.mux(packet)
 
 
-def analyzed(path: Path, model: str, folder: Path, batch_size: int, workers: int) -> dict[str, Any]:
+def analyzed(
+    path: Path, model: str, folder: Path, batch_size: int, workers: int, *more: str
+) -> dict[str, Any]:
     """The command on one film: when each record came, and what all its processes took."""
-    out = folder / f"{path.stem}.jsonl"
+    out = folder / f"{'_'.join([path.stem, *more])}.jsonl"
     words = ["-m", "r1omni", "analyze", path, "--model", model, "--window-s", WINDOW_S,
              "--batch-size", batch_size, "--num-workers", workers, "--max-new-tokens", 64,
-             "--out", out]  # fmt: skip
+             "--out", out, *more]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
     process = subprocess.Popen([sys.executable, *map(str, words)], env=environment)
     times: list[float] = []
@@ -143,6 +154,39 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
+def compared(film_path: Path, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Seconds of a core that a window takes, by answer mode and ablation; and over the first."""
+    costs = {}
+    for mode, ablation in ABLATIONS:
+        found = analyzed(
+            film_path, options.model, folder, options.batch_size, options.num_workers,
+            "--answer-mode", mode, "--media-ablation", ablation,
+        )  # fmt: skip
+        costs[f"{mode}, {ablation}"] = a_record_s(found["spent"], 0.0, 1.0)
+    first = next(iter(costs.values()))
+    return {
+        name: {"core_s_a_window": round(cost, 4), "over_first": round(cost / first, 2)}
+        for name, cost in costs.items()
+    }
+
+
+def machine(load_before: float) -> dict[str, Any]:
+    """Where it was measured."""
+    return {
+        "cpus": os.cpu_count(), "architecture": platform.machine(),
+        "threads_of_the_model": os.environ.get("OMP_NUM_THREADS", "all"),
+        "load_before": load_before, "load_after": round(os.getloadavg()[0], 1),
+    }  # fmt: skip
+
+
+def tell(result: dict[str, Any], out: Path | None) -> None:
+    """Print a result, and write it."""
+    text = json.dumps(result, indent=2) + "\n"
+    print(text)
+    if out is not None:
+        out.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
     parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="a trained model folder")
@@ -150,14 +194,26 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(320, 240), help="of its picture")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--num-workers", type=int, default=1)
+    parser.add_argument("--ablations", action="store_true", help="compare --media-ablation instead")
     parser.add_argument("--out", type=Path, help="JSON to write")
     parser.add_argument("--model-name", help="what the model is, for the JSON")
     options = parser.parse_args()
     load_before = round(os.getloadavg()[0], 1)
     seconds = {"short": 60.0, "long": 60 * options.minutes}
+    of = {
+        "minutes": options.minutes, "size": list(options.size), "window_s": WINDOW_S,
+        "batch_size": options.batch_size, "num_workers": options.num_workers,
+    }  # fmt: skip
+    name_of_model = options.model_name or Path(options.model).name
     found = {}
     with tempfile.TemporaryDirectory(prefix="r1omni-analyze-") as name:
         folder = Path(name)
+        if options.ablations:
+            film(folder / "long.mp4", seconds["long"], tuple(options.size))
+            costs = compared(folder / "long.mp4", options, folder)
+            where = machine(load_before)
+            tell({**of, "ablations": costs, "model": name_of_model, "machine": where}, options.out)
+            return
         for film_name, length_s in seconds.items():
             film(folder / f"{film_name}.mp4", length_s, tuple(options.size))
             found[film_name] = analyzed(
@@ -167,26 +223,17 @@ def main() -> None:
     times, spent = found["long"]["times"], found["long"]["spent"]
     first, last = a_record_s(spent, 0.0, SHARE), a_record_s(spent, 1.0 - SHARE, 1.0)
     result = {
-        "minutes": options.minutes,
-        "size": list(options.size),
-        "window_s": WINDOW_S,
-        "batch_size": options.batch_size,
-        "num_workers": options.num_workers,
+        **of,
         "windows": found["long"]["windows"],
         "peak_mb": {key: round(value["peak_mb"]) for key, value in found.items()},
         "more_mb": round(found["long"]["peak_mb"] - found["short"]["peak_mb"]),
         "times_real_time": round(WINDOW_S * (len(times) - 1) / (times[-1] - times[0]), 1),
         "core_s_a_window": round(a_record_s(spent, 0.0, 1.0), 4),
         "last_over_first": round(last / first, 2),
-        "model": options.model_name or Path(options.model).name,
-        "machine": {"cpus": os.cpu_count(), "architecture": platform.machine(),
-                    "threads_of_the_model": os.environ.get("OMP_NUM_THREADS", "all"),
-                    "load_before": load_before, "load_after": round(os.getloadavg()[0], 1)},
-    }  # fmt: skip
-    text = json.dumps(result, indent=2) + "\n"
-    print(text)
-    if options.out is not None:
-        options.out.write_text(text, encoding="utf-8")
+        "model": name_of_model,
+        "machine": machine(load_before),
+    }
+    tell(result, options.out)
 
 
 if __name__ == "__main__":

@@ -30,10 +30,11 @@ from torch import Tensor
 
 from r1omni.media.windows import Window
 from r1omni.models import R1Omni
-from r1omni.models.answering import Question, analyze_windows
+from r1omni.models.answering import Question
 from r1omni.models.omni import OmniModel
 from r1omni.models.sampler import Sampling, generate, generate_each, read_prompts
 from r1omni.models.sizes import config_from_sizes
+from r1omni.models.spans import analyze_windows
 from r1omni.streams import stream_seed
 from r1omni.types import Analysis
 

@@ -98,7 +98,8 @@ def main() -> None:
         join(clips_of(options.world), film)
         page = Path(place) / "page"
         words = ["analyze", str(film), "--model", options.model, "--out", str(page)]
-        words += "--window-s 2 --hop-s 1 --answer-mode both --format html".split()
+        words += "--window-s 2 --hop-s 1 --answer-mode both --media-ablation answer".split()
+        words += ["--format", "html"]
         if run_command(words) != 0:
             raise SystemExit(1)
         with sync_playwright() as driver:

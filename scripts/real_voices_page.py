@@ -158,21 +158,17 @@ def videos(study: Study) -> list[str]:
         "`Actor_05/`:",
         "",
         f"    python -m r1omni analyze FILMS --model {model} \\",
-        "        --modality audio --answer-mode both --out answers.jsonl",
+        "        --modality audio --label-set ravdess --answer-mode both \\",
+        "        --media-ablation direct --format html --out OUT/films",
         "",
-        "writes a line a film: label, scores, reasoning, and the answer without reasoning. A page:",
+        "`OUT/films/index.html` is a page ([page.md](page.md)) that plays the films where they "
+        "lie, and has beside each the answer with its reasoning, the scores with and without it, "
+        "and what the model would say at once without the sound. What the actor was told to show "
+        "is in the name of a film, in its third number, and nowhere in the page.",
         "",
-        "    python -m r1omni test --config configs/ravdess_speech/r1omni.yaml \\",
-        "        --trainer.default_root_dir OUT/films --data.root FILMS \\",
-        f"        --model.init_args.init_from {model} \\",
-        "        --data.test '[{name: ravdess, root: ., split: test, modality: audio}]' \\",
-        "        --data.conditions '[full]' --data.loader.cache_dir OUT/cache",
-        "    python -m r1omni report --runs R1-Omni=OUT/films --out OUT/films/report",
-        "",
-        "`report.html` shows up to twelve of them, each with four pictures of the film, its wave, "
-        "the label, and the answer with its reasoning. It does not play the films, and of more "
-        "than twelve it chooses. The models listen only: with a picture in the prompt they would "
-        "answer to something that they were never shown.",
+        "The models listen only: with a picture in the prompt they would answer to something that "
+        'they were never shown. The page says so of each answer ("sound alone"), and its '
+        "pictures are for whoever looks at it.",
     ]
 
 

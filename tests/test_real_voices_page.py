@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 import statistics
 import sys
@@ -16,12 +17,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 sys.path.insert(0, str(Path(__file__).parent / "analysis"))
 
-from real_voices_page import PUBLISHED, main, write_page
+from real_voices_page import PUBLISHED, main, videos, write_page
 from real_voices_results import read_study
 from real_voices_runs import STAGES, kept_runs
 from real_voices_trainings import LEVELS
 from synthetic_runs import PLAYERS, Player, write_run
 
+from r1omni.cli import main as command_line
 from r1omni.data.folds import speaker_folds
 from r1omni.metrics.resampling import interval, resampled_war_uar
 from r1omni.text.emotions import LABEL_SETS
@@ -266,6 +268,28 @@ def test_the_page(study: dict[str, Any], tmp_path: Path) -> None:
     widths = [row.count("|") for row in text.splitlines() if row.startswith("|")]
     assert min(widths) >= 4  # a cell that held "|" would break its table
     assert str(tmp_path) not in text
+
+
+def test_the_command_for_the_films_makes_a_page_that_says_what_was_heard(
+    study: dict[str, Any], tmp_path: Path
+) -> None:
+    section = "\n".join(videos(study))
+    [command] = re.findall(r"python -m r1omni (analyze(?:.*\\\n)*.*)\n", section)
+    [model] = re.findall(r"OUT/fold_\S+/r1omni/model", command)
+    examples = Path(__file__).parents[1] / "examples"
+    places = {model: examples / "mini-model", "FILMS": examples / "clips", "OUT": tmp_path}
+    for name, place in places.items():
+        command = command.replace(name, str(place))
+    assert command_line(shlex.split(command.replace("\\\n", " "))) == 0
+    [page] = re.findall(r"`OUT/(films/\S+\.html)`", section)
+    text = (tmp_path / page).read_text(encoding="utf-8")
+    contents = re.findall(r'<script type="application/json" class="content">(.*)</script>', text)
+    assert len(contents) == 2
+    for content in map(json.loads, contents):
+        [record] = content["records"]
+        assert record["media"] == ["audio"] and [*record["ablation"]] == ["audio"]
+        assert content["video"] and (tmp_path / "films" / content["media"]).is_file()
+        assert set(record["scores"]) == set(LABELS["ravdess"])
 
 
 def test_every_published_figure_names_its_source() -> None:

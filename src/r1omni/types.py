@@ -53,6 +53,10 @@ INTENSITIES: tuple[Intensity, ...] = get_args(Intensity)
 # Whether an answer follows reasoning that the model writes, is taken at once, or both side by side.
 AnswerMode = Literal["think", "direct", "both"]
 ANSWER_MODES: tuple[AnswerMode, ...] = get_args(AnswerMode)
+# Which answers are asked for again with a medium taken away (`TAKEN_AWAY`): none, the direct ones,
+# or all that the answer mode asks for.
+MediaAblation = Literal["none", "direct", "answer"]
+MEDIA_ABLATIONS: tuple[MediaAblation, ...] = get_args(MediaAblation)
 # Of weights, by torch's names.
 Dtype = Literal["float32", "bfloat16", "float16"]
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
@@ -242,6 +246,22 @@ class Rollout:
 
 
 @dataclass(frozen=True)
+class Ablated:
+    """What the model says of a span that a medium was taken from; fields are those of `Analysis`.
+
+    Attributes:
+        label: None also where only direct answers are asked for again.
+        scores: empty likewise.
+        direct_label, direct_scores: None where direct answers are not asked for.
+    """
+
+    label: str | None
+    scores: dict[str, float]
+    direct_label: str | None
+    direct_scores: dict[str, float] | None
+
+
+@dataclass(frozen=True)
 class Analysis:
     """What the model says about one span of a recording.
 
@@ -258,6 +278,8 @@ class Analysis:
         direct_label: the most probable emotion after an empty reasoning, or None where it was not
             asked for (answer mode "think").
         direct_scores: share of probability for each emotion there, or None.
+        ablation: by condition ("muted", "blanked") what the model says without a medium that the
+            span has; None where it was not asked for.
     """
 
     start_s: float
@@ -270,3 +292,4 @@ class Analysis:
     warnings: tuple[str, ...] = ()
     direct_label: str | None = None
     direct_scores: dict[str, float] | None = None
+    ablation: dict[str, Ablated] | None = None

@@ -15,7 +15,7 @@ from torch.testing import assert_close
 
 from r1omni.media.windows import Window
 from r1omni.models import R1Omni
-from r1omni.models.answering import NOT_ANSWERED, Question, analyze_windows
+from r1omni.models.answering import Question
 from r1omni.models.sampler import (
     Ended,
     Sampling,
@@ -27,6 +27,7 @@ from r1omni.models.sampler import (
     writer,
 )
 from r1omni.models.scoring import emotion_scores
+from r1omni.models.spans import NOT_ANSWERED, analyze_windows
 from r1omni.streams import stream_seed
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.text.tags import EMPTY_REASONING

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "media"))
 from clips import write_clip
 
 from r1omni.recordings.records import Record, Recording
+from r1omni.types import Ablated
 
 # What would be HTML, end a script, or be a path of its own.
 ODD = "the voice <b>rises</b> </script><script>alert(1)</script> & 'falls' \u2028 \udc80"
@@ -30,9 +31,15 @@ def some_recordings(root: Path) -> list[Recording]:
         file.writeframes((loud * 32767).astype("<i2").tobytes())
     told = {"path": film, "media": ("video", "audio")}
     direct = {"direct_label": "sad", "direct_scores": {"sad": 0.75, "happy": 0.25}}
+    low = {"happy": 0.2, "sad": 0.8}
+    taken = {
+        "muted": Ablated("sad", low, None, None),
+        "blanked": Ablated(None, {**low, "happy": 0.1}, None, None),
+    }
+    once = {"muted": Ablated(None, {}, "sad", {"sad": 0.875, "fear": 0.125})}
     films = [
         record(0, 1, "happy", 0.9, reasoning="A smile.", supported="supported", speaker="Anna",
-               format_ok=True, **direct, **told),
+               format_ok=True, ablation=taken, **direct, **told),
         record(1, 2, "happy", 0.55, reasoning=ODD, supported="contradicted", speaker="Anna",
                format_ok=True, warnings=("the clip is dark",), **told),
         record(2, 3, "angry", 0.8, reasoning="A low voice.", supported="silent", speaker="Ben",
@@ -40,7 +47,17 @@ def some_recordings(root: Path) -> list[Recording]:
         record(3, 4, None, text="<think>and so", speaker="Anna", **told),
     ]  # fmt: skip
     sounds = [
-        record(i, i + 1, label, 0.7, path=sound, media=("audio",), format_ok=True)
+        record(
+            i,
+            i + 1,
+            label,
+            0.7,
+            path=sound,
+            media=("audio",),
+            format_ok=True,
+            ablation=once,
+            **direct,
+        )
         for i, label in enumerate(("sad", "fear"))
     ]
     gone = str(root / "gone.mp4")

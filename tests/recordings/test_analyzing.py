@@ -147,6 +147,10 @@ def test_what_is_complete_is_written_in_formats_without_the_model(
         (("--window-s", 0.5), "go on with --resume"),
         (("--window-s", 1, "--resume"), "other settings"),
         (("--window-s", 0.5, "--resume", "--dtype", "bfloat16"), "other settings"),
+        (
+            ("--window-s", 0.5, "--resume", "--media-ablation", "answer"),
+            "(media_ablation 'none', now 'answer')",
+        ),
     ):
         run(*words, status=2)
         assert told in capfd.readouterr().err

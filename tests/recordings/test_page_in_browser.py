@@ -67,15 +67,18 @@ def test_a_segment_seeks_and_shows_its_answer(watched: Watched) -> None:
     can_play(page)
     expect(answer).to_contain_text("A smile.")
     expect(answer).to_contain_text("✓ supported")
-    expect(answer.locator("tr", has_text="sad")).to_contain_text("75%")  # direct, beside reasoned
+    expect(answer.locator(".scores").first.locator("tr", has_text="sad")).to_contain_text(
+        "75%"
+    )  # direct, beside reasoned
     assert page.locator("#seen img").count() == 4
     expect(page.locator("#seen")).to_contain_text("4 of the 8 pictures that the model was shown")
     page.get_by_role("button", name="angry, 0:02.0").click()
     expect(answer).to_contain_text("A low voice.")
     expect(answer).to_contain_text("Ben")
     expect(page.locator("#seen")).to_contain_text(
-        "which the model was not shown. It was given sound"
+        "which the model was not shown. It was given sound alone."
     )
+    expect(answer.locator(".marks")).to_contain_text("sound alone")
     expect(page.locator("#timeline h2")).to_have_text("Over time: Ben")
     assert time_of(page) == 2.0
     page.get_by_role("button", name="happy, contradicted, 0:01.0").click()
@@ -91,6 +94,32 @@ def test_a_segment_seeks_and_shows_its_answer(watched: Watched) -> None:
     expect(answer).to_contain_text("A smile.")
     page.locator("#timeline .u-over").last.click(position={"x": 5, "y": 40})
     assert 0 < time_of(page) < 0.1
+
+
+def test_scores_with_and_without_a_medium(watched: Watched) -> None:
+    page, table = watched.page, watched.page.locator("#answer .ablation")
+    lines = table.locator("tbody tr")
+    told = [
+        ("picture and sound", "90%", "happy"), ("without the sound", "20%", "sad"),
+        ("without the picture", "10%", "unreadable"),
+    ]  # fmt: skip
+    for line, words in zip(lines.all(), told, strict=True):
+        expect(line).to_have_text("".join(words))
+    widths = [bar.bounding_box() for bar in table.locator(".bar i").all()]
+    assert all(widths) and widths[0]["width"] == pytest.approx(9 * widths[2]["width"], rel=0.05)  # type: ignore[index]
+    expect(table).to_contain_text("score of happy")
+    assert table.locator(".note").count() == 0
+    page.keyboard.press("ArrowRight")  # it was not asked for there
+    expect(page.locator("#answer")).to_contain_text("answer 2 of 4")
+    assert table.count() == 0
+    # Of sound alone, and of direct answers alone: the answer's own emotion is none of theirs.
+    page.locator("#listing").get_by_text("sound.wav").click()
+    page.keyboard.press("ArrowRight")
+    expect(table.locator("h3")).to_have_text("With and without, before any reasoning")
+    told = [("sound alone", "75%", "sad"), ("without the sound", "88%", "sad")]
+    for line, words in zip(lines.all(), told, strict=True):
+        expect(line).to_have_text("".join(words))
+    expect(table.locator(".note")).to_contain_text("given the sound alone. Without it nothing is")
 
 
 def test_the_keyboard_does_it_all(watched: Watched) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import jsonschema
@@ -19,15 +19,18 @@ from r1omni.recordings.log import (
     settings_file,
 )
 from r1omni.recordings.records import Record
-from r1omni.types import R1OmniError, UsageError
+from r1omni.types import TAKEN_AWAY, Ablated, R1OmniError, UsageError
 
 SCHEMA = json.loads(
     (Path(r1omni.recordings.__file__).parent / "record.schema.json").read_text(encoding="utf-8")
 )
+SAID = Ablated("sad", {"sad": 1.0}, None, None)
 FULL = Record(
     "two\nlines \udcff \u202e'\".mp4", 1.0, 2.5, "Ann", "happy", {"happy": 0.75, "sad": 0.25},
-    "sad", {"happy": 0.5, "sad": 0.5}, "The face laughs.", "silent", "<think>", True,
-    ("video", "audio"), ("dark",), None, True, "m", "s",
+    "sad", {"happy": 0.5, "sad": 0.5},
+    {"muted": SAID, "blanked": Ablated(None, {}, "sad", {"sad": 1.0})},
+    "The face laughs.", "silent", "<think>", True, ("video", "audio"), ("dark",),
+    None, True, "m", "s",
 )  # fmt: skip
 RECORDS = [FULL, Record("b.mp4", error="is none", is_last=True), Record("a.mp4")]
 
@@ -36,7 +39,14 @@ def test_records_are_what_the_schema_says(tmp_path: Path) -> None:
     assert SCHEMA["required"] == [*SCHEMA["properties"]] == [field.name for field in fields(Record)]
     for record in RECORDS:
         jsonschema.validate(json.loads(as_line(record)), SCHEMA)
-    for change in ({"label": 3}, {"scores": {"happy": "x"}}, {"schema": 2}, {"more": 1}):
+    ablation = SCHEMA["properties"]["ablation"]
+    assert ablation["propertyNames"]["enum"] == [*TAKEN_AWAY]
+    said = [field.name for field in fields(Ablated)]
+    assert [*ablation["additionalProperties"]["properties"]] == said
+    for change in (
+        {"label": 3}, {"scores": {"happy": "x"}}, {"schema": 2}, {"more": 1},
+        {"ablation": {"muted": {}}}, {"ablation": {"swapped": asdict(SAID)}},
+    ):  # fmt: skip
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate({**json.loads(as_line(FULL)), **change}, SCHEMA)
     log = tmp_path / "log"

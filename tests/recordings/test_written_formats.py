@@ -27,7 +27,7 @@ from r1omni.recordings.formats.words import plain
 from r1omni.recordings.intervals import read_intervals
 from r1omni.recordings.records import Record, Recording
 from r1omni.text.emotions import EMOTIONS
-from r1omni.types import R1OmniError, UsageError
+from r1omni.types import Ablated, R1OmniError, UsageError
 
 # Tabs, lines, quotes, arrows, markup, signs of right-to-left and beyond 16 bits.
 ODD = '\tthe voice\n\n"rises" --> <b>&amp; it\'s ]]> {\\i1} \\N\r\n😀 نعم ‏\n7'
@@ -41,7 +41,9 @@ def odd_recording() -> Recording:
     records = [
         record(0, 4, "happy", 0.9, speaker=SPEAKER, reasoning=ODD, text=f"<think>{ODD}"),
         record(2, 6, "happy", 0.7, speaker=SPEAKER, reasoning="=1+1", direct_label="sad",
-               direct_scores={"sad": 1.0}, format_ok=True, media=("video", "audio")),
+               direct_scores={"sad": 1.0}, format_ok=True, media=("video", "audio"),
+               ablation={"muted": Ablated("sad", {"happy": 0.25, "sad": 0.75}, "sad", {"sad": 1.0}),
+                         "blanked": Ablated(None, {}, "happy", {"happy": 0.5})}),
         record(6, 8, None, speaker=SPEAKER, warnings=("a; b", "c")),
         record(1.0001, 3.25, "sad", 0.8, "angry", speaker="Ben", reasoning="low", model="m1"),
         Record("a/=clip.mp4", error="a/=clip.mp4: broke off\nhere"),
@@ -76,6 +78,9 @@ def test_tables_of_csv_and_parquet_hold_the_records(tmp_path: Path) -> None:
     assert plain(ODD) == ODD.replace("\r\n", "\n")
     assert rows[0]["speaker"] == SPEAKER and rows[0]["p_happy"] == rows[0]["score"] == 0.9
     assert rows[1]["direct_p_sad"] == 1 and rows[1]["media"] == "video;audio"
+    names = [f"{c}_{kind}label" for c in ("muted", "blanked") for kind in ("", "direct_")]
+    assert [rows[1][name] for name in names] == ["sad", "sad", None, "happy"]
+    assert [rows[0][name] for name in names] == [None] * 4
     assert rows[2]["label"] is None and rows[2]["p_happy"] is None and rows[2]["score"] is None
     assert rows[4]["error"] and rows[4]["start_s"] is None and rows[4]["format_ok"] is None
     scores = parquet.read_table(tmp_path / "scores.parquet").to_pylist()
@@ -83,6 +88,10 @@ def test_tables_of_csv_and_parquet_hold_the_records(tmp_path: Path) -> None:
     assert long == {(0, "happy"): 0.9, (0, "sad"): pytest.approx(0.1), (2, "happy"): 0.7,
                     (2, "sad"): pytest.approx(0.3), (1.0001, "sad"): 0.8,
                     (1.0001, "angry"): pytest.approx(0.2)}  # fmt: skip
+    names = [f"{c}_{kind}score" for c in ("muted", "blanked") for kind in ("", "direct_")]
+    taken = {row["emotion"]: [row[name] for name in names] for row in scores[2:4]}
+    assert taken == {"happy": [0.25, None, None, 0.5], "sad": [0.75, 1.0, None, None]}
+    assert [scores[0][name] for name in names] == [None] * 4
     [row, _] = parquet.read_table(tmp_path / "summary.parquet").to_pylist()
     shares = {emotion: row[f"share_{emotion}"] for emotion in EMOTIONS}
     assert shares == dict.fromkeys(EMOTIONS, 0.0) | dict(given[0].summary.shares)

@@ -74,13 +74,16 @@ def test_records_are_those_of_analyze(
     api: Client, root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(ROOT / "examples" / "clips")
-    words = ("--window-s", 1, "--max-new-tokens", 40, "--answer-mode", "both", "--label-set")
+    words = ("--window-s", 1, "--max-new-tokens", 40, "--answer-mode", "both",
+             "--media-ablation", "direct", "--label-set")  # fmt: skip
     known = analyzed(capfd, "a.mp4", *words, "dfew")
     assert len(known) > 1
-    fields = {"window_s": 1, "max_new_tokens": 40, "answer_mode": "both", "label_set": "dfew"}
+    fields = {"window_s": 1, "max_new_tokens": 40, "answer_mode": "both", "label_set": "dfew",
+              "media_ablation": "direct"}  # fmt: skip
     code, job = api.upload(CLIP, wait="true", **fields)
     assert (code, job["state"], job["progress"], job["error"]) == (200, "done", 1.0, None)
     assert job["records"] == known
+    assert [*known[0]["ablation"]] == ["muted", "blanked"]
     validator = Draft202012Validator(record_schema())
     assert not [*validator.iter_errors(job["records"][0])]
     monkeypatch.chdir(root)
@@ -126,6 +129,7 @@ CASES = {
     "option": (form({"window": 1}, CLIP), FORM, 422, "window: Extra inputs"),
     "value": (form({"window_s": "nan"}, CLIP), FORM, 422, "window_s: "),
     "hop": (form({"hop_s": 1}, CLIP), FORM, 422, "hop_s needs window_s"),
+    "ablation": (form({"media_ablation": "direct"}, CLIP), FORM, 422, "mode 'think' has none"),
     "label set": (form({"label_set": "x"}, CLIP), FORM, 422, "label_set 'x' is unknown"),
     "tokens": (form({"max_new_tokens": 65}, CLIP), FORM, 422, "this server writes at most 64"),
     "field": (form({"instruction": "x" * 2**15}, CLIP), FORM, 413, "more than 16384 bytes"),

@@ -15,6 +15,7 @@ from r1omni.types import (
     CONDITIONS,
     DTYPES,
     EMBED_MB,
+    MEDIA_ABLATIONS,
     MODALITIES,
     ComparedClips,
     Missing,
@@ -49,6 +50,10 @@ def analyze(args: list[str]) -> None:
     parser.add_argument(
         "--answer-mode", choices=ANSWER_MODES, default="think",
         help="after reasoning that the model writes, direct (without), or both",
+    )  # fmt: skip
+    parser.add_argument(
+        "--media-ablation", choices=MEDIA_ABLATIONS, default="none",
+        help="ask again without the sound and without the picture: direct answers, or all",
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path, help="folder, or with a suffix a file, to write; standard output"
@@ -92,7 +97,7 @@ def analyze(args: list[str]) -> None:
 
     question = Question(
         options.modality, options.instruction, options.max_new_tokens, options.label_set,
-        options.answer_mode,
+        options.answer_mode, options.media_ablation,
     )  # fmt: skip
     run(
         options.paths, options.model, question, output,

@@ -8,15 +8,10 @@ from dataclasses import dataclass, replace
 from torch.utils.data import Dataset
 
 from r1omni.data.clip_cache import ClipCache
-from r1omni.data.conditions import (
-    Media,
-    frame_order,
-    sound_donors,
-    with_picture,
-    with_sound,
-)
+from r1omni.data.conditions import frame_order, sound_donors
 from r1omni.media.audio import SILENCE_USED
 from r1omni.media.packing import read_warnings, unpack_media
+from r1omni.media.taken_away import Media, with_picture, with_sound
 from r1omni.types import TAKEN_AWAY, Clip, ClipFeatures, ClipMedia, Modality, R1OmniError, Sample
 
 

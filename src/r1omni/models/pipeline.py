@@ -14,7 +14,7 @@ from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.windows import check_intervals
 from r1omni.models import given_tensors as given
-from r1omni.models.answering import Question, analyze_windows
+from r1omni.models.answering import Question
 from r1omni.models.checkpoint import (
     check_device,
     end_tokens,
@@ -33,6 +33,7 @@ from r1omni.models.sampler import (
     mask_after_end,
 )
 from r1omni.models.saving import save_model
+from r1omni.models.spans import analyze_windows
 from r1omni.options import at_least, check_choice, check_number, check_type
 from r1omni.streams import stream_seed
 from r1omni.text.prompt import R1OMNI_INSTRUCTION, decode_completion, encode_prompt
@@ -41,6 +42,7 @@ from r1omni.types import (
     AnswerMode,
     ClipMedia,
     Dtype,
+    MediaAblation,
     Modality,
     PromptInputs,
     UsageError,
@@ -292,10 +294,11 @@ class R1Omni:
         answer_mode: AnswerMode = "think",
         intervals: Sequence[tuple[float, float]] | None = None,
         batch_size: int = 1,
+        media_ablation: MediaAblation = "none",
     ) -> list[Analysis]:
         """What the model says about a recording: the list of what `iter_analyses` gives."""
         asked = modality, window_s, hop_s, instruction, max_new_tokens, label_set, answer_mode
-        return list(self.iter_analyses(path, *asked, intervals, batch_size))
+        return list(self.iter_analyses(path, *asked, intervals, batch_size, media_ablation))
 
     def iter_analyses(
         self,
@@ -309,6 +312,7 @@ class R1Omni:
         answer_mode: AnswerMode = "think",
         intervals: Sequence[tuple[float, float]] | None = None,
         batch_size: int = 1,
+        media_ablation: MediaAblation = "none",
     ) -> Iterator[Analysis]:
         """What the model says about a recording, or about one span of it after the other.
 
@@ -319,7 +323,8 @@ class R1Omni:
 
         Args:
             path: the recording.
-            modality, instruction, max_new_tokens, label_set, answer_mode: as in `Question`.
+            modality, instruction, max_new_tokens, label_set, answer_mode, media_ablation: as in
+                `Question`.
             window_s: length of a window in seconds; None takes the recording as a whole.
             hop_s: seconds from the start of one window to the next; None is `window_s`.
             intervals: (start, end) in seconds in place of windows; answered by their ends.
@@ -331,7 +336,8 @@ class R1Omni:
             R1OmniError: the file cannot be decoded, has neither picture nor sound, or lacks the one
                 that the modality names.
         """
-        question = Question(modality, instruction, max_new_tokens, label_set, answer_mode)
+        asked = modality, instruction, max_new_tokens, label_set, answer_mode, media_ablation
+        question = Question(*asked)
         check_number("batch_size", batch_size, at_least(1), int)
         check_type("path", path, str | Path)
         windows = self.processor.load_windows(

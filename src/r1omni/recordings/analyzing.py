@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from r1omni.media.processor import given_media
 from r1omni.media.windows import Window
-from r1omni.models.answering import Question, analyze_windows
+from r1omni.models.answering import Question
 from r1omni.models.pipeline import R1Omni
+from r1omni.models.spans import analyze_windows
 from r1omni.recordings.decoding import DECODE_LIMIT_S, Decoded, Plan, decoded
 from r1omni.recordings.intervals import Interval
 from r1omni.recordings.records import Record
@@ -92,7 +93,7 @@ class Watcher(Protocol):
         """This span is about to be answered."""
 
     def hears(self, windows: Sequence[Window], parts: Sequence[Sequence[int]]) -> None:
-        """Spans without their media, and the next tokens of each answer."""
+        """Spans without their media, and the next tokens of each, as `HearWindows` has it."""
 
 
 @dataclass
@@ -172,6 +173,7 @@ class Analyzer:
             media=tuple(media),
             warnings=said.warnings,
             is_last=window.is_last,
+            ablation=said.ablation,
         )
         self._write(record)
 

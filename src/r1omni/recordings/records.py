@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from r1omni.text.reasoning import Verdict
-from r1omni.types import Medium, R1OmniError
+from r1omni.types import Ablated, Medium, R1OmniError
 
 # Raised when a field changes its meaning or goes; a new field does not raise it.
 SCHEMA_VERSION = 1
@@ -28,6 +28,8 @@ class Record:
         label: emotion, or None where the answer could not be read or there is none.
         scores: by emotion, its share of probability (they sum to 1), of the answer in `text`.
         direct_label, direct_scores: the same after an empty reasoning; None where not asked for.
+        ablation: by condition ("muted" without the sound, "blanked" without the picture) what is
+            said without a medium that the span has; None where it was not asked for.
         reasoning: text inside `<think>`, or "".
         supported: whether the reasoning concludes with the label; None without a label.
         text: the whole completion.
@@ -49,6 +51,7 @@ class Record:
     scores: Mapping[str, float] = field(default_factory=dict)
     direct_label: str | None = None
     direct_scores: Mapping[str, float] | None = None
+    ablation: Mapping[str, Ablated] | None = None
     reasoning: str = ""
     supported: Verdict | None = None
     text: str = ""
@@ -81,6 +84,8 @@ class Record:
             raise R1OmniError(f"lacks {', '.join(sorted(missing))}; analyze again")
         known = {name: row[name] for name in names}
         known |= {name: tuple(row[name]) for name in ("media", "warnings")}
+        if known["ablation"] is not None:
+            known["ablation"] = {name: Ablated(**own) for name, own in known["ablation"].items()}
         return cls(**known)
 
 

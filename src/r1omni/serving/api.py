@@ -17,6 +17,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
+from starlette.routing import Match, Route
 
 from r1omni.serving.asking import Asking, below, read_asking, read_json
 from r1omni.serving.config import ServeConfig
@@ -26,9 +27,12 @@ from r1omni.serving.description import (
     Health,
     JobView,
     analyze_body,
+    describe_key,
+    event_schema,
     record_schema,
     responses,
 )
+from r1omni.serving.guard import OPEN
 from r1omni.serving.job import Event, Job, Refusal, delete
 from r1omni.serving.jobs import Jobs
 from r1omni.serving.metrics import CONTENT_TYPE_LATEST, Metrics
@@ -132,7 +136,7 @@ def make_app(served: Served) -> FastAPI:
             200: {
                 "description": "Server-sent events: `text` (start_s, end_s, text), a piece of an "
                 "answer while it is written; `record`, an answer; `end`, the job without records.",
-                "content": {"text/event-stream": {"schema": {"type": "string"}}},
+                "content": {"text/event-stream": {"schema": event_schema()}},
             },
             **responses(401, 403, 404),
         },
@@ -155,6 +159,8 @@ def make_app(served: Served) -> FastAPI:
 
     described = app.openapi()
     described["components"]["schemas"]["Record"] = record_schema()
+    if served.config.api_key is not None:
+        describe_key(described, OPEN)
     return app
 
 
@@ -260,5 +266,15 @@ def _add_errors(app: FastAPI) -> None:
         (R1OmniError, 500),
     ):  # fmt: skip
         app.add_exception_handler(kind, answer(status))
+
+    async def not_allowed(request: Request, _: Exception) -> Response:
+        # A path may have a route for each method, and the error names those of the first one alone.
+        routes = [route for route in app.routes if isinstance(route, Route)]
+        there = [r for r in routes if r.matches(request.scope)[0] != Match.NONE]
+        allowed = ", ".join(sorted({method for route in there for method in route.methods or ()}))
+        line = f"{request.method} is not answered here; {allowed} is"
+        return JSONResponse({"detail": line}, 405, {"Allow": allowed})
+
+    app.add_exception_handler(405, not_allowed)
     app.add_exception_handler(ClientDisconnect, answer(400, "the body did not come to its end"))
     app.add_exception_handler(Exception, answer(500, "failed inside the server; its log says why"))

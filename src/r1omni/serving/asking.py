@@ -16,7 +16,7 @@ from r1omni.recordings.analyzing import Asked
 from r1omni.serving.job import Refusal
 from r1omni.serving.uploads import shown
 from r1omni.text.emotions import LABEL_SETS
-from r1omni.types import AnswerMode, Dtype, Modality, UsageError
+from r1omni.types import AnswerMode, Dtype, MediaAblation, Modality, UsageError
 
 _MOST_TEXT = 4096
 _LABEL_SETS: list[JsonValue] = [*sorted(LABEL_SETS)]
@@ -36,6 +36,7 @@ class Asking(BaseModel):
     )
     label_set: str = Field("all", json_schema_extra={"enum": _LABEL_SETS})
     answer_mode: AnswerMode = "think"
+    media_ablation: MediaAblation = "none"
     max_new_tokens: int | None = Field(
         None, ge=TOKENS.low, le=TOKENS.high,
         description=f"{Question.max_new_tokens}, or what this server writes at most",
@@ -65,7 +66,7 @@ class Asking(BaseModel):
             windows(0.0, self.window_s, self.hop_s)
             question = Question(
                 self.modality, self.instruction, wanted, self.label_set,
-                self.answer_mode,
+                self.answer_mode, self.media_ablation,
             )  # fmt: skip
         except UsageError as error:
             raise Refusal(422, str(error)) from error

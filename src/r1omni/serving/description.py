@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from importlib.resources import files
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from r1omni.serving.asking import Asking, AskingOfPath
-from r1omni.serving.job import State
+from r1omni.serving.job import EventKind, State
 from r1omni.serving.receiving import FILE
 
 # The beginning of docs/responsible_use.md, and what must not be missed of the rest.
@@ -69,6 +70,32 @@ def analyze_body() -> dict[str, Any]:
         "application/json": {"schema": named},
     }
     return {"requestBody": {"required": True, "content": content}}
+
+
+def event_schema() -> dict[str, Any]:
+    """The schema of one event of a stream, as readers of descriptions take it."""
+    data = {"type": "string", "contentMediaType": "application/json"}
+    return {
+        "type": "object", "title": "Event", "required": ["id", "event", "data"],
+        "properties": {
+            "id": {"type": "string"}, "event": {"enum": [*get_args(EventKind)]}, "data": data,
+        },
+    }  # fmt: skip
+
+
+def describe_key(described: dict[str, Any], open_paths: Collection[str]) -> None:
+    """Say of a server with a key which requests need it.
+
+    Args:
+        described: the description, which is changed.
+        open_paths: need none.
+    """
+    scheme = {"type": "http", "scheme": "bearer", "description": "the key of this server"}
+    described["components"]["securitySchemes"] = {"key": scheme}
+    for path, operations in described["paths"].items():
+        if path not in open_paths:
+            for operation in operations.values():
+                operation["security"] = [{"key": []}]
 
 
 def record_schema() -> dict[str, Any]:

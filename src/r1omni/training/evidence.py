@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from r1omni.data.conditions import is_given, without
+from r1omni.media.taken_away import is_given, without
 from r1omni.text.cues import cue_spans
 from r1omni.text.prompt import token_spans
 from r1omni.text.tags import parse_completion

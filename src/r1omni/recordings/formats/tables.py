@@ -9,13 +9,26 @@ from typing import Any, Literal
 from r1omni.recordings.formats.words import plain, score_of
 from r1omni.recordings.records import Record, Recording
 from r1omni.text.emotions import EMOTIONS
-from r1omni.types import R1OmniError
+from r1omni.types import TAKEN_AWAY, R1OmniError
 
 Kind = Literal["text", "number", "count", "flag"]
 Row = dict[str, Any]
 _SPAN: dict[str, Kind] = {
     "path": "text", "start_s": "number", "end_s": "number", "speaker": "text",
 }  # fmt: skip
+
+
+# What is said without a medium.
+_ABLATED_LABELS: dict[str, Kind] = {
+    f"{condition}_{which}": "text"
+    for condition in TAKEN_AWAY
+    for which in ("label", "direct_label")
+}
+_ABLATED_SCORES: dict[str, Kind] = {
+    f"{condition}_{which}": "number"
+    for condition in TAKEN_AWAY
+    for which in ("score", "direct_score")
+}
 
 
 def _columns(prefix: str) -> dict[str, Kind]:
@@ -45,6 +58,7 @@ def _record_rows(recording: Recording) -> Iterator[Row]:
             **_by_emotion("p_", record.scores, record.path),
             "direct_label": record.direct_label,
             **_by_emotion("direct_p_", record.direct_scores or {}, record.path),
+            **_ablated_labels(record),
             "supported": record.supported,
             "reasoning": plain(record.reasoning),
             "text": plain(record.text),
@@ -66,8 +80,25 @@ def _score_rows(recording: Recording) -> Iterator[Row]:
                 "emotion": emotion,
                 "score": record.scores.get(emotion),
                 "direct_score": direct.get(emotion),
+                **_ablated_scores(record, emotion),
                 "is_label": emotion == record.label,
             }
+
+
+def _ablated_labels(record: Record) -> Row:
+    row: Row = dict.fromkeys(_ABLATED_LABELS)
+    for condition, said in (record.ablation or {}).items():
+        row[f"{condition}_label"] = said.label
+        row[f"{condition}_direct_label"] = said.direct_label
+    return row
+
+
+def _ablated_scores(record: Record, emotion: str) -> Row:
+    row: Row = dict.fromkeys(_ABLATED_SCORES)
+    for condition, said in (record.ablation or {}).items():
+        row[f"{condition}_score"] = said.scores.get(emotion)
+        row[f"{condition}_direct_score"] = (said.direct_scores or {}).get(emotion)
+    return row
 
 
 def _segment_rows(recording: Recording) -> Iterator[Row]:
@@ -126,16 +157,16 @@ TABLES: Mapping[str, Table] = {
     "records": Table(
         {
             **_SPAN, "label": "text", "score": "number", **_columns("p_"), "direct_label": "text",
-            **_columns("direct_p_"), "supported": "text", "reasoning": "text", "text": "text",
-            "format_ok": "flag", "media": "text", "warnings": "text", "error": "text",
-            "model": "text", "settings": "text",
+            **_columns("direct_p_"), **_ABLATED_LABELS, "supported": "text", "reasoning": "text",
+            "text": "text", "format_ok": "flag", "media": "text", "warnings": "text",
+            "error": "text", "model": "text", "settings": "text",
         },
         _record_rows,
     ),
     "scores": Table(
         {
             **_SPAN, "emotion": "text", "score": "number", "direct_score": "number",
-            "is_label": "flag",
+            **_ABLATED_SCORES, "is_label": "flag",
         },
         _score_rows,
     ),

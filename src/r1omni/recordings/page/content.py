@@ -18,6 +18,7 @@ from r1omni.recordings.formats.words import name_of, plain
 from r1omni.recordings.page.attachments import attachments
 from r1omni.recordings.records import Record, Recording
 from r1omni.recordings.segments import pieces
+from r1omni.types import TAKEN_AWAY, Ablated
 
 Content = dict[str, Any]
 
@@ -150,6 +151,7 @@ def _record(record: Record, own: list[int]) -> Content:
         "scores": _rounded(record.scores),
         "direct": record.direct_label,
         "directScores": None if record.direct_scores is None else _rounded(record.direct_scores),
+        "ablation": None if record.ablation is None else _ablation(record.ablation),
         "reasoning": plain(record.reasoning),
         "supported": record.supported,
         # An answer in form says no more than its reasoning and its label.
@@ -157,6 +159,17 @@ def _record(record: Record, own: list[int]) -> Content:
         "media": record.media,
         "warnings": [plain(warning) for warning in record.warnings],
         "pictures": own,
+    }
+
+
+def _ablation(ablation: Mapping[str, Ablated]) -> Content:
+    return {
+        TAKEN_AWAY[condition]: {
+            "label": said.label,
+            "scores": _rounded(said.scores),
+            "directScores": None if said.direct_scores is None else _rounded(said.direct_scores),
+        }
+        for condition, said in ablation.items()
     }
 
 
