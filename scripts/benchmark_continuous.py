@@ -32,7 +32,7 @@ from r1omni.media.windows import Window
 from r1omni.models import R1Omni
 from r1omni.models.answering import Question
 from r1omni.models.omni import OmniModel
-from r1omni.models.sampler import Sampling, generate, generate_each, read_prompts
+from r1omni.models.sampler import Sampling, generate, generate_each
 from r1omni.models.sizes import config_from_sizes
 from r1omni.models.spans import analyze_windows
 from r1omni.streams import stream_seed
@@ -128,12 +128,8 @@ def sampled(model: OmniModel, rows: int, num_batches: int, repeats: int) -> dict
             return [ids[place] for place in range(count)]
 
         seconds = alternated({"batches": batches, "stream": stream}, repeats)
-        started = time.process_time()
-        for start in range(0, count, rows):
-            read_prompts(model, prompts[start : start + rows])
         figures[kind] = {
             "lengths": lengths_of(batches(), rows),
-            "core_s_reading_prompts": round(time.process_time() - started, 3),
             **ratios(seconds),
         }
         print(rows, kind, json.dumps(figures[kind]), flush=True)

@@ -43,8 +43,13 @@ WORDS = LABEL_SETS["mafw"].words
 def prompts(tiny: R1Omni) -> list[Tensor]:
     """Nineteen prompts; the longest comes late, so a grid must grow."""
     found = embed(tiny, prompts_of(tiny, [*MIXED * 4][:19]))
-    found.sort(key=lambda prompt: len(prompt) == max(map(len, found)))
-    assert len(found[0]) < len(found[-1]) and len({len(p) for p in found}) > 2
+    found.sort(key=len)
+    found = [*found[:4], *found[:-9:-1], *found[4:-8]]
+    assert (
+        len(found) == 19
+        and max(map(len, found[:4])) < len(found[4])
+        and len({len(p) for p in found}) > 2
+    )
     return found
 
 
@@ -134,11 +139,12 @@ def test_prompts_can_be_scored_after_their_completion(tiny: R1Omni, prompts: lis
 class Replayed:
     """Stands in for graphs: a step of a known shape has to find everything where it was."""
 
+    now: tuple[Any, ...] = ()  # where the step that runs finds it
+
     def __init__(self) -> None:
         self.places: dict[Any, tuple[Any, ...]] = {}
         self.addresses: list[tuple[int, ...]] = []
         self.num_replayed = 0
-        self.now: tuple[Any, ...] = ()
 
     def run(self, shape: Any, addresses: tuple[int, ...], step: Callable[[], None]) -> None:
         if not self.addresses or self.addresses[-1] != addresses:
@@ -153,20 +159,21 @@ def test_a_recorded_step_finds_everything_where_it_was(
     tiny: R1Omni, prompts: list[Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = alone(tiny, prompts, 1.0)
-    replayed, advance = Replayed(), writer.advance
+    advance = writer.advance
 
     def watched(weights: Any, grid: Any, columns: int, temperature: float) -> None:
         tensors = [value for value in vars(grid).values() if isinstance(value, Tensor)]
         laid = [(tensor.data_ptr(), tensor.shape, tensor.stride()) for tensor in tensors]
-        replayed.now = (*weights.addresses(), *laid, columns)
+        Replayed.now = (*weights.addresses(), *laid, columns)
         advance(weights, grid, columns, temperature)
 
     monkeypatch.setattr(engine, "pace_of", lambda _: writer.CUDA_PACE)
     for module in (engine, writer):
         monkeypatch.setattr(module, "uses_graphs", lambda *_: True)
     monkeypatch.setattr(writer, "advance", watched)
+    monkeypatch.setattr(writer, "StepGraphs", Replayed)
     memory = writer.SamplerMemory()
-    memory.graphs = replayed  # type: ignore[assignment]
+    replayed: Any = memory.graphs
     monkeypatch.setattr(tiny.model, "sampler_memory", memory)
     rows = []
     for ended in stream(tiny, prompts, 1.0, 8):
