@@ -23,7 +23,7 @@ from r1omni.metrics.answer_modes import answer_modes
 from r1omni.metrics.breakdown import breakdown
 from r1omni.metrics.comparison import compare
 from r1omni.metrics.explanation import evaluate_explanations
-from r1omni.metrics.predictions import read_predictions
+from r1omni.metrics.prediction_rows import read_predictions
 from r1omni.metrics.recognition import evaluate_recognition
 from r1omni.metrics.resampling import Record, groups_of
 from r1omni.text.emotions import LABEL_SETS, LabelSet

@@ -8,27 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from math import isfinite
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
-from r1omni.metrics.breakdown import FIELDS, breakdowns
+from r1omni.metrics.breakdown import breakdowns
 from r1omni.metrics.explanation import cues_from_json, evaluate_explanations, explanation_fields
 from r1omni.metrics.paired import paired_answers
+from r1omni.metrics.prediction_rows import read_predictions
 from r1omni.metrics.recognition import evaluate_recognition, read_prediction
 from r1omni.metrics.resampling import groups_of
-from r1omni.text.cue_words import VALUES
-from r1omni.text.emotions import EMOTIONS, LABEL_SETS, LabelSet
+from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.types import NUM_EXAMPLES, UsageError
 
 RESULTS_FILE = "results.json"
-# Without one of these an answer cannot be judged. Files of a version hold more.
-_NEEDED: dict[str, tuple[type, ...]] = {
-    "sample_id": (str,), "label": (str, NoneType), "text": (str,), "ended": (bool,),
-    "group": (str, NoneType),
-}  # fmt: skip
-_SCORES = ("scores", "direct_scores")
 
 
 def find_predictions(paths: Sequence[Path]) -> list[Path]:
@@ -72,71 +64,6 @@ def set_and_condition(file: Path) -> tuple[str, str]:
     if not name or file.suffix != ".jsonl":
         raise UsageError(f"{file}: is not named <set>.<condition>.jsonl, as `test` names them")
     return name, condition
-
-
-def read_predictions(file: Path) -> list[dict[str, Any]]:
-    """The records of a file.
-
-    Raises:
-        UsageError: no JSON Lines, no record, one that lacks what an answer is judged by, or two of
-            one sample.
-    """
-    records: dict[str, dict[str, Any]] = {}
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: cannot be read ({error})") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UsageError(f"{file}, line {number}: is no JSON ({error.msg})") from error
-        lacking = [k for k in _NEEDED if not isinstance(record, dict) or k not in record]
-        if lacking:
-            raise UsageError(
-                f"{file}, line {number}: is no prediction, it has no {', '.join(lacking)}; "
-                "name a file that `test` or `predict` wrote"
-            )
-        wrong = [key for key, kinds in _NEEDED.items() if not isinstance(record[key], kinds)]
-        wrong += [key for key in _SCORES if key in record and not _are_scores(record[key])]
-        wrong += [] if _are_cues(record.get("known_cues")) else ["known_cues"]
-        wrong += [key for key, values in FIELDS.items() if record.get(key) not in (None, *values)]
-        if wrong:
-            raise UsageError(
-                f"{file}, line {number}: {wrong[0]} is {record[wrong[0]]!r:.60}, which "
-                "`test` and `predict` do not write; mend or remove the line"
-            )
-        if records.setdefault(record["sample_id"], record) is not record:
-            raise UsageError(
-                f"{file}, line {number}: a second answer to {record['sample_id']}; keep one"
-            )
-    if not records:
-        raise UsageError(f"{file}: holds no answer; leave it out")
-    return list(records.values())
-
-
-def _are_scores(values: Any) -> bool:
-    """Whether they are one finite number an emotion."""
-    return isinstance(values, dict) and all(
-        name in EMOTIONS and isinstance(value, int | float) and isfinite(value)
-        for name, value in values.items()
-    )
-
-
-def _are_cues(known: Any) -> bool:
-    """Whether they are None, or medium -> pairs of an attribute and its value, each once."""
-    if known is None:
-        return True
-    return isinstance(known, dict) and all(
-        medium in VALUES
-        and isinstance(pairs, list)
-        and all(isinstance(p, list) and list(map(type, p)) == [str, str] for p in pairs)
-        and all(value in VALUES[medium].get(name, ()) for name, value in pairs)
-        and len({name for name, _ in pairs}) == len(pairs)
-        for medium, pairs in known.items()
-    )
 
 
 def label_set_of(file: Path, records: Sequence[Mapping[str, Any]], asked: str | None) -> LabelSet:
@@ -221,7 +148,11 @@ def score_files(
         records = read_predictions(file)
         labels = label_set_of(file, records, label_set)
         read[file] = [read_again(record, labels, condition) for record in records]
-        results["label_sets"][name] = labels.name
+        if results["label_sets"].setdefault(name, labels.name) != labels.name:
+            raise UsageError(
+                f"{file}: has the label set {labels.name}, another condition of {name} has "
+                f"{results['label_sets'][name]}; give --label-set"
+            )
         labelled = [record for record in read[file] if record["label"] is not None]
         if not labelled:
             continue
