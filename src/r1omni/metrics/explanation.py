@@ -17,7 +17,7 @@ from r1omni.metrics.resampling import Interval, groups_of, interval, resampled_r
 from r1omni.text.answers import read_answer
 from r1omni.text.cues import MEDIA, Cue, CueTruth, NamedCues, cue_truth, read_cues
 from r1omni.text.emotions import LabelSet
-from r1omni.text.reasoning import described_media, verdict
+from r1omni.text.reasoning import told_media, verdict
 from r1omni.types import TAKEN_AWAY, UsageError
 
 VERDICTS = ("supported", "contradicted", "silent")
@@ -49,14 +49,13 @@ def explanation_fields(
     """
     answer = read_answer(text, ended)
     named = read_cues(answer.reasoning)
-    media = {*described_media(answer.reasoning), *(m for m in MEDIA if named.of(m))}
     truth = None
     if known is not None:
         shown = [m for m in MEDIA if m != _ALTERED.get(condition) and known.of(m)]
         truth = {m: asdict(cue_truth(named.of(m), known.of(m))) for m in shown}
     return {
         "verdict": verdict(answer.reasoning, answer.emotion, label_set.merges),
-        "described_media": sorted(media),
+        "described_media": sorted(told_media(answer.reasoning, named)),
         "named_cues": cues_as_json(named),
         "cue_truth": truth,
     }

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from r1omni.media.processor import check_modality
+from r1omni.media.processor import check_modality, given_media
 from r1omni.media.windows import Window
 from r1omni.models.sampler import Hear, generate, read_prompts
 from r1omni.models.scoring import emotion_scores
 from r1omni.options import check_choice
 from r1omni.text.answers import read_answer
+from r1omni.text.cues import read_cues
 from r1omni.text.emotions import LABEL_SETS
+from r1omni.text.reasoning import told_media
 from r1omni.text.tags import EMPTY_REASONING
 from r1omni.types import Analysis, AnswerMode, Modality, PromptInputs, UsageError
 
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
 
 Scores = dict[str, float]
 NOT_ANSWERED = "not answered"
+# What is said of a reasoning that tells of a medium which the model was not given.
+INVENTED: Mapping[str, str] = {
+    "video": "the reasoning describes a picture, and the model was given none",
+    "audio": "the reasoning describes a sound, and the model was given none",
+}
 # Takes spans that are answered, and the next tokens of their answers, long [N, k].
 HearWindows = Callable[[Sequence[Window], Tensor], None]
 
@@ -129,6 +136,7 @@ def analyze_windows(
     """What a model says about spans of recordings, all at once; otherwise as `answer_prompts`.
 
     A span that has nothing of what is asked for is not answered (label None); its warnings say so.
+    They also say where a reasoning tells of a medium that was not given (`told_media`).
 
     Args:
         omni: the model.
@@ -171,6 +179,8 @@ def analyze_windows(
 
 def _analysis(window: Window, answered: Answered, row: int) -> Analysis:
     answer = read_answer(answered.texts[row], answered.ended[row])
+    told = told_media(answer.reasoning, read_cues(answer.reasoning))
+    given = given_media(window.media)
     direct = None if answered.direct is None else answered.direct[row]
     scores = direct if answered.reasoned is None else answered.reasoned[row]
     return Analysis(
@@ -181,7 +191,7 @@ def _analysis(window: Window, answered: Answered, row: int) -> Analysis:
         reasoning=answer.reasoning,
         text=answered.texts[row],
         format_ok=answer.format_ok,
-        warnings=window.media.warnings,
+        warnings=(*window.media.warnings, *(INVENTED[m] for m in told if m not in given)),
         direct_label=None if direct is None else most_probable(direct),
         direct_scores=direct,
     )
