@@ -12,7 +12,7 @@ from typing import Any
 
 from real_voices_trainings import LEVELS, RECIPES
 
-from r1omni.metrics.predictions import read_predictions
+from r1omni.metrics.prediction_rows import read_predictions
 from r1omni.metrics.recognition import evaluate_recognition
 from r1omni.metrics.resampling import Record, groups_of
 from r1omni.text.answers import read_answer

@@ -3,7 +3,8 @@
     python scripts/run_seeds.py --out outputs/seeds --seeds 5 6 7
 
 A seed is a new world, new towers and new trainings. A table that is finished is not made again.
-Settings were tuned on other seeds than the default ones.
+Settings were tuned on other seeds than the default ones. What stands in the page below the mark of
+`written_pages.py` is kept.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from run_table import ACCELERATORS
 from script_options import ScriptParser
+from written_pages import write_above
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ("dfew", "mafw", "ravdess")
@@ -61,7 +63,7 @@ def main() -> None:
                        "--accelerator", options.accelerator]  # fmt: skip
             subprocess.run([str(word) for word in command], cwd=ROOT, check=True)
         tables[seed] = json.loads((folder / "results.json").read_text())
-    options.page.write_text(write_page(tables, options.note), encoding="utf-8")
+    write_above(options.page, write_page(tables, options.note))
     print(f"wrote {options.page}")
 
 

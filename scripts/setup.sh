@@ -16,7 +16,7 @@
 #                       may share it, and an automatic build can keep it from run to run. Run the
 #                       code of a checkout with PYTHONPATH=src, as the scripts here do.
 #
-# PYTHON names the interpreter to use (3.11 or 3.12); default: the first on PATH that runs.
+# PYTHON names the interpreter to use (3.11 to 3.13); default: the first on PATH that runs.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -29,7 +29,7 @@ fail() {
 
 # An interpreter may be on PATH and still not run (pyenv's shims), or come without venv.
 usable() {
-    "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 13))' \
+    "$1" -c 'import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' \
         >/dev/null 2>&1
 }
 
@@ -37,7 +37,7 @@ find_python() {
     local venv="$1" name candidate
     if [[ -n "${PYTHON:-}" ]]; then
         usable "$PYTHON" ||
-            fail "PYTHON=$PYTHON does not run as a Python 3.11 or 3.12 with venv and ensurepip"
+            fail "PYTHON=$PYTHON does not run as a Python 3.11 to 3.13 with venv and ensurepip"
         command -v "$PYTHON"
         return
     fi
@@ -45,7 +45,7 @@ find_python() {
         printf '%s\n' "$venv/bin/python"  # an environment that is there keeps its Python
         return
     fi
-    for name in python3.11 python3.12 python3 python; do
+    for name in python3.11 python3.12 python3.13 python3 python; do
         while IFS= read -r candidate; do
             if usable "$candidate"; then
                 printf '%s\n' "$candidate"
@@ -53,7 +53,7 @@ find_python() {
             fi
         done < <(type -aP "$name" || true)
     done
-    fail "no Python 3.11 or 3.12 with venv found on PATH; install one (on Debian and Ubuntu" \
+    fail "no Python 3.11 to 3.13 with venv found on PATH; install one (on Debian and Ubuntu" \
         "also its python3.x-venv package), or name it: PYTHON=/path/to/python scripts/setup.sh"
 }
 

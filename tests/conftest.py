@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.util
 import os
 import signal
 from pathlib import Path
@@ -16,6 +17,9 @@ import torch
 
 # What a shell runs in its background ignores Ctrl-C; tests of Ctrl-C run there, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# The folder of multiprocessing's sockets, whose paths have to be short: the one of the session, not
+# below a folder that a test sets for its temporary files.
+multiprocessing.util.get_temp_dir()
 torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
 
 

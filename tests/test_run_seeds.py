@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
 from typing import Any
 
-from run_seeds import EXPLANATIONS, SETS, write_page
+import pytest
+from run_seeds import EXPLANATIONS, SETS, main, write_page
+from written_pages import MARK
+
+from processes import REPOSITORY
 
 
 def row(model: str, war: float, silent: float, **more: Any) -> dict[str, Any]:
@@ -67,3 +74,23 @@ def test_the_faithful_recipe_stands_beside_its_goals() -> None:
     (war,) = (line for name, line in lines.items() if name.startswith("WAR less the paper's"))
     assert war.endswith("|" + " +10.0 ± 14.1 |" * 3)
     assert sum("cue precision, voice" in name and "- | - | -" in lines[name] for name in lines) == 1
+
+
+def test_what_was_written_by_hand_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed, war in ((3, 0.7), (4, 0.8)):
+        (tmp_path / f"seed_{seed}").mkdir()
+        (tmp_path / f"seed_{seed}/results.json").write_text(json.dumps(table(war, 0.1)))
+    page = tmp_path / "results.md"
+    words = ["--out", str(tmp_path), "--page", str(page), "--seeds"]
+    monkeypatch.setattr(sys, "argv", ["run_seeds.py", *words, "3", "--note", "One."])
+    main()
+    first = page.read_text()
+    assert first.endswith(f"\nOne.\n\n{MARK}\n\n") and "seeds 3," in first
+    page.write_text(f"{first}## By hand\n\nKept: {MARK}, too.\n")
+    monkeypatch.setattr(sys, "argv", ["run_seeds.py", *words, "3", "4", "--note", "Two."])
+    main()
+    second = page.read_text()
+    assert "seeds 3, 4," in second and "One." not in second
+    assert second.endswith(f"\nTwo.\n\n{MARK}\n\n## By hand\n\nKept: {MARK}, too.\n")
+    # The page of the repository has its mark.
+    assert f"{MARK}\n\n## " in (REPOSITORY / "docs" / "results.md").read_text(encoding="utf-8")

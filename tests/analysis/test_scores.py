@@ -15,6 +15,9 @@ from r1omni.analysis.report import write_report
 from r1omni.analysis.scores import write_scores
 from r1omni.analysis.scores_text import scores_text
 from r1omni.cli import main
+from r1omni.metrics.answer_modes import score_fields
+from r1omni.metrics.breakdown import BINS
+from r1omni.metrics.prediction_rows import ROW_FIELDS
 from r1omni.types import UsageError
 
 ROOT = Path(__file__).parents[1]
@@ -103,35 +106,10 @@ ANSWER = json.dumps(
         ("own.full.jsonl", "3", "line 1: is no prediction"),
         ("own.full.jsonl", "\n", "own.full.jsonl: holds no answer"),
         ("own.full.jsonl", f"{ANSWER}\n{ANSWER}", "line 2: a second answer to a; keep one"),
-        *(
-            ("own.full.jsonl", json.dumps(json.loads(ANSWER) | {key: value}), f"line 1: {key} is ")
-            for key, value in (
-                ("sample_id", 1),
-                ("label", []),
-                ("text", 5),
-                ("ended", "yes"),
-                ("group", 3),
-                ("sex", "woman"),
-                ("intensity", ["strong"]),
-                ("scores", {"fear": math.nan}),
-                ("direct_scores", {"fear": "1"}),
-                ("scores", 1),
-                ("known_cues", [1]),
-                ("known_cues", {"audio": {"pitch": "high"}}),
-                ("known_cues", {"audio": 5}),
-                ("known_cues", {"smell": []}),
-                ("known_cues", {"audio": [["pitch"]]}),
-                ("known_cues", {"video": [["brow", "raised"]]}),
-                ("known_cues", {"audio": [["brows", "raised"]]}),
-                ("known_cues", {"video": [["brows", "purple"]]}),
-                ("known_cues", {"video": [["brows", "raised"], ["brows", "lowered"]]}),
-                ("scores", {"bored": 1.0}),
-            )
-        ),
         (
             "own.full.jsonl",
             json.dumps(json.loads(ANSWER) | {"text": None}),
-            "line 1: answer is None",
+            "line 1: answer is None, and there is no text; it has to be",
         ),
         ("own.jsonl", "", "is not named <set>.<condition>.jsonl"),
         ("own.full.json", "", "no predictions there"),
@@ -143,6 +121,126 @@ def test_refusals(name: str, text: str, complaint: str, tmp_path: Path) -> None:
     (folder / name).write_text(text)
     with pytest.raises(UsageError, match=complaint):
         write_scores([folder])
+
+
+SHARES = {"fear": 0.75, "happy": 0.25}
+# Field of a row -> values of a wrong type or out of range.
+WRONG: dict[str, list[Any]] = {
+    "sample_id": [1, None],
+    "path": [3, ["a.mp4"]],
+    "label": [[], "bored", 3],
+    "text": [3],
+    "ended": ["yes", 1, None],
+    "group": [3],
+    "sex": ["woman", 1],
+    "intensity": [["strong"], 2],
+    "language": [["English"], ""],
+    "duration_s": [-1, "2", True, math.nan],
+    "loudness_db": ["loud", math.inf],
+    "face_px": [-1, []],
+    "modality": ["smell", 3],
+    "open_labels": ["happy", [1]],
+    "reference": [3],
+    "warnings": ["dark", [1], None],
+    "label_set": [["dfew"], None],
+    "known_cues": [
+        [1],
+        {"audio": {"pitch": "high"}},
+        {"audio": 5},
+        {"smell": []},
+        {"audio": [["pitch"]]},
+        {"video": [["brow", "raised"]]},
+        {"audio": [["brows", "raised"]]},
+        {"video": [["brows", "purple"]]},
+        {"video": [["brows", "raised"], ["brows", "lowered"]]},
+    ],
+    "answer_mode": ["slow", None, ["both"]],
+    "confidence": [7, -0.1, "0.5", None, True, math.nan],
+    "direct_confidence": [1.01, math.inf, [0.5]],
+    "direct_prediction": ["bored", None, 2],
+    "scores": [
+        1, {}, None, {"fear": math.nan}, {"fear": "1"}, {"bored": 1.0}, {"fear": 7}, {"fear": True},
+        {"fear": -0.5, "happy": 1.5}, {"fear": 0.5, "happy": 0.2}, {"fear": 1.0, "happy": 1.0},
+    ],
+    "direct_scores": [{"fear": "1"}, {"fear": 7}],
+}  # fmt: skip
+
+
+def test_every_field_of_a_row_is_held_to_its_type_and_range(run: Path, tmp_path: Path) -> None:
+    read_anew = {"prediction", "format_ok", "reasoning", "verdict", "described_media"}
+    read_anew |= {"named_cues", "cue_truth"}
+    fields = {*score_fields("fear", SHARES, SHARES), "answer_mode"}
+    fields |= lines(run / "test/predictions/ravdess.full.jsonl")[0].keys()
+    # What only some sets know, and what only a table of references tells.
+    fields |= {"open_labels", "reference", *BINS}
+    assert WRONG.keys() == ROW_FIELDS.keys() == fields - read_anew
+    row = json.loads(ANSWER) | {"answer_mode": "both", **score_fields("fear", SHARES, SHARES)}
+    file = tmp_path / "own.full.jsonl"
+    for key, values in WRONG.items():
+        for value in values:
+            broken = row | {"sample_id": "b", key: value}
+            file.write_text(f"{json.dumps(row)}\n\n{json.dumps(broken)}\n")
+            with pytest.raises(UsageError, match=rf"full\.jsonl, line 3: {key} is .* has to be"):
+                write_scores([file], label_set="dfew")
+    # What is read in the text anew may say anything.
+    file.write_text(json.dumps(row | dict.fromkeys(read_anew, 7)))
+    assert write_scores([file], label_set="dfew")["sets"]["own"]["full"]["n"] == 1
+
+
+@pytest.mark.parametrize("rounded", [{"fear": 1}, {"fear": 0.33, "sad": 0.33, "happy": 0.33}])
+def test_shares_may_be_rounded(rounded: dict[str, float], tmp_path: Path) -> None:
+    row = json.loads(ANSWER) | {"scores": rounded}
+    (tmp_path / "own.full.jsonl").write_text(json.dumps(row))
+    assert write_scores([tmp_path], label_set="dfew")["sets"]["own"]["full"]["n"] == 1
+
+
+def test_a_file_is_of_one_answer_mode(tmp_path: Path) -> None:
+    """One direct answer among those of both modes would drop the figures of all."""
+    answer = json.loads(ANSWER)
+    reasoned = {"scores": SHARES}
+    at_once = {"direct_prediction": "fear", "direct_scores": SHARES}
+    modes = {"think": {}, "direct": at_once, "both": at_once | reasoned}
+    file = tmp_path / "own.full.jsonl"
+
+    def told(*rows: dict[str, Any]) -> str:
+        named = (answer | {"sample_id": str(index)} | row for index, row in enumerate(rows))
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in named))
+        try:
+            results = write_scores([file], label_set="dfew")
+        except UsageError as error:
+            (line,) = str(error).splitlines()
+            return line.removeprefix(f"{file}, ")
+        return ", ".join(results.get("answer_modes", {"none": {}}))
+
+    rows = {mode: fields | {"answer_mode": mode} for mode, fields in modes.items()}
+    assert [told(row, row) for row in rows.values()] == ["none", "own", "own"]
+    # A row by hand names no mode.
+    assert [told(rows[m], fields) for m, fields in modes.items()] == ["none", "own", "own"]
+    assert told(reasoned) == "none"
+    found = told(rows["both"], rows["both"], rows["direct"])
+    assert found.startswith("line 3: is an answer of mode 'direct', line 1 one of 'both'; score ")
+    for one, other in ((rows["think"], rows["both"]), ({}, reasoned), (at_once, rows["both"])):
+        assert told(one, other).startswith("line 2: is an answer of mode ")
+    lacking = rows["both"] | {"answer_mode": "direct"}
+    assert told(lacking).startswith(
+        "line 1: answer_mode is 'direct', of scores there is scores and"
+    )
+    for lone in at_once:
+        assert told({lone: at_once[lone]}).startswith(
+            "line 1: answer_mode is None, of scores there"
+        )
+    assert "'angry', which is not among its direct_scores" in told(
+        rows["direct"] | {"direct_prediction": "angry"}
+    )
+
+
+def test_conditions_of_a_set_have_one_label_set(tmp_path: Path) -> None:
+    for condition, labels in (("full", "dfew"), ("muted", "mafw")):
+        row = json.loads(ANSWER) | {"label_set": labels}
+        (tmp_path / f"own.{condition}.jsonl").write_text(json.dumps(row))
+    with pytest.raises(UsageError, match=r"has the label set mafw, another .* has dfew; give --la"):
+        write_scores([tmp_path])
+    assert write_scores([tmp_path], label_set="mafw")["label_sets"] == {"own": "mafw"}
 
 
 def test_more_refusals(run: Path, tmp_path: Path) -> None:

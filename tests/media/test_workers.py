@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from clips import write_clip
 
+from processes import REPOSITORY, Running
 from r1omni.data.clip_cache import ClipCache
 from r1omni.media.config import MediaConfig
 from r1omni.media.prepare import prepare_media
@@ -43,6 +45,27 @@ def obey(clip: Clip) -> str | None:
     elif word == "full disk":
         raise OSError(28, "No space left on device")
     return f"pid {os.getpid()}"
+
+
+def decode_below(folder: str) -> None:
+    tempfile.tempdir = folder
+    print(dict(in_workers(named("a"), obey, num_workers=1)))
+
+
+def test_temporary_files_with_a_long_path(tmp_path: Path) -> None:
+    """A socket's path has 107 bytes: what is left is used, and beyond it TMPDIR is named."""
+    for length in (75, 76):
+        folder = tmp_path / ("x" * (length - len(f"{tmp_path}/")))
+        folder.mkdir()
+        assert len(str(folder)) == length
+        process = Running(decode_below, str(folder), cwd=REPOSITORY, env=os.environ)
+        status = process.wait()
+        if length == 75:
+            assert status == 0 and "'pid " in process.stdout, process.stderr
+        else:
+            assert status == 1
+            told = process.stderr.splitlines()[-1]
+            assert f"UsageError: TMPDIR {folder}: " in told and "at most 75 bytes" in told
 
 
 def test_a_dead_worker_is_blamed_on_its_clip_and_replaced() -> None:

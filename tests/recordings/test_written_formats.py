@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import json
 import weakref
@@ -114,6 +115,42 @@ def test_the_segments_table_can_be_analyzed_again(tmp_path: Path) -> None:
     back = read_intervals(tmp_path / "segments.csv")
     spans = sorted((s.start_s, s.end_s, s.speaker) for s in given.segments)
     assert [(i.start_s, i.end_s, i.speaker) for i in back] == spans
+
+
+@pytest.mark.parametrize("table", ["records", "scores"])
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_other_tables_can_be_analyzed_again(
+    table: str, delimiter: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their spans, each once, with the texts that were guarded against spreadsheets."""
+    given = odd_recording()
+    other = recording("=b.wav", [record(0, 1, "angry", 0.75, path="=b.wav", speaker="-x")])
+    write_formats(["csv"], [given, other], tmp_path)
+    file = tmp_path / f"{table}.csv"
+    with file.open(encoding="utf-8", newline="") as read:
+        rows = list(csv.reader(read))
+    with file.open("w", encoding="utf-8", newline="") as written:
+        csv.writer(written, delimiter=delimiter).writerows(rows)  # as a spreadsheet saves it
+    back = read_intervals(file)
+    # An answer without scores has no row among the scores.
+    spans = sorted(
+        (r.path, r.start_s, r.end_s, r.speaker)
+        for r in (*given.records, *other.records)
+        if r.error is None and (r.scores or table == "records")
+    )
+    assert [(i.file, i.start_s, i.end_s, i.speaker) for i in back] == spans
+    assert ("=b.wav", 0, 1, "-x") in spans and len(spans) == (5 if table == "records" else 4)
+    failed = [f"{file}: 1 recordings that failed have no intervals"]
+    assert caplog.messages == (failed if table == "records" else [])
+
+
+def test_a_row_of_records_without_a_span_is_refused(tmp_path: Path) -> None:
+    write_formats(["csv"], [odd_recording()], tmp_path)
+    file = tmp_path / "records.csv"
+    head = file.read_text(encoding="utf-8").splitlines()[0]
+    file.write_text(f"{head}\na.mp4{',' * head.count(',')}\n")
+    with pytest.raises(UsageError, match="line 2: the start is '', expected seconds"):
+        read_intervals(file)
 
 
 @pytest.mark.parametrize("form", ["srt", "vtt"])

@@ -13,7 +13,8 @@ from typing import Any
 from r1omni.data.labels_io import Row, class_of, read_csv, read_json_rows
 from r1omni.data.own import intensity_of, sex_of
 from r1omni.metrics.breakdown import BINS, wrong_part_fields
-from r1omni.metrics.predictions import Answers, are_cues, is_emotion, read_again
+from r1omni.metrics.prediction_rows import are_cues, is_emotion
+from r1omni.metrics.predictions import Answers, read_again
 from r1omni.metrics.recognition import read_prediction
 from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.types import CONDITIONS, NUM_EXAMPLES, Missing, UsageError

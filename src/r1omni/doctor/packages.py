@@ -85,7 +85,7 @@ def check_python(python: str) -> Iterator[Finding]:
     if not SpecifierSet(python).contains(version, prereleases=True):
         yield Finding(
             "Python", "fails", f"{version}, but {python} is needed",
-            "install Python 3.11 or 3.12 and run `PYTHON=/path/to/python scripts/setup.sh`",
+            "install Python 3.11, 3.12 or 3.13 and run `PYTHON=/path/to/python scripts/setup.sh`",
         )  # fmt: skip
     else:
         yield Finding("Python", "ok", f"{version} (needed: {python})")

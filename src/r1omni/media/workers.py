@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import math
 import multiprocessing
+import multiprocessing.util
+import os
 import resource
 import signal
 import time
@@ -19,17 +21,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
 
 import torch
 
 from r1omni.media.container import MediaError
-from r1omni.types import Clip, R1OmniError
+from r1omni.types import Clip, R1OmniError, UsageError
 
 Work = Callable[[Clip], str | None]
 
 CLIP_LIMIT_S = 30.0
 # A frame of the largest accepted size needs a little more than 1 GiB, libraries included.
 MEMORY_LIMIT_BYTES = 4 * 2**30
+# The path of a socket has 107 bytes; multiprocessing calls that of a fork server so in its folder.
+_LONGEST_FOLDER = 107 - len("/listener-12345678")
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,11 @@ def in_workers(
         remedies: what messages call the settings.
 
     Raises:
+        UsageError: as `fork_server`.
         R1OmniError: a worker cannot be started.
         Exception: whatever else `work` raises ends the run (a full disk, say).
     """
-    # Not fork: the parent may hold threads and a CUDA context. A fork server imports torch once.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([preload])
+    context = fork_server(preload)
     waiting = deque(clips)
     workers: list[_Worker] = []
     try:
@@ -102,6 +106,29 @@ def in_workers(
     finally:
         for worker in workers:
             worker.end()
+
+
+def fork_server(*preload: str) -> ForkServerContext:
+    """What starts processes that share nothing with this one.
+
+    Not fork: the parent may hold threads and a CUDA context. A fork server imports torch once.
+
+    Args:
+        preload: modules that it imports, if it is not yet running.
+
+    Raises:
+        UsageError: the folder of temporary files has too long a name for its socket.
+    """
+    folder = multiprocessing.util.get_temp_dir()
+    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+        raise UsageError(
+            f"TMPDIR {Path(folder).parent}: its name is too long for the socket of a process that "
+            f"starts others there; set TMPDIR to a folder whose path has at most "
+            f"{_LONGEST_FOLDER - len('/pymp-12345678')} bytes"
+        )
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    return context
 
 
 class _Worker:

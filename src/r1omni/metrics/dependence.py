@@ -24,8 +24,8 @@ class Dependence:
         changed: share of samples whose answer is another than with the full input. An answer that
             cannot be read is one of its own.
         changed_interval: its 95% bootstrap interval; None for fewer than two units.
-        num_scored: samples that have scores under both, and an answer with the full input that is
-            among the scored emotions.
+        num_scored: samples whose answer with the full input is among the scored emotions, under
+            both.
         score_change: over these, the mean of how the score of the full-input answer changes, score
             under the condition minus score with the full input; None for no such sample.
         score_change_interval: its 95% bootstrap interval.
@@ -79,7 +79,7 @@ def dependence(
     scored = [
         index
         for index, (one, other) in enumerate(pairs)
-        if one[answer] in one.get(scores, ()) and scores in other
+        if all(one[answer] in record.get(scores, ()) for record in (one, other))
     ]
     changes = np.array(
         [

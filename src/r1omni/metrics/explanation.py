@@ -17,7 +17,7 @@ from r1omni.metrics.resampling import Interval, groups_of, interval, resampled_r
 from r1omni.text.answers import read_answer
 from r1omni.text.cues import MEDIA, Cue, CueTruth, NamedCues, cue_truth, read_cues
 from r1omni.text.emotions import LabelSet
-from r1omni.text.reasoning import described_media, verdict
+from r1omni.text.reasoning import told_media, verdict
 from r1omni.types import TAKEN_AWAY, UsageError
 
 VERDICTS = ("supported", "contradicted", "silent")
@@ -60,14 +60,13 @@ def reasoning_fields(
 ) -> dict[str, Any]:
     """`explanation_fields` of a reasoning ("" for none) and the emotion that was answered."""
     named = read_cues(reasoning)
-    media = {*described_media(reasoning), *(m for m in MEDIA if named.of(m))}
     truth = None
     if known is not None:
         shown = [m for m in MEDIA if m != _ALTERED.get(condition) and known.of(m)]
         truth = {m: asdict(cue_truth(named.of(m), known.of(m))) for m in shown}
     return {
         "verdict": verdict(reasoning, emotion, label_set.merges),
-        "described_media": sorted(media),
+        "described_media": sorted(told_media(reasoning, named)),
         "named_cues": cues_as_json(named),
         "cue_truth": truth,
     }

@@ -10,12 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
-from r1omni.metrics.breakdown import breakdowns, wrong_part_fields
+from r1omni.metrics.breakdown import breakdowns
 from r1omni.metrics.explanation import (
     cues_from_json,
     evaluate_explanations,
@@ -24,20 +22,14 @@ from r1omni.metrics.explanation import (
 )
 from r1omni.metrics.open_vocabulary import open_vocabulary
 from r1omni.metrics.paired import paired_answers
+from r1omni.metrics.prediction_rows import read_predictions
 from r1omni.metrics.recognition import evaluate_recognition, read_prediction
 from r1omni.metrics.resampling import groups_of
-from r1omni.text.cue_words import VALUES
-from r1omni.text.emotions import EMOTIONS, LABEL_SETS, LabelSet, canonical
+from r1omni.text.emotions import LABEL_SETS, LabelSet, canonical
 from r1omni.text.wheels import SHIPPED, Wheel
 from r1omni.types import NUM_EXAMPLES, UsageError
 
 RESULTS_FILE = "results.json"
-# Without one of these an answer cannot be judged. Files of a version hold more.
-_NEEDED: dict[str, tuple[type, ...]] = {
-    "sample_id": (str,), "label": (str, NoneType), "text": (str, NoneType), "ended": (bool,),
-    "group": (str, NoneType),
-}  # fmt: skip
-_SCORES = ("scores", "direct_scores")
 
 
 @dataclass(frozen=True)
@@ -105,93 +97,6 @@ def set_and_condition(file: Path) -> tuple[str, str]:
     if not name or file.suffix != ".jsonl":
         raise UsageError(f"{file}: is not named <set>.<condition>.jsonl, as `test` names them")
     return name, condition
-
-
-def read_predictions(file: Path) -> list[dict[str, Any]]:
-    """The records of a file.
-
-    Raises:
-        UsageError: no JSON Lines, no record, one that lacks what an answer is judged by, or two of
-            one sample.
-    """
-    records: dict[str, dict[str, Any]] = {}
-    try:
-        lines = file.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{file}: cannot be read ({error})") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UsageError(f"{file}, line {number}: is no JSON ({error.msg})") from error
-        lacking = [k for k in _NEEDED if not isinstance(record, dict) or k not in record]
-        if lacking:
-            raise UsageError(
-                f"{file}, line {number}: is no prediction, it has no {', '.join(lacking)}; name a "
-                "file that `test` or `predict` wrote, or give labels of another system's clips to "
-                "`score` by --references"
-            )
-        wrong = [key for key, kinds in _NEEDED.items() if not isinstance(record[key], kinds)]
-        wrong += [key for key in _SCORES if key in record and not _are_scores(record[key])]
-        wrong += [] if are_cues(record.get("known_cues")) else ["known_cues"]
-        wrong += [] if _is_word(record) else ["answer"]
-        wrong += [] if _are_words(record.get("open_labels")) else ["open_labels"]
-        wrong += [] if isinstance(record.get("reference"), str | None) else ["reference"]
-        wrong += wrong_part_fields(record)
-        if wrong:
-            raise UsageError(
-                f"{file}, line {number}: {wrong[0]} is {record.get(wrong[0])!r:.60}, which "
-                "`test` and `predict` do not write; mend or remove the line"
-            )
-        if records.setdefault(record["sample_id"], record) is not record:
-            raise UsageError(
-                f"{file}, line {number}: a second answer to {record['sample_id']}; keep one"
-            )
-    if not records:
-        raise UsageError(f"{file}: holds no answer; leave it out")
-    return list(records.values())
-
-
-def _are_scores(values: Any) -> bool:
-    """Whether they are one finite number an emotion."""
-    return isinstance(values, dict) and all(
-        name in EMOTIONS and isinstance(value, int | float) and isfinite(value)
-        for name, value in values.items()
-    )
-
-
-def _are_words(words: Any) -> bool:
-    """Whether they are None, or a list of texts."""
-    return words is None or (isinstance(words, list) and all(isinstance(w, str) for w in words))
-
-
-def _is_word(record: Mapping[str, Any]) -> bool:
-    """Whether a record without a text says what the answer is: a word for an emotion, or None."""
-    if record["text"] is not None:
-        return True
-    word = record.get("answer")
-    return "answer" in record and (word is None or (isinstance(word, str) and is_emotion(word)))
-
-
-def is_emotion(word: str) -> bool:
-    """Whether a word names an emotion of the taxonomy."""
-    return canonical(word) is not None
-
-
-def are_cues(known: Any) -> bool:
-    """Whether they are None, or medium -> pairs of an attribute and its value, each once."""
-    if known is None:
-        return True
-    return isinstance(known, dict) and all(
-        medium in VALUES
-        and isinstance(pairs, list)
-        and all(isinstance(p, list) and list(map(type, p)) == [str, str] for p in pairs)
-        and all(value in VALUES[medium].get(name, ()) for name, value in pairs)
-        and len({name for name, _ in pairs}) == len(pairs)
-        for medium, pairs in known.items()
-    )
 
 
 def label_set_of(file: Path, records: Sequence[Mapping[str, Any]], asked: str | None) -> LabelSet:
@@ -309,7 +214,12 @@ def score_answers(
     results: dict[str, Any] = {"sets": {}, "explanations": {}, "label_sets": {}}
     by_set: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for one in answers:
-        results["label_sets"][one.name] = one.labels.name
+        known = results["label_sets"].setdefault(one.name, one.labels.name)
+        if known != one.labels.name:
+            raise UsageError(
+                f"{one.file}: has the label set {one.labels.name}, another condition of {one.name} "
+                f"has {known}; give --label-set"
+            )
         by_set.setdefault(one.name, {})[one.condition] = one.records
         if not one.labelled:
             continue

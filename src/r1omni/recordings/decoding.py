@@ -24,7 +24,7 @@ from r1omni.media.config import MediaConfig
 from r1omni.media.container import MediaError
 from r1omni.media.processor import MediaProcessor
 from r1omni.media.windows import Window
-from r1omni.media.workers import MEMORY_LIMIT_BYTES, how_ended, limit_worker
+from r1omni.media.workers import MEMORY_LIMIT_BYTES, fork_server, how_ended, limit_worker
 from r1omni.types import ClipMedia, Modality, R1OmniError
 
 # Of a worker's first answer: it imports torch before.
@@ -127,9 +127,7 @@ class _Worker:
         self._start()
 
     def _start(self) -> None:
-        # Not fork: the parent may hold threads and a CUDA context.
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["r1omni.recordings.decoding"])
+        context = fork_server(__name__)
         self._connection, far_end = context.Pipe(duplex=False)
         self._process = context.Process(
             target=_serve, args=(far_end, self._config, tuple(self._plans)), daemon=True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from r1omni.media.container import (
     read_packets,
 )
 from r1omni.media.timeline import scan_extent, video_stream
-from r1omni.media.workers import Remedies, in_workers
+from r1omni.media.workers import Remedies, fork_server, in_workers
 from r1omni.serving.limits import UploadLimits
 from r1omni.types import Clip, R1OmniError
 
@@ -180,7 +179,7 @@ def check_upload(path: Path, limits: UploadLimits, name: str | None = None) -> N
 
 def start_processes() -> None:
     """Start what starts processes, so that the first upload does not wait for its imports."""
-    multiprocessing.get_context("forkserver").set_forkserver_preload([PRELOAD])
+    fork_server(PRELOAD)
     forkserver.ensure_running()
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-from r1omni.text.cues import is_state_of_part
+from r1omni.text.cues import MEDIA, NamedCues, is_state_of_part
 from r1omni.text.emotions import ALIASES
 from r1omni.text.mentions import (
     CLAUSE_ENDS,
@@ -285,3 +285,14 @@ def described_media(reasoning: str) -> frozenset[str]:
         for mention in find_mentions(reasoning, MEDIA_WORDS)
         if not (mention.denied and mention.word in _MEDIA_THEMSELVES)
     )
+
+
+def told_media(reasoning: str, named: NamedCues) -> tuple[str, ...]:
+    """The media that a reasoning tells of: it describes them, or names a cue of theirs.
+
+    Args:
+        reasoning: what a model wrote before its answer.
+        named: the cues that it names, as `read_cues` finds them.
+    """
+    described = described_media(reasoning)
+    return tuple(medium for medium in MEDIA if medium in described or named.of(medium))

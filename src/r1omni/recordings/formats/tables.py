@@ -13,7 +13,8 @@ from r1omni.types import TAKEN_AWAY, R1OmniError
 
 Kind = Literal["text", "number", "count", "flag"]
 Row = dict[str, Any]
-_SPAN: dict[str, Kind] = {
+# What every table of spans begins with.
+SPAN: dict[str, Kind] = {
     "path": "text", "start_s": "number", "end_s": "number", "speaker": "text",
 }  # fmt: skip
 
@@ -135,7 +136,7 @@ def _summary_rows(recording: Recording) -> Iterator[Row]:
 
 
 def _span(record: Record) -> Row:
-    """The columns of `_SPAN`; a record with an error has no span."""
+    """The columns of `SPAN`; a record with an error has no span."""
     failed = record.error is not None
     return {
         "path": plain(record.path),
@@ -156,7 +157,7 @@ def _by_emotion(prefix: str, values: Mapping[str, float], path: str) -> Row:
 TABLES: Mapping[str, Table] = {
     "records": Table(
         {
-            **_SPAN, "label": "text", "score": "number", **_columns("p_"), "direct_label": "text",
+            **SPAN, "label": "text", "score": "number", **_columns("p_"), "direct_label": "text",
             **_columns("direct_p_"), **_ABLATED_LABELS, "supported": "text", "reasoning": "text",
             "text": "text", "format_ok": "flag", "media": "text", "warnings": "text",
             "error": "text", "model": "text", "settings": "text",
@@ -165,14 +166,14 @@ TABLES: Mapping[str, Table] = {
     ),
     "scores": Table(
         {
-            **_SPAN, "emotion": "text", "score": "number", "direct_score": "number",
+            **SPAN, "emotion": "text", "score": "number", "direct_score": "number",
             **_ABLATED_SCORES, "is_label": "flag",
         },
         _score_rows,
     ),
     "segments": Table(
         {
-            **_SPAN, "label": "text", "score": "number", **_columns("p_"), "num_records": "count",
+            **SPAN, "label": "text", "score": "number", **_columns("p_"), "num_records": "count",
         },
         _segment_rows,
     ),
