@@ -258,7 +258,10 @@ def build_wheel(builder: Path, place: Path) -> Path:
         shutil.copy(ROOT / name, source)
     leave = shutil.ignore_patterns("__pycache__", "*.egg-info")
     shutil.copytree(ROOT / "src", source / "src", ignore=leave)
-    subprocess.run([builder, "-m", "build", "--outdir", place / "dist", source], check=True)
+    words = [builder, "-m", "build", "--outdir", place / "dist", source]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode:
+        raise UsageError(f"the wheel cannot be built: {done.stdout[-2000:]}{done.stderr[-2000:]}")
     (wheel,) = (place / "dist").glob("*.whl")
     return wheel
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from packaging.requirements import Requirement
 
 from r1omni.doctor import decoders, machine, packages
 from r1omni.doctor.checks import Finding
@@ -106,10 +107,14 @@ def test_extras_may_be_absent_and_not_out_of_range() -> None:
     assert set(extras) == set(EXTRAS) and all(extras.values())
     installed = {"scipy": "1.13.0", "threadpoolctl": "3.5", "openpyxl": "3.1.5"}
     old, told = packages.check_extras(extras, installed.get)
-    assert old.status == "fails" and "1.13.0 is installed, scipy>=1.14 is needed" in old.found
+    assert old.status == "fails" and "1.13.0 is installed, scipy>=1.14.1 is needed" in old.found
     absent = ", ".join(extra for extra in EXTRAS if extra != "world")
     assert (told.status, told.found) == ("note", f"installed: world; not: {absent}")
     assert "pip install 'r1omni[formats]'" in told.remedy
+    # `demo` asks for r1omni[serve]: for what that asks for, not for r1omni in the environment.
+    served = {Requirement(text).name: "99" for text in extras["serve"]}
+    *_, told = packages.check_extras(extras, served.get)
+    assert told.found == "installed: serve, demo; not: world, reports, voices, formats"
     of_metadata = ("numpy>=2", "scipy>=1.14; extra == 'world'", "pytest; extra == 'dev'")
     assert packages._asked_by(of_metadata, "world") == ("scipy>=1.14",)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import cast
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -22,6 +23,7 @@ _COMPROMISED = {"lightning": ("2.6.2", "2.6.3")}
 # Their compiled parts fit one another only as a set.
 _TORCH_FAMILY = ("torch", "torchvision", "torchaudio")
 _NO_MARKER = {"extra": ""}
+_PROJECT = "r1omni"
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def declared(checkout: Path = _CHECKOUT) -> Declared:
     file = checkout / "pyproject.toml"
     if file.is_file():
         project = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
-        if project["name"] == "r1omni":
+        if project["name"] == _PROJECT:
             of_extras = project.get("optional-dependencies", {})
             return Declared(
                 project["requires-python"],
@@ -58,8 +60,8 @@ def declared(checkout: Path = _CHECKOUT) -> Declared:
                 {extra: tuple(of_extras.get(extra, ())) for extra in EXTRAS},
             )
     try:
-        python = metadata.metadata("r1omni")["Requires-Python"]
-        asked = tuple(metadata.requires("r1omni") or ())
+        python = metadata.metadata(_PROJECT)["Requires-Python"]
+        asked = tuple(metadata.requires(_PROJECT) or ())
         return Declared(python, asked, {extra: _asked_by(asked, extra) for extra in EXTRAS})
     except metadata.PackageNotFoundError:
         raise R1OmniError(
@@ -128,7 +130,7 @@ def check_extras(
     version_of: Callable[[str], str | None] = installed_version,
 ) -> Iterator[Finding]:
     """Which extras are there, and each package of one that is there and out of range."""
-    requirements = {extra: list(map(Requirement, texts)) for extra, texts in extras.items()}
+    requirements = {extra: [*_of_extra(extra, extras)] for extra in extras}
     there = {r: version_of(r.name) for asked in requirements.values() for r in asked}
     for requirement, version in there.items():
         problem = None if version is None else _problem(requirement, version)
@@ -143,6 +145,19 @@ def check_extras(
         )  # fmt: skip
     else:
         yield Finding("extras", "ok", installed)
+
+
+def _of_extra(extra: Extra, extras: Mapping[Extra, tuple[str, ...]]) -> Iterator[Requirement]:
+    """What an extra asks for, and for an extra of r1omni that it names what that does.
+
+    Whether r1omni itself is installed is another question: a checkout runs without.
+    """
+    for requirement in map(Requirement, extras[extra]):
+        if requirement.name == _PROJECT:
+            for name in sorted(requirement.extras):
+                yield from _of_extra(cast(Extra, name), extras)
+        else:
+            yield requirement
 
 
 def _problem(requirement: Requirement, version: str | None) -> Finding | None:
