@@ -121,10 +121,10 @@ def test_what_cannot_be_fitted(files: tuple[Path, Path], tmp_path: Path) -> None
         with pytest.raises(UsageError, match=complaint):
             write_scores([test], calibrate=file)
 
-    kinds = ("scores", "direct_scores")
+    kinds = ("scores", "direct_scores", "direct_prediction", "answer_mode")
     bare = [{k: v for k, v in row.items() if k not in kinds} for row in rows]
     refused(bare, r"val\.full\.jsonl: its labelled answers have no scores; .*answer_mode both")
-    refused([*rows[1:], bare[0]], "has no scores, and others have")
+    refused([*rows[1:], bare[0]], "is an answer of mode 'think', line 1 one of 'both'")
     refused([{**row, "label_set": "all"} for row in rows], "are not of the classes of all")
     seven = [row for row in rows if row["label"] != "calm"]
     for row in seven:

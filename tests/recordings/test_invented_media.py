@@ -10,7 +10,7 @@ import pytest
 
 from processes import REPOSITORY
 from r1omni.cli import main
-from r1omni.models.answering import INVENTED
+from r1omni.models.spans import INVENTED
 from r1omni.recordings.log import read_log
 from r1omni.recordings.records import Record
 from r1omni.text.cues import read_cues
