@@ -94,7 +94,7 @@ def test_the_walk_finds_the_known_classes() -> None:
     assert len(NUMBERS) > 50
 
 
-def made(kind: type, **given: Any) -> R1OmniError | None:
+def made(kind: type, /, **given: Any) -> R1OmniError | None:
     """The refusal of a class that is made with these values, if it is refused."""
     needed = [name for name in inspect.signature(kind).parameters if name in NEEDED]
     hints = argument_types(kind)

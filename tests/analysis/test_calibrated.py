@@ -129,7 +129,7 @@ def test_what_cannot_be_fitted(files: tuple[Path, Path], tmp_path: Path) -> None
     seven = [row for row in rows if row["label"] != "calm"]
     for row in seven:
         row["label_set"] = "dfew"
-        for kind in kinds:
+        for kind in kinds[:2]:
             row[kind] = {k: v for k, v in row[kind].items() if k != "calm"}
     refused(seven, "is of the classes dfew, and .* of ravdess")
     with pytest.raises(UsageError, match=r"holds other\.full\.jsonl, ravdess\.full\.jsonl; name"):

@@ -6,17 +6,17 @@ for every class, and a softmax leaves that out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from r1omni.metrics.answer_modes import Scores
 from r1omni.metrics.calibration import calibrate, confidence_of
 from r1omni.metrics.resampling import Interval, mean_interval
 from r1omni.types import UsageError
 
-Scores = Mapping[str, float]
 # Where it is looked for. At an end the fit has none: scores that rank every label first want 0.
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 _NUM_HALVINGS = 100

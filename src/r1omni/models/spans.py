@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 NOT_ANSWERED = "not answered"
 # What is said of a reasoning that tells of a medium which the model was not given.
-INVENTED: Mapping[Medium, str] = {
+INVENTED: Mapping[str, str] = {
     "video": "the reasoning describes a picture, and the model was given none",
     "audio": "the reasoning describes a sound, and the model was given none",
 }
@@ -163,14 +163,15 @@ class _Spans:
             omni.prompt(window.media, question.instruction, modality)
             for window, modality in zip(windows, modalities, strict=True)
         ]
+        features = omni.model.encode_media([window.media for window in windows])
         inputs = PromptInputs(
             tuple(ids for prompt in prompts for ids in prompt.token_ids),
             tuple(ids for prompt in prompts for ids in prompt.instruction_ids),
-            tuple(omni.model.encode_media([window.media for window in windows])),
+            tuple(features),
         )
         ablations: Sequence[dict[str, Ablated] | None] = [None] * len(windows)
         if question.media_ablation != "none":
-            ablations = _ablations(omni, windows, inputs, question, self._hear)
+            ablations = _ablations(omni, windows, inputs, features, question, self._hear)
         for (index, window), ablation in zip(asked, ablations, strict=True):
             light = window._replace(media=ClipMedia(None, None, window.media.warnings))
             given = given_media(window.media)
@@ -195,6 +196,7 @@ def _ablations(
     omni: R1Omni,
     windows: Sequence[Window],
     inputs: PromptInputs,
+    features: Sequence[ClipFeatures],
     question: Question,
     hear: HearWindows | None,
 ) -> list[dict[str, Ablated]]:
@@ -203,7 +205,8 @@ def _ablations(
     Args:
         omni: the model.
         windows: the spans.
-        inputs: their prompts, with features in place of media.
+        inputs: their prompts.
+        features: of their clips.
         question: to the model.
         hear: as for `analyze_windows`.
     """
@@ -217,12 +220,10 @@ def _ablations(
         rows = [row for row, w in enumerate(windows) if medium in given_media(w.media)]
         if not rows:
             continue
-        features = [inputs.media[row] for row in rows]
-        assert all(isinstance(one, ClipFeatures) for one in features)
         changed = PromptInputs(
             tuple(inputs.token_ids[row] for row in rows),
             tuple(inputs.instruction_ids[row] for row in rows),
-            tuple(without(one, medium, neutral) for one in features),  # type: ignore[type-var]
+            tuple(without(features[row], medium, neutral) for row in rows),
         )
         prompts = omni.model.embed_prompts(changed)
         for row, said in zip(rows, _said_of_all(omni, prompts, question, mode, hear), strict=True):

@@ -247,7 +247,7 @@ def check_kind(kind: OptimizerKind, is_sharded: bool) -> None:
 
 
 def _adamw_8bit(
-    groups: list[dict], betas: tuple[float, float], in_float32: Collection[nn.Parameter]
+    groups: list[dict], betas: tuple[float, float], in_float32: Collection[Tensor]
 ) -> torch.optim.Optimizer:
     # Here, not at the top: an extra installs it.
     from bitsandbytes.optim import AdamW8bit
