@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -10,6 +11,8 @@ import jsonschema
 import pytest
 
 import r1omni.recordings
+from r1omni.models.answering import Question
+from r1omni.recordings.analyzing import Asked
 from r1omni.recordings.log import (
     LogState,
     as_line,
@@ -86,6 +89,23 @@ def test_a_torn_line_is_cut_off(size: int, tmp_path: Path) -> None:
         log.write_bytes(whole + b"{" * size)
         cut_torn_line(log)
         assert log.read_bytes() == whole
+
+
+def test_a_record_of_before_ablations_goes_on(tmp_path: Path) -> None:
+    """It is read without the field, and its settings are those of a question without any."""
+    row = json.loads(as_line(Record("a.mp4", label="sad")))
+    del row["ablation"]
+    log = tmp_path / "log"
+    log.write_text(json.dumps(row) + "\n")
+    assert [*read_log(log)] == [Record("a.mp4", label="sad")]
+    plain, asked = (
+        Asked(Question(answer_mode="both", media_ablation=ablation))  # type: ignore[arg-type]
+        for ablation in ("none", "direct")
+    )
+    known = {name: value for name, value in plain.row().items() if name != "media_ablation"}
+    whole = json.dumps([known, []], sort_keys=True)
+    assert plain.hash(Path("a.mp4")) == hashlib.sha256(whole.encode()).hexdigest()[:16]
+    assert asked.hash(Path("a.mp4")) != plain.hash(Path("a.mp4"))
 
 
 @pytest.mark.parametrize("line", ["", "[]", "{}", "{", '{"schema": 1}', '{"schema": 9}', "\xff"])

@@ -63,7 +63,9 @@ class Asked:
         """Tells settings of a recording apart: with the same ones its answers may go on."""
         own = (self.intervals or {}).get(path, ())
         spans = [(i.start_s, i.end_s, i.speaker) for i in own]
-        whole = json.dumps([self.row(), spans], sort_keys=True)
+        # What came later and changes nothing leaves the hash what it was.
+        asked = {k: v for k, v in self.row().items() if (k, v) != ("media_ablation", "none")}
+        whole = json.dumps([asked, spans], sort_keys=True)
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
     def plan(self, path: Path, skip: int, last: tuple[float, float] | None) -> Plan:

@@ -79,6 +79,7 @@ class Record:
             raise R1OmniError(
                 f"schema {row.get('schema')!r} is not {SCHEMA_VERSION}; analyze again"
             )
+        row = {"ablation": None, **row}  # records of before it was asked for are whole without
         names = {entry.name for entry in fields(cls)}
         if missing := names - set(row):
             raise R1OmniError(f"lacks {', '.join(sorted(missing))}; analyze again")
