@@ -23,6 +23,8 @@ FIXED = (
     "model.init_args.optimizer.kind",
     "run.experiment",
 )
+# What a run did whose version had no such option yet.
+_BEFORE = {"model.init_args.optimizer.kind": "adamw"}
 _UNSET = "unset"
 
 
@@ -61,7 +63,7 @@ def changed_settings(
     Raises:
         UsageError: naming every setting that cannot take effect any more.
     """
-    recorded = renamed_settings(recorded)
+    recorded = {**_BEFORE, **renamed_settings(recorded)}
     differing = [
         name
         for name in dict.fromkeys((*recorded, *settings))
