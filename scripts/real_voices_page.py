@@ -184,8 +184,8 @@ def limits() -> list[str]:
         "what a listener hears.",
         "- Recipe, sizes and learning rates were tried on the validation speakers of one fold; "
         "these speakers are test speakers of another fold.",
-        "- One seed. Fold 1 was trained once before, by an earlier version of this project with the "
-        "same seed: label SFT 78.8% WAR, EMER-SFT 32.9, R1-Omni 60.4, faithful 62.1, and on Emo-DB "
+        "- One seed. Fold 1 was trained once before, by an earlier version of this project with "
+        "the same seed: label SFT 78.8% WAR, EMER-SFT 32.9, R1-Omni 60.4, faithful 62.1; on Emo-DB "
         "34.7, 34.7, 40.7 and 41.3. Differences of a few points on one fold say little.",
     ]
 

@@ -84,15 +84,19 @@ def test_overlays_of_grpo_train(
     monkeypatch.chdir(tmp_path)
     more = ("--config", CONFIGS / "overlay" / f"{overlay}.yaml",
             "--data.loader.batch_size", 4, "--model.init_args.grpo.group_size", 2,
-            "--model.init_args.grpo.max_new_tokens", 4)  # fmt: skip
+            # What is imitated may be no longer than what is sampled.
+            "--model.init_args.grpo.max_new_tokens", 160 if overlay == "chord" else 4)  # fmt: skip
     args = fit(mini_world, tmp_path / "run", *more, config="mini/r1omni")
     grpo = R1OmniCLI(args[1:], run=False).model.grpo
-    wanted = {"dapo": "dapo", "dr_grpo": "dr_grpo", "gspo": "grpo", "cispo": "cispo",
-              "faithful": "grpo"}  # fmt: skip
-    assert grpo.loss.loss_type == wanted[overlay]
-    assert (grpo.loss.beta == 0) == (not grpo.needs_reference) == (overlay != "faithful")
+    losses = {"dapo": "dapo", "dr_grpo": "dr_grpo", "gspo": "grpo", "cispo": "cispo",
+              "gspo_token": "grpo", "gmpo": "gmpo", "vespo": "vespo"}  # fmt: skip
+    assert grpo.loss.loss_type == losses.get(overlay, "grpo")
+    assert (grpo.loss.beta == 0) == (not grpo.needs_reference) == (overlay in losses)
     assert ("supported_accuracy" in grpo.reward_names) == (overlay == "faithful")
-    assert (grpo.loss.importance_sampling_level == "sequence") == (overlay == "gspo")
+    levels = {"gspo": "sequence", "gspo_token": "sequence_token"}
+    assert grpo.loss.importance_sampling_level == levels.get(overlay, "token")
+    assert (grpo.chord.mu_peak > 0) == (overlay == "chord")
+    assert (grpo.adaptive_entropy.target is not None) == (overlay == "adaptive_entropy")
     assert grpo.temperature == 0.7  # what the overlay does not name stays
     assert main(args) == 0
 

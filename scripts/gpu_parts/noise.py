@@ -119,7 +119,7 @@ class NoiseData(EmotionDataModule):
         self.config, self.count = config, batch_size * num_batches
 
     def setup(self, stage: str) -> None:
-        self.samples |= {"train": [samples(self.count)], "val": []}
+        self.samples |= {"train": [samples(self.count)], "val": [], "expert": []}
 
     def val_dataloader(self) -> list[DataLoader[Batch]]:
         return []

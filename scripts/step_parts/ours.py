@@ -49,7 +49,8 @@ class _Data(noise.NoiseData):
         self.pairs = list(zip(materials.samples, materials.clips, strict=True)) * num_steps
 
     def setup(self, stage: str) -> None:
-        self.samples |= {"train": [[sample for sample, _ in self.pairs]], "val": []}
+        samples = [sample for sample, _ in self.pairs]
+        self.samples |= {"train": [samples], "val": [], "expert": []}
 
     def train_dataloader(self) -> DataLoader[Batch]:
         pairs: Any = self.pairs

@@ -114,7 +114,7 @@ def test_extras_may_be_absent_and_not_out_of_range() -> None:
     # `demo` asks for r1omni[serve]: for what that asks for, not for r1omni in the environment.
     served = {Requirement(text).name: "99" for text in extras["serve"]}
     *_, told = packages.check_extras(extras, served.get)
-    assert told.found == "installed: serve, demo; not: world, reports, voices, formats"
+    assert told.found == "installed: serve, demo; not: world, reports, voices, formats, memory"
     of_metadata = ("numpy>=2", "scipy>=1.14; extra == 'world'", "pytest; extra == 'dev'")
     assert packages._asked_by(of_metadata, "world") == ("scipy>=1.14",)
 

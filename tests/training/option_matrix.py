@@ -69,6 +69,9 @@ NEEDS: dict[str, Options] = {
     "loader.clip_limit_s": {"loader.decode_workers": 1},
     "loss.sapo_temperature_pos": {"loss.loss_type": "sapo"},
     "loss.sapo_temperature_neg": {"loss.loss_type": "sapo"},
+    **{f"loss.{name}": {"loss.loss_type": "vespo"} for name in (
+        "vespo_k_pos", "vespo_lambda_pos", "vespo_k_neg", "vespo_lambda_neg",
+    )},
     "optimizer.schedule": {"steps": 4},  # in two, every schedule is at its peak
     "optimizer.min_lr_ratio": {"steps": 4},
     "optimizer.warmup_ratio": {"steps": 4},
