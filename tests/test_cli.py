@@ -84,8 +84,9 @@ def test_overlays_of_grpo_train(
     monkeypatch.chdir(tmp_path)
     more = ("--config", CONFIGS / "overlay" / f"{overlay}.yaml",
             "--data.loader.batch_size", 4, "--model.init_args.grpo.group_size", 2,
-            # What is imitated may be no longer than what is sampled.
-            "--model.init_args.grpo.max_new_tokens", 160 if overlay == "chord" else 4)  # fmt: skip
+            "--model.init_args.grpo.max_new_tokens", 4)  # fmt: skip
+    if overlay == "chord":  # of six samples, none longer than what is sampled
+        more = (*more[:-1], 160, "--model.init_args.grpo.chord.num_samples", 4)
     args = fit(mini_world, tmp_path / "run", *more, config="mini/r1omni")
     grpo = R1OmniCLI(args[1:], run=False).model.grpo
     losses = {"dapo": "dapo", "dr_grpo": "dr_grpo", "gspo": "grpo", "cispo": "cispo",
