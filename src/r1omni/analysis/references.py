@@ -5,7 +5,6 @@ docs/evaluation.md says which fields both files have.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -116,26 +115,13 @@ def _reference(row: Row, labels: LabelSet) -> dict[str, Any]:
         "sex": sex_of(row),
         "intensity": intensity_of(row),
         "language": row.optional("language"),
-        **{name: _number(row, name) for name in BINS},
+        **{name: row.number(name) for name in BINS},
         "known_cues": row.values.get("known_cues") or None,
     }
     wrong = wrong_part_fields(told) + ([] if are_cues(told["known_cues"]) else ["known_cues"])
     if wrong:
         raise UsageError(f"{row.place}: {wrong[0]} is {told[wrong[0]]!r:.60}, which it cannot be")
     return told
-
-
-def _number(row: Row, name: str) -> float | None:
-    text = row.optional(name)
-    if text is None:
-        return None
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise UsageError(f"{row.place}: the column {name!r} holds {text!r}, expected a number")
-    return number
 
 
 def _joined(

@@ -73,16 +73,22 @@ class Row:
 
     def seconds(self, name: str) -> float | None:
         """The column as seconds, or None when it is missing or empty."""
+        return self.number(name, expected="seconds")
+
+    def number(self, name: str, expected: str = "a number") -> float | None:
+        """The column as a finite number, or None when it is missing or empty."""
         text = self.optional(name)
         if text is None:
             return None
         try:
-            seconds = float(text)
+            number = float(text)
         except ValueError:
-            seconds = math.nan
-        if not math.isfinite(seconds):
-            raise UsageError(f"{self.place}: the column {name!r} holds {text!r}, expected seconds")
-        return seconds
+            number = math.nan
+        if not math.isfinite(number):
+            raise UsageError(
+                f"{self.place}: the column {name!r} holds {text!r}, expected {expected}"
+            )
+        return number
 
 
 def read_text(path: Path) -> str:
