@@ -108,7 +108,8 @@ def refusals(folder: Path) -> None:
                 assert main(words) == 2, words
             assert told.getvalue().count("\n") == 1, told.getvalue()
             assert f"not installed; run pip install 'r1omni[{extra}]'" in told.getvalue()
-    assert list(folder.iterdir()) == []
+    left = [str(path) for path in folder.rglob("*")]
+    assert not left, left
 
 
 def test_every_module_imports_without_extras() -> None:

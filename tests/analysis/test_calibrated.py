@@ -130,7 +130,9 @@ def test_what_cannot_be_fitted(files: tuple[Path, Path], tmp_path: Path) -> None
     for row in seven:
         row["label_set"] = "dfew"
         for kind in kinds[:2]:
-            row[kind] = {k: v for k, v in row[kind].items() if k != "calm"}
+            shares = {k: v for k, v in row[kind].items() if k != "calm"}
+            row[kind] = {k: v / sum(shares.values()) for k, v in shares.items()}
+        row["direct_prediction"] = max(row["direct_scores"], key=row["direct_scores"].get)
     refused(seven, "is of the classes dfew, and .* of ravdess")
     with pytest.raises(UsageError, match=r"holds other\.full\.jsonl, ravdess\.full\.jsonl; name"):
         write_scores([test], calibrate=_two(tmp_path / "two", val))

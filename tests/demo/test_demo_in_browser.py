@@ -116,7 +116,7 @@ def test_a_clip_is_answered_in_the_browser_and_forgotten(tmp_path: Path) -> None
         ask(page)
         expect(page.locator("#about h2")).to_have_text("recorded.webm", timeout=SLOW_MS)
         expect(answer).to_contain_text("answer 1 of 1")
-        expect(page.locator("#seen")).to_contain_text("It was given sound.")
+        expect(page.locator("#seen")).to_contain_text("It was given sound alone.")
         expect(page.locator("#timeline")).to_be_hidden()
         assert watched.trouble == []
         # Of what was sent nothing is left where it was kept.

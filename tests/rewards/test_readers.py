@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from adversarial_cases import CASES, LABEL, PURE, token_cases
 
 from r1omni.data.batch import Batch
 from r1omni.data.datamodule import EvaluationSet
-from r1omni.models import answering
-from r1omni.models.sampler import Sampled
+from r1omni.models import answering, spans
+from r1omni.models.sampler import Ended, NextPrompts, Sampled, read_prompts
 from r1omni.rewards import RewardSpec
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.training import GRPOConfig, SFTModule, advantages, evaluated, policy
@@ -92,7 +92,12 @@ def read(trained: SFTModule, clip: Path, monkeypatch: pytest.MonkeyPatch) -> Any
 
     def readings(rows: Sequence[list[int]]) -> Readings:
         waiting = iter(rows)
-        monkeypatch.setattr(answering, "generate", lambda *a, **k: sampled([next(waiting)]))
+
+        def each(model: Any, more: NextPrompts, *_: Any, **options: Any) -> Iterator[Ended]:
+            prompts, _ = more(1)
+            yield Ended([0], [list(next(waiting))], read_prompts(model, prompts))
+
+        monkeypatch.setattr(spans, "generate_each", each)
         monkeypatch.setattr(answering, "emotion_scores", lambda *a, **k: [[{}]])
         analyses = [omni.analyze(clip, modality="video")[0] for _ in rows]
 

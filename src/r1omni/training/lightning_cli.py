@@ -30,7 +30,7 @@ from r1omni.training.config_files import check_config_files
 from r1omni.training.dropped_settings import PARSER_LOGGER, ChangesOfClass
 from r1omni.training.logger import KeepBest, RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule, weights_read_in_place
-from r1omni.training.optimization import check_precision
+from r1omni.training.optimization import check_kind, check_precision
 from r1omni.training.renamed import with_new_names
 from r1omni.training.resume import changed_settings, check_steps_left, flat_settings
 from r1omni.training.run_folder import (
@@ -155,9 +155,12 @@ class R1OmniCLI(LightningCLI):
         run_dir = Path(config.trainer.default_root_dir)
         check_precision(config.trainer.precision)
         check_trainer_options(config.trainer, self.subcommand)
+        sharded = FSDP2Strategy.__name__ in str(config.trainer.strategy)
+        if self.subcommand == "fit":
+            check_kind(config.model.init_args.optimizer.kind, sharded)
         check_writable(run_dir)
         if config.ckpt_path is not None:
-            self._use_checkpoint(config, run_dir)
+            self._use_checkpoint(config, run_dir, sharded)
         elif self.subcommand != "fit":
             check_start(run_dir, config.model.init_args.init_from, self.subcommand)
         elif not config.trainer.fast_dev_run:
@@ -165,11 +168,11 @@ class R1OmniCLI(LightningCLI):
         if "weights_only" in config:
             config.weights_only = True
 
-    def _use_checkpoint(self, config: Any, run_dir: Path) -> None:
+    def _use_checkpoint(self, config: Any, run_dir: Path, sharded: bool) -> None:
         """What cannot be used is refused before clips are decoded."""
         checkpoint = resolve_checkpoint(config.ckpt_path, run_dir)
         values = read_values(checkpoint)
-        if is_sharded(checkpoint) and FSDP2Strategy.__name__ not in str(config.trainer.strategy):
+        if is_sharded(checkpoint) and not sharded:
             raise UsageError(
                 f"{checkpoint} is sharded; add --config configs/overlay/fsdp.yaml to resume "
                 "from it, or make a model folder of it by `export`"

@@ -63,7 +63,8 @@ def changed_settings(
     Raises:
         UsageError: naming every setting that cannot take effect any more.
     """
-    recorded = {**_BEFORE, **renamed_settings(recorded)}
+    before = {name: value for name, value in _BEFORE.items() if name in settings}
+    recorded = {**before, **renamed_settings(recorded)}
     differing = [
         name
         for name in dict.fromkeys((*recorded, *settings))
