@@ -49,6 +49,7 @@ ALLOWED: dict[str, set[str]] = {
     "demo": {*_BASE, "models", "recordings", "pages", "serving"},
     "training": _ALL,
     "analysis": {*_ALL, "training", "pages"},
+    "studies": {*_ALL, "training", "analysis"},
     "doctor": {*_ALL, "training", "analysis"},
     "parser_lines": {"options"},
     "commands": {
@@ -57,6 +58,7 @@ ALLOWED: dict[str, set[str]] = {
         "recordings",
         "training",
         "analysis",
+        "studies",
         "doctor",
         "serving",
         "demo",
@@ -70,6 +72,7 @@ ALLOWED: dict[str, set[str]] = {
         "demo",
         "training",
         "analysis",
+        "studies",
         "doctor",
         "commands",
         "parser_lines",

@@ -11,6 +11,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "create": making.create,
     "pretrain-towers": making.pretrain_towers,
     "describe-voices": making.describe_voices,
+    "folds": making.folds,
     "analyze": using.analyze,
     "export": making.export,
     "report": using.report,

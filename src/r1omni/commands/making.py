@@ -190,3 +190,36 @@ def export(args: list[str]) -> None:
 
     export_checkpoint(options.ckpt_path, options.out, options.model, options.dtype)
     print(f"{options.out} is a model folder; `analyze --model {options.out}` uses it")
+
+
+def folds(args: list[str]) -> None:
+    """Train and test a model on each fold of its data sets: mean and deviation over folds."""
+    parser = parser_of("folds", folds)
+    parser.epilog = (
+        "All other options are those of `fit`, --config FILE among them. {fold} in any of their "
+        "texts, and in those of the files, stands for the number of the fold."
+    )
+    parser.allow_abbrev = False
+    number = Number(at_least(2))
+    parser.add_argument("--folds", type=number, required=True, help="how many there are")
+    parser.add_argument("--out", type=Path, required=True, help="folder to write, or to go on in")
+    parser.add_argument(
+        "--only", type=Number(at_least(1)), nargs="+", default=[], metavar="FOLD",
+        help="train and test these; all",
+    )  # fmt: skip
+    parser.add_argument(
+        "--whole", nargs="+", default=[], metavar="DATASET",
+        help="data sets that are the same in every fold; none",
+    )  # fmt: skip
+    options, words = parser.parse_known_args(args)
+    beyond = [fold for fold in options.only if fold > options.folds]
+    if beyond:
+        raise UsageError(f"--only {beyond[0]}: there are folds 1 to {options.folds}")
+    if not any(word.partition("=")[0] == "--config" for word in words):
+        raise UsageError("folds needs --config FILE, as `fit` does (see `folds --help`)")
+    from r1omni.studies.fold_runs import run_folds
+    from r1omni.studies.fold_sets import Folding
+
+    folding = Folding(options.folds, frozenset(options.whole))
+    print(run_folds(words, options.out, folding, sorted({*options.only})))
+    print(f"\n{options.out / 'results.json'} has every figure")

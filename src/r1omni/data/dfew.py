@@ -9,12 +9,13 @@ from r1omni.data.labels_io import ClipFolder, Row, first_existing, read_csv
 from r1omni.data.registry import check_split, labelled_sample, register
 from r1omni.types import Clip, Modality, Sample, UsageError
 
+_DFEW_FOLDS = 5
 _CLASSES = ("happy", "sad", "neutral", "angry", "surprise", "disgust", "fear")
 _CLIP_FOLDERS = ("Clip/original", "Clip", "clip", "clips", "videos", "video", "")
 _SPLIT_FOLDERS = ("EmoLabel_DataSplit", "EmoLabel_DataSplit/single-labeled", "split", "")
 
 
-@register("dfew")
+@register("dfew", folds=_DFEW_FOLDS)
 def load_dfew(
     root: Path,
     *,
@@ -40,7 +41,7 @@ def load_dfew(
         UsageError: a missing folder or file, a malformed row, or a label outside 1..7.
     """
     check_split("dfew", split, ("train", "test"))
-    check_fold("dfew", fold, 5)
+    check_fold("dfew", fold, _DFEW_FOLDS)
     names = [labels_csv] if labels_csv else _split_files(split, fold)
     labels = first_existing(root, names, f"label file of split {split!r}, fold {fold}")
     clips = ClipFolder(root, [clips_dir] if clips_dir is not None else _CLIP_FOLDERS)

@@ -49,7 +49,7 @@ class _Utterance:
         return f"session_{self.session}_{self.sex}"
 
 
-@register("iemocap")
+@register("iemocap", folds=len(_SESSIONS))
 def load_iemocap(
     root: Path,
     *,

@@ -10,12 +10,13 @@ from r1omni.data.registry import check_split, labelled_sample, register
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.types import Clip, Modality, Sample, UsageError
 
+_MAFW_FOLDS = 5
 _CLIP_FOLDERS = ("data/clips", "clips", "data", "clip", "videos", "video", "")
 _SPLIT_FOLDERS = ("Train & Test Set", "Train_Test_Set", "split", "anno", "")
 _SETTINGS = ("single/no_caption", "single", "no_caption", "")
 
 
-@register("mafw")
+@register("mafw", folds=_MAFW_FOLDS)
 def load_mafw(
     root: Path,
     *,
@@ -41,7 +42,7 @@ def load_mafw(
         UsageError: a missing folder or file, a malformed row, or an unknown label.
     """
     check_split("mafw", split, ("train", "test"))
-    check_fold("mafw", fold, 5)
+    check_fold("mafw", fold, _MAFW_FOLDS)
     names = [labels_txt] if labels_txt else _split_files(split, fold)
     labels = first_existing(root, names, f"label file of split {split!r}, fold {fold}")
     clips = ClipFolder(root, [clips_dir] if clips_dir is not None else _CLIP_FOLDERS)

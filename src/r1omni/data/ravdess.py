@@ -39,7 +39,7 @@ _CONSECUTIVE = tuple(
 )
 
 
-@register("ravdess")
+@register("ravdess", folds=_NUM_FOLDS)
 def load_ravdess(
     root: Path,
     *,

@@ -36,6 +36,8 @@ _LOADERS: dict[str, Loader] = {}
 _SHARED = {"root", "split", "instruction", "modality"}
 # Loaders whose rows are conversations: one clip may be asked about many times.
 _CONVERSATIONS: set[Loader] = set()
+# How many folds the publisher made, of loaders whose data sets have some.
+_FOLDS: dict[Loader, int] = {}
 _MODULES = (
     "cremad", "dfew", "emer", "emodb", "enterface", "humanomni", "iemocap", "mafw", "meld",
     "mer2023", "mer2024", "mer2025", "merr", "own", "ravdess", "savee", "tess",
@@ -94,7 +96,9 @@ class DatasetSpec:
         return self.name.rpartition(":")[2]
 
 
-def register(name: str, conversations: bool = False) -> Callable[[AnyLoader], AnyLoader]:
+def register(
+    name: str, conversations: bool = False, folds: int | None = None
+) -> Callable[[AnyLoader], AnyLoader]:
     """Enter a loader into the registry.
 
     A loader takes `root: Path` and the keywords `split`, `instruction`, `modality` and its own
@@ -105,6 +109,7 @@ def register(name: str, conversations: bool = False) -> Callable[[AnyLoader], An
         name: of the data set.
         conversations: its rows are conversations, of which a clip may have many; otherwise a clip
             that is listed twice is refused.
+        folds: how many its publisher made, which the option `fold` chooses from.
     """
 
     def enter(loader: AnyLoader) -> AnyLoader:
@@ -113,6 +118,8 @@ def register(name: str, conversations: bool = False) -> Callable[[AnyLoader], An
         _LOADERS[name] = loader
         if conversations:
             _CONVERSATIONS.add(loader)
+        if folds is not None:
+            _FOLDS[loader] = folds
         return loader
 
     return enter
@@ -147,6 +154,15 @@ def get_loader(name: str) -> Loader:
             "root, and the keywords split, instruction and modality"
         )
     return loader
+
+
+def published_folds(name: str) -> int | None:
+    """How many folds the publisher of a data set made; None for none, and where nobody said so.
+
+    Raises:
+        UsageError: there is no such data set.
+    """
+    return _FOLDS.get(get_loader(name))
 
 
 def load_dataset(spec: DatasetSpec) -> list[Sample]:

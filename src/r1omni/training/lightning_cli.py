@@ -135,10 +135,13 @@ class R1OmniCLI(LightningCLI):
                 self._config[name] = seed
 
     def _set_seed(self) -> None:
+        self._check_seed()
+        super()._set_seed()
+
+    def _check_seed(self) -> None:
         seed = self._get(self.config, "seed_everything")
         if not isinstance(seed, bool):  # true draws one, false leaves the generators alone
             check_number("seed_everything", seed, SEED, int)
-        super()._set_seed()
 
     def _parse_ckpt_path(self) -> None:
         """Do nothing: Lightning would put a checkpoint's settings over the command line's."""
@@ -198,9 +201,12 @@ class R1OmniCLI(LightningCLI):
 
     def _settings(self) -> dict[str, Any]:
         """The configuration of this command as its checkpoints record it."""
+        return flat_settings(self._nested_settings())
+
+    def _nested_settings(self) -> dict[str, Any]:
         parser = self._parser(self.subcommand)
-        text = parser.dump(self._config, skip_none=False)
-        return flat_settings(yaml.safe_load(text))
+        settings: dict[str, Any] = yaml.safe_load(parser.dump(self._config, skip_none=False))
+        return settings
 
     @property
     def _config(self) -> Any:
@@ -260,6 +266,37 @@ class R1OmniCLI(LightningCLI):
             )
         except (MisconfigurationException, ValueError) as error:
             raise UsageError(f"trainer: {' '.join(str(error).split())}") from error
+
+
+class _SettingsAlone(R1OmniCLI):
+    """Reads a command line; nothing is made, run or written."""
+
+    def _set_seed(self) -> None:
+        self._check_seed()
+
+    def before_instantiate_classes(self) -> None:
+        self._changes.check(self._config)
+        self._follow_seed()
+        _run_config(self._config)
+        self.settings = self._nested_settings()
+
+    def instantiate_classes(self) -> None:
+        """Make nothing."""
+
+    def _run_subcommand(self, subcommand: str) -> None:
+        """Run nothing."""
+
+
+def read_settings(args: list[str]) -> dict[str, Any]:
+    """The whole configuration that a command line means, defaults included, as YAML has it.
+
+    Args:
+        args: the command line, subcommand first.
+
+    Raises:
+        UsageError: as that command would; the parser's own errors come as they are.
+    """
+    return _SettingsAlone(args).settings
 
 
 def _run_config(config: Any) -> RunConfig:

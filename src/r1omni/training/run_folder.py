@@ -17,13 +17,18 @@ from r1omni.training.checkpoints import CHECKPOINTS, MODEL, newest_checkpoint
 from r1omni.types import UsageError
 
 LOCK = "run.lock"
+_OPTION = "trainer.default_root_dir"
 _HOLDING = {errno.EACCES, errno.EAGAIN}
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _logger = logging.getLogger(__name__)
 
 
-def check_writable(run_dir: Path) -> None:
+def check_writable(run_dir: Path, option: str = _OPTION) -> None:
     """See whether a run's folder can be made, or written where it is there; leaves nothing behind.
+
+    Args:
+        run_dir: the folder.
+        option: that names it, for messages.
 
     Raises:
         UsageError: it is a file, lies within one, or cannot be written.
@@ -37,8 +42,7 @@ def check_writable(run_dir: Path) -> None:
     except OSError as error:
         reason = error.strerror or str(error)
     raise UsageError(
-        f"trainer.default_root_dir {run_dir} cannot hold a run ({reason}); name a folder that can "
-        "be written"
+        f"{option} {run_dir} cannot hold a run ({reason}); name a folder that can be written"
     )
 
 
@@ -106,12 +110,13 @@ class FolderLock:
 
     Args:
         run_dir: made where it is missing.
+        option: that names it, for messages.
 
     Raises:
         UsageError: another process trains in the folder, or may do so.
     """
 
-    def __init__(self, run_dir: Path) -> None:
+    def __init__(self, run_dir: Path, option: str = f"--{_OPTION}") -> None:
         run_dir.mkdir(parents=True, exist_ok=True)
         self._path = run_dir / LOCK
         self._file = self._path.open("a+", encoding="utf-8")
@@ -124,7 +129,7 @@ class FolderLock:
                 self._file.close()
                 raise UsageError(
                     f"{run_dir} is in use by {_words(holder)}; wait for it, end it, or give "
-                    "another --trainer.default_root_dir"
+                    f"another {option}"
                 ) from error
             _logger.warning(
                 "%s cannot be locked (%s): a second training in this folder would not be noticed",
