@@ -190,7 +190,7 @@ def sets(*entries: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "entry, number, options",
+    ("entry", "number", "options"),
     [
         ({"name": "dfew"}, 5, {"fold": 3}),
         ({"name": "mafw", "options": {"fold": 1}}, 5, {"fold": 3}),
@@ -210,7 +210,7 @@ def test_options_of_a_fold(entry: dict[str, Any], number: int, options: dict[str
 
 
 @pytest.mark.parametrize(
-    "entry, number, line",
+    ("entry", "number", "line"),
     [
         ({"name": "ravdess", "split": "all"}, 5, "without folds: ravdess"),
         ({"name": "humanomni"}, 5, "without folds: humanomni"),

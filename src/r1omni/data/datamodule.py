@@ -90,6 +90,9 @@ class EmotionDataModule(L.LightningDataModule):
         self.samples: dict[str, list[list[Sample]]] = {}
         self._label_sets: dict[str, list[str]] = {}
         self.broken: dict[Clip, str] = {}
+        # For each data set of a split what is left out of it, and why: an evaluation counts it as
+        # wrong, and training does without it.
+        self.unreadable: dict[str, list[list[tuple[Sample, str]]]] = {}
         self._store: ClipStore | None = None
         self._encode: Callable[[], None] | None = None
         self._is_settled = False
@@ -169,6 +172,11 @@ class EmotionDataModule(L.LightningDataModule):
                 continue
             prepared = store.decode(split, samples, *limits, report_dir)
             self.broken |= prepared.broken
+            failed = prepared.failed
+            self.unreadable[split] = [
+                [(s, failed[s.clip, s.modality]) for s in one if (s.clip, s.modality) in failed]
+                for one in self.samples[split]
+            ]
             self.samples[split] = [
                 [s for s in one if (s.clip, s.modality) not in prepared.failed]
                 for one in self.samples[split]

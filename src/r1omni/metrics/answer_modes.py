@@ -72,15 +72,18 @@ def answer_modes(records: Sequence[Record], labels: tuple[str, ...]) -> AnswerMo
     """Compare the modes; None where no direct answers were asked for.
 
     Args:
-        records: of `predictions/<set>.<condition>.jsonl`; those without a label are left out.
+        records: of `predictions/<set>.<condition>.jsonl`; those without a label are left out. A
+            clip that could not be decoded has a wrong answer, and no scores to calibrate.
         labels: classes of the label set.
     """
-    known = [r for r in records if r["label"] is not None]
+    everything = [r for r in records if r["label"] is not None]
+    known = [r for r in everything if not r.get("unreadable")]
     if not known or any("direct_scores" not in r for r in known):
         return None
     references = [r["label"] for r in known]
     groups = groups_of(known)
     written, direct = ([r[key] for r in known] for key in ("prediction", "direct_prediction"))
+    answers = [r.get("direct_prediction") for r in everything]
     has_think = all("scores" in r for r in known)
     return AnswerModes(
         think=calibrate([r["scores"] for r in known], written, references, groups)
@@ -88,7 +91,12 @@ def answer_modes(records: Sequence[Record], labels: tuple[str, ...]) -> AnswerMo
         else None,
         direct=calibrate([r["direct_scores"] for r in known], direct, references, groups),
         recognition=evaluate_recognition(
-            direct, references, labels, None, [True] * len(known), groups
+            answers,
+            [r["label"] for r in everything],
+            labels,
+            None,
+            [answer is not None for answer in answers],
+            groups_of(everything),
         ),
         difference=compare(direct, written, references, groups) if has_think else None,
     )

@@ -106,9 +106,13 @@ def dependences(conditions: Mapping[str, Sequence[Record]]) -> dict[str, dict[st
     answers; each is there where both conditions have such answers.
 
     Args:
-        conditions: records by condition; those without a label are left out.
+        conditions: records by condition; those without a label, and of clips that could not be
+            decoded, are left out.
     """
-    known = {c: [r for r in rows if r["label"] is not None] for c, rows in conditions.items()}
+    known = {
+        c: [r for r in rows if r["label"] is not None and not r.get("unreadable")]
+        for c, rows in conditions.items()
+    }
     full = known.pop("full", [])
     found: dict[str, dict[str, Dependence]] = {}
     for condition, rows in known.items():

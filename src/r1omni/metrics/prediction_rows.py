@@ -48,6 +48,8 @@ def read_predictions(file: Path) -> list[dict[str, Any]]:
         record = _read_row(where, line)
         if records.setdefault(record["sample_id"], record) is not record:
             raise UsageError(f"{where}: a second answer to {record['sample_id']}; keep one")
+        if record.get("unreadable"):  # no answer, so of no mode
+            continue
         mode = _mode_of(where, record)
         first = first or (number, mode)
         if mode != first[1]:
@@ -193,6 +195,7 @@ ROW_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "open_labels": (lambda value: value is None or _are_texts(value), "null or a list of texts"),
     "reference": (_is(str, NoneType), "a text or null"),
     "warnings": (_are_texts, "a list of texts"),
+    "unreadable": (_is(str), "a text, why the clip could not be decoded"),
     "label_set": (_is(str), "a text"),
     "known_cues": (are_cues, "null or, by medium, pairs of an attribute and its value"),
     "answer_mode": (_among(*ANSWER_MODES), f"one of {', '.join(ANSWER_MODES)}"),

@@ -15,6 +15,7 @@ from r1omni.analysis.runs import set_title
 from r1omni.metrics.predictions import RESULTS_FILE, Answers, read_answers, score_answers
 from r1omni.metrics.protocol import protocol_line
 from r1omni.training.evaluation import EW_FIGURES, EXPLANATION_FIGURES, FIGURES
+from r1omni.training.run_folder import write_whole
 
 DEVIATION = "sample standard deviation over folds, divided by their number less one"
 # Title in tables -> figure.
@@ -77,7 +78,7 @@ def write_folds(out: Path, tested: Mapping[int, dict[str, Any]], number: int) ->
             name: {fold: content["protocols"][name] for fold, content in tested.items()}
             for name in sets
         },
-        "broken_clips": {fold: content["broken_clips"] for fold, content in tested.items()},
+        "broken_clips": {fold: content.get("broken_clips", {}) for fold, content in tested.items()},
     }
     text = folds_text(results)
     for file, written in {
@@ -85,9 +86,7 @@ def write_folds(out: Path, tested: Mapping[int, dict[str, Any]], number: int) ->
         "folds.md": text + "\n",
         "folds.csv": _csv(results),
     }.items():
-        partial = out / f"{file}.partial"
-        partial.write_text(written, encoding="utf-8")
-        partial.replace(out / file)
+        write_whole(out / file, written)
     return text
 
 

@@ -17,7 +17,7 @@ from r1omni.studies.side_by_side import Command, SideBySide, Spent, Stopped
 from r1omni.training.checkpoints import MODEL, newest_checkpoint
 from r1omni.training.lightning_cli import read_settings
 from r1omni.training.resume import flat_settings
-from r1omni.training.run_folder import FolderLock, check_writable
+from r1omni.training.run_folder import FolderLock, check_writable, write_whole
 from r1omni.types import NUM_EXAMPLES, R1OmniError, Terminated, UsageError
 
 RECORD = "fold.json"
@@ -67,9 +67,7 @@ class FoldRun:
     def command(self, kind: str) -> Command:
         self.folder.mkdir(parents=True, exist_ok=True)
         record = self.folder / RECORD
-        partial = record.with_suffix(".partial")
-        partial.write_text(json.dumps(self.record(), indent=2) + "\n", encoding="utf-8")
-        partial.replace(record)
+        write_whole(record, json.dumps(self.record(), indent=2) + "\n")
         checkpoint: tuple[str, ...] = ()
         if kind == "test":
             checkpoint = ("--ckpt_path", "best" if self.keeps_best else "last")

@@ -10,6 +10,7 @@ import torch
 
 from r1omni.data import EmotionDataModule
 from r1omni.data.batch import Batch
+from r1omni.data.ranks import gathered_objects
 from r1omni.models.answering import answer_prompts
 from r1omni.models.omni import OmniModel
 from r1omni.models.parallelize import gathered
@@ -17,6 +18,7 @@ from r1omni.models.pipeline import R1Omni
 from r1omni.models.sampler import generate
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.text.prompt import encode_prompt
+from r1omni.training.answer_log import AnswerLog, GivenAnswer, answers_key
 from r1omni.training.evaluation import Evaluation
 from r1omni.training.provenance import provenance
 from r1omni.types import PromptInputs, UsageError
@@ -46,6 +48,8 @@ class EvaluatedModule(L.LightningModule):
         self.loaded_step: int | None = None
         self.evaluation: Evaluation | None = None
         self._provenance: dict[str, Any] | None = None
+        self._split = ""
+        self._answer_log: AnswerLog | None = None
 
     @property
     def datamodule(self) -> EmotionDataModule:
@@ -93,37 +97,70 @@ class EvaluatedModule(L.LightningModule):
 
     def _start_evaluation(self, split: str) -> None:
         data = self.datamodule
+        self._split = split
         self.evaluation = Evaluation(data.evaluation_sets(split), data.answer_mode)
-        if split != "val" and self.trainer.is_global_zero:
+        self._answer_log = None
+        if split == "val":
+            return
+        if self.trainer.is_global_zero:
             # Before the answers, which would be lost if it failed.
             self._provenance = provenance(self, split)
+        if not self._writes_nothing:
+            self._answer_log = self._open_log(split)
+
+    def _open_log(self, split: str) -> AnswerLog:
+        data, own = self.datamodule, None
+        if self._provenance is not None and self.trainer.is_global_zero:
+            samples = [sample for one in data.samples[split] for sample in one]
+            sets = data.evaluation_sets(split)
+            own = answers_key(self._provenance, data.loader.seed, sets, samples)
+        key = str(gathered_objects(own)[0])
+        return AnswerLog(self.run_dir / split, key, self.global_rank)
 
     def _evaluate(self, batch: Batch, dataloader_idx: int) -> list[str]:
-        evaluation = self.evaluation
+        evaluation, log = self.evaluation, self._answer_log
         assert evaluation is not None
+        answers = None if log is None else log.known(dataloader_idx, batch.samples)
+        if answers is None:
+            answers = self._answered(batch, evaluation.sets[dataloader_idx].label_set)
+            if log is not None:
+                log.add(dataloader_idx, batch.samples, answers)
         warnings = [media.warnings for media in batch.media]
-        if evaluation.answer_mode == "think":
+        texts = [answer.text for answer in answers]
+        columns = zip(*((a.ended, a.scores, a.direct_scores) for a in answers), strict=True)
+        ended, scores, direct = map(list, columns)
+        evaluation.add(dataloader_idx, batch.samples, texts, ended, warnings, scores, direct)
+        return texts
+
+    def _answered(self, batch: Batch, label_set: str) -> list[GivenAnswer]:
+        """What the model says of a batch, in the answer mode of the data."""
+        mode = self.datamodule.answer_mode
+        if mode == "think":
             texts, ended = self.answers(batch, self.max_new_tokens)
-            evaluation.add(dataloader_idx, batch.samples, texts, ended, warnings)
-            return texts
-        words = LABEL_SETS[evaluation.sets[dataloader_idx].label_set].words
+            return [GivenAnswer(*one) for one in zip(texts, ended, strict=True)]
         with torch.no_grad(), gathered(self.model):
             prompts = self.model.embed_prompts(self.prompts(batch))
-            mode = evaluation.answer_mode
+            words = LABEL_SETS[label_set].words
             found = answer_prompts(self.omni, prompts, self.max_new_tokens, mode, words)
-        told = found.ended, warnings, found.reasoned, found.direct
-        evaluation.add(dataloader_idx, batch.samples, found.texts, *told)
-        return found.texts
+        none = [None] * len(batch)
+        columns = found.texts, found.ended, found.reasoned or none, found.direct or none
+        return [GivenAnswer(*one) for one in zip(*columns, strict=True)]
 
     def _end_evaluation(self, loaders: Any) -> Evaluation:
         """The evaluation of all ranks."""
         assert self.evaluation is not None
         self.evaluation.gather([len(loader.dataset) for loader in loaders])
+        unreadable = self.datamodule.unreadable[self._split]
+        num_conditions = len(self.evaluation.sets) // len(unreadable)
+        for index in range(len(self.evaluation.sets)):
+            self.evaluation.add_unreadable(index, unreadable[index // num_conditions])
         return self.evaluation
 
     def _write(self, evaluation: Evaluation, folder: str) -> None:
         if self.trainer.is_global_zero and not self._writes_nothing:
             evaluation.write(self.run_dir / folder, self.datamodule.broken, self._provenance)
+            if self._answer_log is not None:
+                self._answer_log.remove()
 
     @torch.no_grad()
     def answers(self, batch: Batch, max_new_tokens: int) -> tuple[list[str], list[bool]]:

@@ -36,6 +36,7 @@ from r1omni.metrics.reliability import reliability_svg
 from r1omni.text.cues import Cue, NamedCues, read_cues
 from r1omni.text.emotions import LABEL_SETS
 from r1omni.training.advantages import reference_of
+from r1omni.training.run_folder import write_whole
 from r1omni.types import AnswerMode, Clip, Sample
 
 _log = logging.getLogger(__name__)
@@ -43,7 +44,6 @@ _log = logging.getLogger(__name__)
 FIGURES = ("war", "uar", "format_ok", "parse_rate")
 # Those of `ExplanationResult` that every set has; others depend on what is known of the clips.
 EXPLANATION_FIGURES = (*VERDICTS, "right_and_supported")
-
 # Of answers in free words, on wheels of emotions.
 EW_FIGURES = ("precision", "recall", "f1", "hit_rate")
 
@@ -58,6 +58,8 @@ class _Answer:
     # After the completion's own reasoning, and after an empty one; None where not asked for.
     scores: dict[str, float] | None = None
     direct_scores: dict[str, float] | None = None
+    # Why there is no answer: the clip could not be decoded.
+    unreadable: str | None = None
 
 
 class Evaluation:
@@ -108,6 +110,14 @@ class Evaluation:
         self._answers[index] += [
             _Answer(sample, text, end, read_prediction(text, label_set, end), *more)
             for sample, text, end, *more in zip(samples, texts, known, *columns, strict=True)
+        ]
+
+    def add_unreadable(self, index: int, samples: Sequence[tuple[Sample, str]]) -> None:
+        """Samples whose clips could not be decoded, and why: all are wrong. After `gather`."""
+        self._forget()
+        nothing = read_prediction("", LABEL_SETS[self.sets[index].label_set])
+        self._answers[index] += [
+            _Answer(sample, "", True, nothing, (), unreadable=reason) for sample, reason in samples
         ]
 
     def gather(self, sizes: Sequence[int]) -> None:
@@ -233,6 +243,8 @@ class Evaluation:
         ]
 
     def _mode_fields(self, answer: _Answer) -> dict[str, Any]:
+        if answer.unreadable is not None:
+            return {"unreadable": answer.unreadable}
         if self.answer_mode == "think":
             return {}
         label = answer.prediction.label
@@ -253,7 +265,9 @@ class Evaluation:
         broken: Mapping[Clip, str],
         provenance: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write `results.json` and `predictions/<set>.<condition>.jsonl`.
+        """Write `predictions/<set>.<condition>.jsonl` and, last, `results.json`.
+
+        A file is there as a whole or not at all.
 
         With direct answers also `reliability/<set>.svg`, of the full input, where the extra
         `reports` is installed; `results.json` has what it shows in any case.
@@ -268,7 +282,7 @@ class Evaluation:
         for index, entry in enumerate(self.sets):
             lines = [json.dumps(record) for record in self.records(index)]
             file = predictions / f"{entry.name}.{entry.condition}.jsonl"
-            file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+            write_whole(file, "\n".join(lines) + "\n")
         report = {
             "sets": {
                 name: {condition: result.to_dict() for condition, result in conditions.items()}
@@ -300,9 +314,8 @@ class Evaluation:
             for name, answers in drawn.items():
                 file = folder / "reliability" / f"{name}.svg"
                 file.parent.mkdir(exist_ok=True)
-                svg = reliability_svg(name, answers.curves())
-                file.write_text(svg, encoding="utf-8")
-        (folder / "results.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+                write_whole(file, reliability_svg(name, answers.curves()))
+        write_whole(folder / "results.json", json.dumps(report, indent=2) + "\n")
 
 
 def _explanation(answer: _Answer, entry: EvaluationSet) -> dict[str, Any]:

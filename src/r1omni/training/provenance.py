@@ -59,7 +59,12 @@ def provenance(module: EvaluatedModule, split: str) -> dict[str, Any]:
     checkpoint = None if trainer.ckpt_path is None else Path(str(trainer.ckpt_path)).resolve()
     data = module.datamodule
     names = dict.fromkeys(entry.name for entry in data.evaluation_sets(split))
-    sets = zip(names, data.specs[split], data.samples[split], strict=True)
+    # What could not be decoded was asked for, too, and counts as wrong.
+    asked = [
+        [*samples, *(sample for sample, _ in left_out)]
+        for samples, left_out in zip(data.samples[split], data.unreadable[split], strict=True)
+    ]
+    sets = zip(names, data.specs[split], asked, strict=True)
     return {
         "run": getattr(trainer.logger, "run_name", None),
         "model": {

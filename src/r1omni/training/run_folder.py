@@ -46,6 +46,13 @@ def check_writable(run_dir: Path, option: str = _OPTION) -> None:
     )
 
 
+def write_whole(file: Path, text: str) -> None:
+    """Write a text file as a whole, in the place of an older one, or not at all."""
+    partial = file.with_name(f"{file.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, file)
+
+
 def check_start(run_dir: Path, init_from: str, command: str) -> None:
     """Refuse to evaluate the model that a run started from in the folder of what it became.
 
