@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from processes import Running
+from r1omni.analysis.scores import write_scores
 from r1omni.cli import main
+from r1omni.studies.fold_results import tested_folds, write_folds
 from r1omni.studies.fold_sets import Folding, words_of_fold
 from r1omni.types import UsageError
 
@@ -154,6 +156,34 @@ def test_a_fold_that_fails_loses_nothing(
     log = tmp_path / "out" / "fold_2" / "fit.log"
     assert f"fold 2: fit ended with status 2; see {log}" in error
     assert "no_2" in log.read_text()
+
+
+def test_mean_deviation_and_all_clips_by_hand(tmp_path: Path) -> None:
+    """Of 4 clips 1 is right, of 2 none: 25 and 0, mean 12.5, deviation 25 / sqrt(2)."""
+    for fold, (labels, said) in {1: ("hhss", "hshh"), 2: ("ss", "hh")}.items():
+        file = tmp_path / "given" / f"fold_{fold}" / "predictions" / "dfew.full.jsonl"
+        file.parent.mkdir(parents=True)
+        words = {"h": "happy", "s": "sad"}
+        rows = [
+            {"sample_id": f"dfew/{fold}_{k}", "label": words[label], "group": None, "ended": True,
+             "text": f"<think>So.</think>\n<answer>{words[word]}</answer>", "label_set": "dfew"}
+            for k, (label, word) in enumerate(zip(labels, said, strict=True))
+        ]  # fmt: skip
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        write_scores([file], tmp_path / f"fold_{fold}" / "test")
+    (tmp_path / "fold_3" / "test").mkdir(parents=True)
+    (tmp_path / "fold_3" / "test" / "results.json").write_text('{"sets": {"dfew"')  # cut off
+    tested = tested_folds(tmp_path, [1, 2, 3])
+    assert list(tested) == [1, 2]
+    text = write_folds(tmp_path, tested, 3)
+    found = read(tmp_path / "results.json")["fold_sets"]["dfew"]["full"]
+    war = found["figures"]["war"]
+    assert war == {"folds": {"1": 0.25, "2": 0.0}, "mean": 0.125, "deviation": 0.25 / 2**0.5}
+    assert found["pooled"]["war"] == 1 / 6 and found["num_pooled"] == 6
+    assert found["pooled"]["war_interval"][0] <= 1 / 6 <= found["pooled"]["war_interval"][1]
+    assert "| WAR | 25.0 | 0.0 | 12.5 ± 17.7 | 16.7 (" in text
+    pooled = write_scores([tmp_path / "pooled"])  # what other commands read
+    assert pooled["sets"]["dfew"]["full"]["war"] == 1 / 6
 
 
 def refusal(capsys: pytest.CaptureFixture[str], given: list[str]) -> str:

@@ -170,6 +170,6 @@ def test_a_clip_that_cannot_be_read_is_wrong_and_listed(
     if mode == "both":
         direct = sum(r.get("direct_prediction") == "happy" for r in records.values())
         assert results["answer_modes"]["own"]["full"]["direct"]["war"] == direct / 4
-    again = write_scores([tmp_path / "run" / "test" / "predictions"])
+    again = json.loads(json.dumps(write_scores([tmp_path / "run" / "test" / "predictions"])))
     for part in ("sets", "explanations", "answer_modes", "dependence"):
         assert again.get(part) == results.get(part), part

@@ -25,6 +25,12 @@ from r1omni.analysis.differences import Difference, differences
 from r1omni.analysis.explanations import explanations_section
 from r1omni.analysis.media import conditions_section
 from r1omni.analysis.notes import notes_section
+from r1omni.analysis.open_words import (
+    judge_section,
+    measured,
+    open_words_section,
+    unibench_section,
+)
 from r1omni.analysis.page import write_page
 from r1omni.analysis.parts import parts_section
 from r1omni.analysis.protocols import protocols_section
@@ -71,6 +77,7 @@ def write_report(
         **asdict(spent),
         "ceiling": None if world_facts is None else world_facts.get("ceiling"),
         **paired_results(paired),
+        **measured(evaluated),
     }
     text = _render(evaluated, paired, world_facts, spent)
     out.mkdir(parents=True, exist_ok=True)
@@ -130,6 +137,9 @@ def _render(
             results_section(runs, found, ceiling),
             conditions_section(runs, ceiling),
             explanations_section(runs),
+            judge_section(runs),
+            open_words_section(runs),
+            unibench_section(runs),
             dependence_section(runs, paired),
             answers_section(runs, paired),
             recall_section(runs),

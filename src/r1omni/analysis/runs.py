@@ -70,6 +70,8 @@ class EvaluatedRun:
         broken_clips: reasons by path of clips that could not be decoded.
         provenance: what the results came from, as `training/provenance.py` records it; empty where
             it was not recorded.
+        measured: the whole results, for figures that only some have: `open_vocabulary`, `judge`,
+            `judge_settings`, `unibench`.
     """
 
     model: str
@@ -77,6 +79,7 @@ class EvaluatedRun:
     sets: dict[str, TestSet]
     broken_clips: dict[str, str]
     provenance: dict[str, Any]
+    measured: dict[str, Any] = field(default_factory=dict)
 
     def format_ok(self, names: Iterable[str]) -> float | None:
         """Format accuracy over the answers to some of its sets; None where it was not measured."""
@@ -133,7 +136,7 @@ def read_run(model: str, folder: Path) -> EvaluatedRun:
     except (KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{file}: is no result of `test` ({error}); run `{command}`") from error
     broken, provenance = content.get("broken_clips", {}), content.get("provenance") or {}
-    return EvaluatedRun(model, folder, sets, broken, provenance)
+    return EvaluatedRun(model, folder, sets, broken, provenance, content)
 
 
 def _no_results(folder: Path, command: str) -> str:
