@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).resolve().parent.parent / "src"))  # if it is not installed
+# Of this checkout, as the commands that it runs.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "src"))
 
 from r1omni.studies import side_by_side
 from r1omni.studies.side_by_side import Command, Job, Spent, Stopped, duration

@@ -23,10 +23,9 @@ _SHOWN = {
     "WAR": "war", "UAR": "uar", "format": "format_ok", "supported": "supported",
     "right and supported": "right_and_supported", "EW F1": "ew_f1",
 }  # fmt: skip
-_NOT_MEASURED = "-"
 
 
-def tested_folds(out: Path, folds: Iterable[int]) -> dict[int, dict[str, Any]]:
+def finished_folds(out: Path, folds: Iterable[int]) -> dict[int, dict[str, Any]]:
     """What `test` wrote of the folds that are tested, by fold.
 
     Args:
@@ -49,7 +48,7 @@ def write_folds(out: Path, tested: Mapping[int, dict[str, Any]], number: int) ->
     Args:
         out: folder of all folds; `pooled/predictions/` has the answers of all folds to each set
             whose clips are tested in one fold alone.
-        tested: from `tested_folds`.
+        tested: from `finished_folds`.
         number: of folds that there are.
 
     Returns:
@@ -207,7 +206,7 @@ def _cells(found: Mapping[str, Any], figure: str, folds: Iterable[int]) -> list[
 
 
 def _percent(value: float | None) -> str:
-    return _NOT_MEASURED if value is None else f"{100 * value:.1f}"
+    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def _row(cells: Iterable[str]) -> str:

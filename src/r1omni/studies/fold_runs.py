@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from r1omni.models.weights import sha256
-from r1omni.studies.fold_results import tested_folds, write_folds
+from r1omni.studies.fold_results import finished_folds, write_folds
 from r1omni.studies.fold_sets import Folding, words_of_fold
 from r1omni.studies.side_by_side import Command, SideBySide, Spent, Stopped
 from r1omni.training.checkpoints import MODEL, newest_checkpoint
@@ -60,7 +60,7 @@ class FoldRun:
     def left(self) -> list[str]:
         done = {
             "fit": (self.folder / MODEL / "config.json").is_file(),  # written last
-            "test": bool(tested_folds(self.folder.parent, [self.fold])),
+            "test": bool(finished_folds(self.folder.parent, [self.fold])),
         }
         return [kind for kind, is_done in done.items() if not is_done]
 
@@ -158,7 +158,7 @@ def run_folds(
             run.check()
         runner = SideBySide(program, 1, lambda kind: _mean(runs[0].spent.get(kind)))
         failures = runner.run(runs)
-        tested = tested_folds(out, range(1, folding.number + 1))
+        tested = finished_folds(out, range(1, folding.number + 1))
         text = write_folds(out, tested, folding.number) if tested else ""
     except Stopped as stop:
         line = f"stopped; the same command goes on in {out}"
