@@ -90,6 +90,7 @@ OPEN_TEXTS = {
         ],
         "a path, or a repository of the hub",
     ),
+    "folds --whole": "registered names; others than the configuration has are refused",
     "export --model": "a path, or a repository of the hub",
     "report --runs": "names of the user's own, with their paths",
     "report --tracking-uri": "an address of MLflow",

@@ -245,7 +245,7 @@ def actions_of(command: Callable[[list[str]], None]) -> list[argparse.Action]:
         raise Parsed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(arguments.Parser, "parse_args", kept)
+        patch.setattr(arguments.Parser, "parse_known_args", kept)
         with pytest.raises(Parsed):
             command([])
     return parsers[0]._actions

@@ -142,6 +142,7 @@ WRONG: dict[str, list[Any]] = {
     "open_labels": ["happy", [1]],
     "reference": [3],
     "warnings": ["dark", [1], None],
+    "unreadable": [1, None, True],
     "label_set": [["dfew"], None],
     "known_cues": [
         [1],
@@ -171,8 +172,8 @@ def test_every_field_of_a_row_is_held_to_its_type_and_range(run: Path, tmp_path:
     read_anew |= {"named_cues", "cue_truth"}
     fields = {*score_fields("fear", SHARES, SHARES), "answer_mode"}
     fields |= lines(run / "test/predictions/ravdess.full.jsonl")[0].keys()
-    # What only some sets know, and what only a table of references tells.
-    fields |= {"open_labels", "reference", *BINS}
+    # What only some sets and clips have, and what only a table of references tells.
+    fields |= {"open_labels", "reference", "unreadable", *BINS}
     assert WRONG.keys() == ROW_FIELDS.keys() == fields - read_anew
     row = json.loads(ANSWER) | {"answer_mode": "both", **score_fields("fear", SHARES, SHARES)}
     file = tmp_path / "own.full.jsonl"

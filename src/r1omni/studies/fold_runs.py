@@ -166,7 +166,7 @@ def run_folds(
     finally:
         lock.release()
     if failures:
-        print(text)
+        print(text, end="\n" * bool(text))
         raise R1OmniError(f"{'; '.join(failures)}; the same command tries again what is left")
     return text
 
