@@ -112,6 +112,8 @@ def test_a_size_that_a_cpu_only_counts(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_an_arm_that_cannot_run_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(trl_step, "is_installed", lambda: False)
+    limits = {"operations_per_s": 1e9}  # which takes a process
+    monkeypatch.setattr(benchmark_step.Benchmark, "_start", lambda *words: limits)
     out = tmp_path / "step.json"
     command(monkeypatch, "--size", "mini", "--prompts", 1, "--arms", "trl", "--repeats", 1,
             "--threads", 1, "--growth", "none", "--no-plot", "--out", out)  # fmt: skip
