@@ -117,7 +117,7 @@ class EmotionDataModule(L.LightningDataModule):
             self._label_sets[split] = [str(samples[0].label_set) for samples in lists]
         self._store = None  # what it holds is of the stage before
         if stage != "predict":
-            compared = splits if stage != "fit" else ("val", "test")
+            compared = splits if stage == "validate" else ("val", "test")
             trained = [*self._listed("train"), *self._listed("expert")]
             refuse_shared({"train": trained, **{name: self._listed(name) for name in compared}})
 
