@@ -25,7 +25,7 @@ from r1omni.metrics.paired import paired_answers
 from r1omni.metrics.prediction_rows import read_predictions
 from r1omni.metrics.recognition import evaluate_recognition, read_prediction
 from r1omni.metrics.resampling import groups_of
-from r1omni.text.emotions import LABEL_SETS, LabelSet, canonical
+from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.text.wheels import SHIPPED, Wheel
 from r1omni.types import NUM_EXAMPLES, UsageError
 
@@ -128,7 +128,7 @@ def read_again(record: Mapping[str, Any], labels: LabelSet, condition: str) -> d
     if text is None:
         word, reasoning = record["answer"] or "", record.get("reasoning") or ""
         prediction, format_ok = labels.parse(word), None
-        told = reasoning_fields(reasoning, canonical(word), labels, cues, condition)
+        told = reasoning_fields(reasoning, labels.counted(word), labels, cues, condition)
     else:
         found = read_prediction(text, labels, ended)
         prediction, format_ok, reasoning = found.label, found.format_ok, found.reasoning
@@ -147,7 +147,7 @@ def read_again(record: Mapping[str, Any], labels: LabelSet, condition: str) -> d
 def _answered(record: Mapping[str, Any], labels: LabelSet) -> bool:
     """Whether the answer is a word for an emotion, of the set or not."""
     if record["text"] is None:
-        return record["answer"] is not None
+        return record["answer"] is not None and labels.counted(record["answer"]) is not None
     return read_prediction(record["text"], labels, record["ended"]).answered
 
 

@@ -6,7 +6,7 @@ const LOOKS = {
   angry: ["#d55e00", "cross"], surprise: ["#f0e442", "dots"], disgust: ["#009e73", "fall"],
   fear: ["#cc79a7", "bars"], contempt: ["#882255", "rise"], anxiety: ["#56b4e9", "rise"],
   helplessness: ["#44aa99", "dots"], disappointment: ["#999933", "rows"],
-  calm: ["#b8dff0", "bars"],
+  calm: ["#b8dff0", "bars"], excited: ["#ee8866", "dots"], frustrated: ["#aa4499", "fall"],
 };
 const UNREADABLE = "unreadable";
 const OTHER_LOOK = ["#777777", "fall"];
