@@ -171,6 +171,14 @@ def _are_texts(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
+def _are_votes(values: Any) -> bool:
+    return isinstance(values, list) and bool(values) and all(map(_among(None, *CLASSES), values))
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
 _EMOTION = (_among(*CLASSES), "an emotion of this project")
 _SHARE = (_is_share, "a number from 0 to 1")
 _SHARES = (_are_shares, "shares by emotion, numbers from 0 to 1 that add up to 1")
@@ -198,6 +206,9 @@ ROW_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "answer_mode": (_among(*ANSWER_MODES), f"one of {', '.join(ANSWER_MODES)}"),
     "confidence": _SHARE,
     "scores": _SHARES,
+    "votes": (_are_votes, "a list of emotions of this project and nulls, one a vote"),
+    "num_tokens": (_is_count, "a whole number, 0 or more"),
+    "votes_num_tokens": (_is_count, "a whole number, 0 or more"),
     "direct_prediction": _EMOTION,
     "direct_confidence": _SHARE,
     "direct_scores": _SHARES,

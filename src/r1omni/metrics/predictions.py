@@ -25,6 +25,7 @@ from r1omni.metrics.paired import paired_answers
 from r1omni.metrics.prediction_rows import read_predictions
 from r1omni.metrics.recognition import evaluate_recognition, read_prediction
 from r1omni.metrics.resampling import groups_of
+from r1omni.metrics.voting import voted
 from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.text.wheels import SHIPPED, Wheel
 from r1omni.types import NUM_EXAMPLES, UsageError
@@ -205,8 +206,8 @@ def score_answers(
 
     Returns:
         what `results.json` holds of them: `sets`, `explanations`, `label_sets`, where they were
-        measured `answer_modes` and `dependence`, `breakdown` and `smallest_part` where records
-        know their part, and `open_vocabulary` where they have free words.
+        measured `answer_modes`, `dependence` and `voting`, `breakdown` and `smallest_part` where
+        records know their part, and `open_vocabulary` where they have free words.
 
     Raises:
         UsageError: answers that cannot be judged, or none with a label.
@@ -231,6 +232,8 @@ def score_answers(
         if explanations is not None:
             results["explanations"].setdefault(one.name, {})[one.condition] = explanations
     results |= paired_answers(by_set, results["label_sets"]).to_dict()
+    if figures := voted(by_set, results["label_sets"]):
+        results["voting"] = figures
     results |= breakdowns(by_set, results["label_sets"])
     results |= open_vocabulary(by_set, wheels, source)
     if not results["sets"] and "open_vocabulary" not in results:
