@@ -37,11 +37,12 @@ ROWS = [
         (["sad", "happy", "happy", "sad"], "sad"),
         ([None, None, "fear"], "fear"),
         ([None, None], None),
+        (["calm", "calm", "sad"], "sad"),  # calm is no class of this set
         ([], None),
     ],
 )
 def test_most_votes_and_the_first_named_of_equal_ones(votes: list[Any], most: str | None) -> None:
-    assert tally(votes) == most
+    assert tally(votes, LABELS) == most
 
 
 def test_figures_by_hand() -> None:
@@ -86,3 +87,5 @@ def test_clips_have_as_many_votes_each(last: list[str] | None) -> None:
         del row["votes"]
     with pytest.raises(UsageError, match=r"votes: clips of one set have [03], 4 of them; score"):
         vote_figures([*ROWS, row], LABELS)
+    with pytest.raises(UsageError, match=r"^mine, full: votes: clips of one set"):
+        voted({"mine": {"full": [*ROWS, row]}}, {"mine": "dfew"})

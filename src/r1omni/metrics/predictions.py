@@ -25,7 +25,7 @@ from r1omni.metrics.paired import paired_answers
 from r1omni.metrics.prediction_rows import read_predictions
 from r1omni.metrics.recognition import evaluate_recognition, read_prediction
 from r1omni.metrics.resampling import groups_of
-from r1omni.metrics.voting import voted
+from r1omni.metrics.voting import tally, voted
 from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.text.wheels import SHIPPED, Wheel
 from r1omni.types import NUM_EXAMPLES, UsageError
@@ -141,6 +141,7 @@ def read_again(record: Mapping[str, Any], labels: LabelSet, condition: str) -> d
         "reasoning": reasoning,
         "label_set": labels.name,
         "known_cues": known,
+        **({"voted": tally(record["votes"], labels.labels)} if "votes" in record else {}),
         **told,
     }
 

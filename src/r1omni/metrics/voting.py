@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,16 +14,17 @@ from r1omni.text.emotions import LABEL_SETS
 from r1omni.types import UsageError
 
 
-def tally(votes: Sequence[str | None]) -> str | None:
+def tally(votes: Sequence[str | None], labels: Collection[str]) -> str | None:
     """The class that most votes name; of several, the one that was named first.
 
     Args:
-        votes: in their order; None for a completion that names no class, which is no vote.
+        votes: in their order; what is no class of the set, or None, is no vote.
+        labels: classes of the label set.
 
     Returns:
         None where no vote names a class.
     """
-    counts = Counter(vote for vote in votes if vote is not None)
+    counts = Counter(vote for vote in votes if vote in labels)
     return max(counts, key=lambda name: counts[name]) if counts else None
 
 
@@ -35,11 +36,17 @@ def voted(
     Args:
         records: by test set, then by condition.
         label_sets: name of the label set of each test set.
+
+    Raises:
+        UsageError: naming set and condition, as `vote_figures`.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for name, conditions in records.items():
         for condition, rows in conditions.items():
-            figures = vote_figures(rows, LABEL_SETS[label_sets[name]].labels)
+            try:
+                figures = vote_figures(rows, LABEL_SETS[label_sets[name]].labels)
+            except UsageError as error:
+                raise UsageError(f"{name}, {condition}: {error}") from error
             if figures is not None:
                 found.setdefault(name, {})[condition] = figures
     return found
@@ -67,7 +74,7 @@ def vote_figures(records: Sequence[Record], labels: tuple[str, ...]) -> dict[str
         UsageError: clips with votes and without, or of different numbers.
     """
     known = [r for r in records if r["label"] is not None]
-    if not any("votes" in r for r in known):
+    if not any(r.get("votes") for r in known):
         return None
     numbers = {len(r.get("votes", ())) for r in known}
     if len(numbers) != 1:
@@ -76,17 +83,17 @@ def vote_figures(records: Sequence[Record], labels: tuple[str, ...]) -> dict[str
             "answers with as many votes each"
         )
     [samples] = numbers
-    votes = [[vote if vote in labels else None for vote in r["votes"]] for r in known]
+    votes = [r["votes"] for r in known]
     references, groups = [r["label"] for r in known], groups_of(known)
     by_samples = []
     for number in range(1, samples + 1):
-        first = [tally(own[:number]) for own in votes]
+        first = [tally(own[:number], labels) for own in votes]
         result = evaluate_recognition(
             first, references, labels, None, [True] * len(known), groups,
             num_bootstrap=1000 if number == samples else 0,
         )  # fmt: skip
         by_samples.append({"samples": number, "war": result.war, "uar": result.uar})
-    counts = [Counter(vote for vote in own if vote is not None) for own in votes]
+    counts = [Counter(vote for vote in own if vote in labels) for own in votes]
     most = [max(own.values(), default=0) for own in counts]
     greedy = [r["prediction"] for r in known]
     keys = ("war", "uar", "war_interval", "uar_interval")
@@ -96,7 +103,7 @@ def vote_figures(records: Sequence[Record], labels: tuple[str, ...]) -> dict[str
         "votes_minus_greedy": asdict(compare(greedy, first, references, groups)),
         "by_samples": by_samples,
         "agreement": sum(most) / (samples * len(known)),
-        "unreadable": sum(own.count(None) for own in votes) / (samples * len(known)),
+        "unreadable": 1 - sum(map(Counter.total, counts)) / (samples * len(known)),
         "ties": sum(
             top > 0 and list(own.values()).count(top) > 1
             for own, top in zip(counts, most, strict=True)

@@ -87,7 +87,7 @@ def record_of(answer: Answered, entry: EvaluationSet, mode: AnswerMode) -> dict[
         **_explanation(answer, entry),
         **_references(sample),
         **_mode_fields(answer, mode),
-        **_vote_fields(answer.votes),
+        **_vote_fields(answer.votes, entry),
     }
 
 
@@ -98,12 +98,12 @@ def _mode_fields(answer: Answered, mode: AnswerMode) -> dict[str, Any]:
     return {"answer_mode": mode, **fields}
 
 
-def _vote_fields(votes: Votes | None) -> dict[str, Any]:
+def _vote_fields(votes: Votes | None, entry: EvaluationSet) -> dict[str, Any]:
     if votes is None:
         return {}
     return {
         "votes": list(votes.labels),
-        "voted": tally(votes.labels),
+        "voted": tally(votes.labels, LABEL_SETS[entry.label_set].labels),
         "num_tokens": votes.answer_tokens,
         "votes_num_tokens": votes.votes_tokens,
     }

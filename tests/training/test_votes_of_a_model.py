@@ -15,6 +15,7 @@ from r1omni.data import DatasetSpec, EmotionDataModule
 from r1omni.data.loader_config import LoaderConfig
 from r1omni.data.voting import Voting
 from r1omni.metrics.voting import tally
+from r1omni.text.emotions import LABEL_SETS
 from r1omni.training import SFTModule
 from r1omni.types import UsageError
 
@@ -65,7 +66,7 @@ def test_votes_beside_answers(mini_world: Path, tmp_path: Path) -> None:
         # The answer is what it is without votes, and fewer votes are the first of more.
         assert other.keys() - one.keys() == NEW and other.items() >= one.items()
         assert len(other["votes"]) == 4 and less["votes"] == other["votes"][:2]
-        assert other["voted"] == tally(other["votes"])
+        assert other["voted"] == tally(other["votes"], LABEL_SETS["mafw"].labels)
         assert less["num_tokens"] == other["num_tokens"] > 0
     assert any(vote is not None for row in rows for vote in row["votes"])
     assert len({tuple(row["votes"]) for row in rows}) > 1
@@ -89,6 +90,11 @@ def test_votes_beside_answers(mini_world: Path, tmp_path: Path) -> None:
     found.pop("temperature")
     assert json.loads(json.dumps(again["voting"]["mafw"]["full"])) == found
     assert "voted WAR" in scores_text(again)
+    # Under another label set, votes are read as its classes.
+    fewer = write_scores([tmp_path / "four" / "test"], tmp_path / "again", "all")
+    assert fewer["voting"]["mafw"]["full"]["samples"] == 4
+    told = (tmp_path / "again/predictions/mafw.full.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["votes"] for line in told] == [row["votes"] for row in rows]
 
 
 def test_validation_does_not_vote(mini_world: Path, tmp_path: Path) -> None:
