@@ -192,7 +192,7 @@ def _contradictions(run: EvaluatedRun) -> list[Title | Text | Clips]:
 
 
 def _contradiction(name: str, record: Mapping[str, Any]) -> Card:
-    aliases = LABEL_SETS[record["label_set"]].aliases
+    aliases = LABEL_SETS[record.get("label_set", "all")].aliases
     concluded = named_emotions(record["reasoning"], aliases).concluded
     comes_to = " or ".join(ANSWER_WORDS[e] for e in CLASSES if e in concluded)
     is_right = record["prediction"] == record["label"]
