@@ -106,7 +106,7 @@ def test_validation_does_not_vote(mini_world: Path, tmp_path: Path) -> None:
 def test_what_cannot_vote_is_refused() -> None:
     with pytest.raises(UsageError, match=r"data.answer_mode is direct; votes are compared with"):
         EmotionDataModule(test=[SPEC], answer_mode="direct", voting=Voting(3))
-    with pytest.raises(UsageError, match=r"data.voting: temperature .* samples"):
+    with pytest.raises(UsageError, match=r"data.voting.temperature .* data.voting.samples above 0"):
         Voting(0, temperature=0.5)
-    with pytest.raises(UsageError, match=r"data.voting: samples is -1"):
+    with pytest.raises(UsageError, match=r"data.voting.samples is -1"):
         Voting(-1)

@@ -35,7 +35,7 @@ class Voting:
     }
 
     def __post_init__(self) -> None:
-        check_options(self, "data.voting: ")
+        check_options(self, "data.voting.")
 
     def seeds(self, seed: int, sample_ids: Iterable[str]) -> list[int]:
         """Seeds of the votes on samples, those of a sample side by side.
