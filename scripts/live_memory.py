@@ -6,6 +6,7 @@ Every allocation and every release of torch's is counted, inside operators too, 
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 from torch.autograd.profiler import profile
@@ -24,6 +25,7 @@ class LiveMemory:
         self.left = 0
 
     def __enter__(self) -> LiveMemory:
+        gc.collect()  # what an earlier block left, and is freed in this one, would be subtracted
         self._profile.__enter__()
         return self
 

@@ -23,6 +23,7 @@ from script_options import ScriptParser
 from r1omni.data import EmotionDataModule
 from r1omni.data.loader_config import LoaderConfig
 from r1omni.data.registry import DatasetSpec, dataset_names, get_loader
+from r1omni.data.voting import Voting
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.parallelize import ShardingConfig
 from r1omni.ops import Chord, GRPOLossConfig, MaskedModality
@@ -60,6 +61,7 @@ _SECTIONS = {
     LoaderConfig: "section, below",
     ShardingConfig: "section, below",
     KeepBest: "section, below",
+    Voting: "section, below",
     DatasetSpec: "data sets, below",
     RewardSpec: "rewards, below",
     RewardSchedule: "section, below",
@@ -286,6 +288,9 @@ def sections() -> list[Section]:
         *_functions("Data set", dataset_names(), get_loader, {*_SHARED, "return"}),
         Section("Batches, processes and the cache of clips", "data.loader", "",
                 options_of(LoaderConfig)),
+        Section("Answers that vote", "data.voting",
+                "[evaluation.md](evaluation.md#several-answers-that-vote) has what comes of it.",
+                options_of(Voting)),
         Section("Tracking and checkpoints", "run", "", options_of(RunConfig)),
         Section("The best checkpoint", "run.keep_best", "", options_of(KeepBest)),
         Section("Several GPUs: FSDP2", "trainer.strategy.init_args",

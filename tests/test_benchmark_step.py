@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import benchmark_step
 import pytest
 from step_parts import expected, ours, release, results, trl_step
 from step_parts.watch import Watch
@@ -15,7 +15,6 @@ from step_parts.work import Case, noise, prompt_length
 
 from r1omni.models.sizes import config_from_sizes
 
-ROOT = Path(__file__).resolve().parent.parent
 CASE = Case("mini", prompts=2, group_size=3, completion=5)
 OFF = ("fused_always", "towers_each_step", *("library_cache", "prompt_per_completion"),
        "plain_rows", "full_logits")  # fmt: skip
@@ -95,32 +94,31 @@ def test_ratios_are_of_the_same_round() -> None:
     assert own["seconds"]["update"]["median"] == pytest.approx(21.5 / 4)
 
 
-def command(*words: object) -> subprocess.CompletedProcess[str]:
-    script = str(ROOT / "scripts" / "benchmark_step.py")
-    return subprocess.run([sys.executable, script, *map(str, words)], capture_output=True,
-                          text=True)  # fmt: skip
+def command(patch: pytest.MonkeyPatch, *words: object) -> None:
+    patch.setattr(sys, "argv", ["benchmark_step.py", *map(str, words)])
+    benchmark_step.main()
 
 
-def test_the_command(tmp_path: Path) -> None:
-    """One arm in processes of its own, and the size that a CPU only counts."""
+def test_a_size_that_a_cpu_only_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What processes of arms find is looked at by test_gpu_check.py, which starts them."""
     out = tmp_path / "step.json"
-    done = command("--size", "mini", "0.5b", "--prompts", 1, "--group-size", 2, "--completion", 3,
-                   "--arms", "ours", "trl", "--repeats", 1, "--threads", 1, "--growth", "none",
-                   "--out", out)  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    found = json.loads(out.read_text(encoding="utf-8"))
-    own = found["cases"]["mini, 1"]["arms"]["ours"]
-    assert own["counted"]["trunk"] == own["expected"]["trunk"]
-    assert own["counted"]["operations"] > sum(own["expected"]["operations"].values()) * 0.9
-    assert own["whole_s"]["min"] > 0 and own["relative_to_ours"]["whole"]["median"] == 1
-    assert own["times_least"] > 1 and own["peak_gib"] > 0.1
-    assert found["machine"]["threads"] == 1 and found["machine"]["torch"]
-    large = found["cases"]["0.5b, 1"]
-    assert "formula alone" in large["not_run"] and "whole_s" not in large["arms"]["ours"]
-    assert large["arms"]["ours"]["expected"]["trunk"] > large["prompt_tokens"] > 900
-    if not trl_step.is_installed():
-        assert found["cases"]["mini, 1"]["arms"]["trl"]["not_installed"] == "TRL: pip install trl"
-    assert out.with_suffix(".png").stat().st_size > 10_000
+    command(monkeypatch, "--size", "0.5b", "--arms", "ours", "trl", "--growth", "none",
+            "--no-plot", "--out", out)  # fmt: skip
+    [case] = json.loads(out.read_text(encoding="utf-8"))["cases"].values()
+    assert "formula alone" in case["not_run"] and "whole_s" not in case["arms"]["ours"]
+    assert case["arms"]["ours"]["expected"]["trunk"] > case["prompt_tokens"] > 900
+    assert case["arms"]["trl"]["expected"]["trunk"] > case["arms"]["ours"]["expected"]["trunk"]
+
+
+def test_an_arm_that_cannot_run_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(trl_step, "is_installed", lambda: False)
+    limits = {"operations_per_s": 1e9}  # which takes a process
+    monkeypatch.setattr(benchmark_step.Benchmark, "_start", lambda *words: limits)
+    out = tmp_path / "step.json"
+    command(monkeypatch, "--size", "mini", "--prompts", 1, "--arms", "trl", "--repeats", 1,
+            "--threads", 1, "--growth", "none", "--no-plot", "--out", out)  # fmt: skip
+    [case] = json.loads(out.read_text(encoding="utf-8"))["cases"].values()
+    assert case["arms"]["trl"]["not_installed"] == "TRL: pip install trl"
 
 
 @pytest.mark.parametrize(
@@ -131,7 +129,15 @@ def test_the_command(tmp_path: Path) -> None:
         (("--prompts", 0), "--prompts must be at least 1"),
     ],
 )
-def test_wrong_use(tmp_path: Path, words: tuple[object, ...], told: str) -> None:
-    done = command(*words, "--out", tmp_path / "x.json")
-    assert done.returncode == 2 and told in done.stderr and done.stderr.count("\n") == 1
+def test_wrong_use(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    words: tuple[object, ...],
+    told: str,
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        command(monkeypatch, *words, "--out", tmp_path / "x.json")
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and told in said and said.count("\n") == 1
     assert not (tmp_path / "x.json").exists()

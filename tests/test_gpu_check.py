@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from step_parts.picture import draw
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNS = ROOT / "docs" / "benchmarks" / "gpu" / "runs.json"
@@ -89,6 +90,12 @@ def test_a_whole_step_is_counted_and_timed_without_a_gpu(check: ModuleType, tmp_
     for arm in arms.values():
         assert arm["whole_s"]["min"] > 0
         assert arm["counted"]["trunk"] == arm["expected"]["trunk"]
+        assert arm["counted"]["operations"] > sum(arm["expected"]["operations"].values()) * 0.9
+        assert arm["times_least"] > 1 and arm["peak_gib"] > 0.1
+    assert arms["ours"]["relative_to_ours"]["whole"]["median"] == 1
+    assert found["machine"]["threads"] == 1 and found["machine"]["torch"]
+    draw(found, tmp_path / "step.png")
+    assert (tmp_path / "step.png").stat().st_size > 10_000
     first = [arm["first_step"]["grad_norm"] for arm in arms.values()]
     assert first[0] == pytest.approx(first[1], rel=1e-3) and first[0] > 0.01
 

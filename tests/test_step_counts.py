@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from live_memory import LiveMemory
 from step_parts.counting import Counts, count
 from torch import Tensor
 from transformers import Qwen2Config
@@ -68,7 +69,7 @@ def positions(model: OmniModel, counts: Counts) -> tuple[float, int]:
 
 @dataclass(frozen=True)
 class PerToken:
-    """What a further token of all rows costs, between the 9th and the 17th."""
+    """What a further token of all rows costs, between the 5th and the 13th."""
 
     launches: float
     copies: float
@@ -78,7 +79,7 @@ class PerToken:
 
 
 def per_token(model: OmniModel, length: int, members: int) -> PerToken:
-    short, long = (count(drawn(model, [length] * 2, members, tokens)) for tokens in (9, 17))
+    short, long = (count(drawn(model, [length] * 2, members, tokens)) for tokens in (5, 13))
     names = PerToken.__dataclass_fields__
     return PerToken(*((getattr(long, name) - getattr(short, name)) / 8 for name in names))
 
@@ -96,7 +97,7 @@ def test_a_token_starts_copies_and_takes_what_its_sizes_say(model: OmniModel) ->
     assert found.allocations <= 30 * layers(model) + 41 + 1
     config = model.config.language
     width, kept = config.hidden_size, 2 * 48  # all heads; keys and values
-    seen = 13  # own columns, on average between the 9th and the 17th token
+    seen = 9  # own columns, on average between the 5th and the 13th token
     heads = config.num_attention_heads
     layer = rows * (heads * seen + 2 * width + (width + kept) + kept)  # scores, queries and what
     # attention found, bias, keys; the choice adds up blocks of the vocabulary in float64.
@@ -174,7 +175,9 @@ def test_a_prompt_is_held_once_for_its_rows_while_sampling(model: OmniModel) -> 
     """The most that is held grows with the prompt alike for few rows and for many."""
 
     def peak(length: int, members: int, tokens: int) -> int:
-        return count(drawn(model, [length] * 2, members, tokens)).peak_bytes
+        with LiveMemory() as live:
+            drawn(model, [length] * 2, members, tokens)()
+        return live.peak
 
     growth = [peak(300, members, 3) - peak(150, members, 3) for members in (2, 8)]
     assert growth[1] <= 1.01 * growth[0]

@@ -164,6 +164,9 @@ WRONG: dict[str, list[Any]] = {
         {"fear": -0.5, "happy": 1.5}, {"fear": 0.5, "happy": 0.2}, {"fear": 1.0, "happy": 1.0},
     ],
     "direct_scores": [{"fear": "1"}, {"fear": 7}],
+    "votes": [[], None, "fear", ["bored"], [1], [["fear"]], {"fear": 1}],
+    "num_tokens": [-1, 1.5, "1", None, True],
+    "votes_num_tokens": [-1, 1.5, "1", None, True],
 }  # fmt: skip
 
 
@@ -174,6 +177,7 @@ def test_every_field_of_a_row_is_held_to_its_type_and_range(run: Path, tmp_path:
     fields |= lines(run / "test/predictions/ravdess.full.jsonl")[0].keys()
     # What only some sets and clips have, and what only a table of references tells.
     fields |= {"open_labels", "reference", "unreadable", *BINS}
+    fields |= {"votes", "num_tokens", "votes_num_tokens"}  # where some were sampled
     assert WRONG.keys() == ROW_FIELDS.keys() == fields - read_anew
     row = json.loads(ANSWER) | {"answer_mode": "both", **score_fields("fear", SHARES, SHARES)}
     file = tmp_path / "own.full.jsonl"

@@ -277,7 +277,11 @@ FIELD: dict[str, Layout] = {
     "mer2025": Layout(mer2025, "train", {"train": 6, "ovmerd": 2, "mercaptionplus": 2}),
     "merr": Layout(merr, "train", {"fine": 4, "coarse": 4}),
     "iemocap": Layout(
-        iemocap, "all", {"all": {"angry": 10, "happy": 20, "sad": 10, "neutral": 10}},
+        iemocap, "all",
+        {"all": {"angry": 10, "happy": 20, "sad": 10, "neutral": 10},
+         "6way": dict.fromkeys(
+             ("angry", "happy", "sad", "neutral", "excited", "frustrated"), 10
+         )},
     ),
     "meld": Layout(
         meld, "train",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import field_layouts
@@ -80,6 +82,25 @@ def test_protocols_and_scenarios(tmp_path: Path) -> None:
     assert {s.sample_id.split("_")[1] for s in improvised} == {"impro01"}
     assert {s.sample_id.split("_")[1] for s in scripted} == {"script01"}
     assert len(improvised) + len(scripted) == 50
+
+
+def test_six_classes(tmp_path: Path) -> None:
+    field_layouts.iemocap(tmp_path, films=False)
+    samples = iemocap(tmp_path, protocol="6way")
+    by_code = dict(zip(("F000", "M001", "F002", "M003", "F004", "M005"),
+                       ("angry", "happy", "excited", "sad", "neutral", "frustrated"),
+                       strict=True))  # fmt: skip
+    assert len(samples) == 60 and {s.label_set for s in samples} == {"iemocap_6way"}
+    assert all(s.label == s.target == by_code[s.sample_id[-4:]] for s in samples)
+    improvised = iemocap(tmp_path, protocol="6way", scenario="improvised")
+    assert Counter(s.label for s in improvised) == dict.fromkeys(by_code.values(), 5)
+    # A table of one's own may have them, too, where it names the label set.
+    layouts.write(tmp_path / "mine.csv", "path,label\na.wav,Excitement\nb.wav,frustration\n")
+    spec = DatasetSpec("own", str(tmp_path / "mine.csv"), "all")
+    with pytest.raises(UsageError, match="label 'Excitement' is none of the classes happy, sad"):
+        load_dataset(spec)
+    named = load_dataset(replace(spec, options={"label_set": "iemocap_6way"}))
+    assert [s.label for s in named] == ["excited", "frustrated"]
 
 
 def test_sessions_are_apart(tmp_path: Path) -> None:

@@ -70,8 +70,31 @@ def test_validation_on_clips_of_the_test_is_warned_about(
 ) -> None:
     write(tmp_path, a=b"a", b=b"b", c=b"c")
     train, held = own(tmp_path, "a.mp4"), own(tmp_path, "b.mp4", "c.mp4")
-    EmotionDataModule(train=[train], val=[held], test=[held]).setup("fit")
-    assert "data.val and data.test share 2 clips: own/b.mp4 is own/b.mp4" in caplog.text
+    for stage in ("fit", "test"):
+        caplog.clear()
+        EmotionDataModule(train=[train], val=[held], test=[held]).setup(stage)
+        assert "data.val and data.test share 2 clips: own/b.mp4 is own/b.mp4" in caplog.text
+
+
+@pytest.mark.parametrize(("stage", "held"), STAGES)
+def test_two_data_sets_that_hold_one_clip(stage: str, held: str, tmp_path: Path) -> None:
+    """Neither path nor name says so: the content alone does."""
+    dfew = layouts.dfew(tmp_path / "DFEW")
+    (dfew / "Clip/original/2.mp4").write_bytes(b"film" * 50_000)
+    layouts.write(tmp_path / "mine/list.csv", "path,label\nother name.mkv,happy\n")
+    shutil.copy(dfew / "Clip/original/2.mp4", tmp_path / "mine/other name.mkv")
+    module = EmotionDataModule(
+        train=[DatasetSpec("dfew", str(dfew))],
+        **{held: [DatasetSpec("own", str(tmp_path / "mine/list.csv"), "all")]},
+    )
+    with pytest.raises(UsageError) as caught:
+        module.setup(stage)
+    told = str(caught.value)
+    assert "\n" not in told and "; take them out of one, or hold clips out: sampling" in told
+    assert told.startswith(
+        f"data.train and data.{held} share 1 clips: own/other name.mkv is dfew/2 "
+        f"({tmp_path}/mine/other name.mkv has the content of {dfew}/Clip/original/2.mp4); "
+    )
 
 
 TRAIN = {"folds": 3, "fold": 1}

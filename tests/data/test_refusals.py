@@ -44,6 +44,17 @@ def test_unknown_names(tmp_path: Path) -> None:
     assert "protocol '9way'" in refusal("ravdess", tmp_path, "test", protocol="9way")
 
 
+@pytest.mark.parametrize("name", dataset_names())
+def test_a_split_that_is_not_there(name: str, tmp_path: Path) -> None:
+    spec = layouts.EVERY[name](tmp_path)
+    others = {"mer2025": [{"labels": "ovmerd"}], "own": [{"file": "labels.csv"}],
+              "humanomni": [{"file": "mix.yaml"}]}.get(name, [])  # fmt: skip
+    for options in ({}, *others):
+        with pytest.raises(UsageError, match="split 'tset'") as caught:
+            load_dataset(replace(spec, split="tset", options={**spec.options, **options}))
+        assert "\n" not in str(caught.value)
+
+
 def loads(*samples: object, **options: object) -> str:
     """Import path of a loader that returns what is given, whatever the root."""
 

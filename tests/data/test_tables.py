@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import layouts
@@ -148,6 +149,11 @@ def test_humanomnis_only_file_is_no_split_by_chance(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=f"which instruction file is split '{split}'"):
             load_dataset(DatasetSpec("humanomni", str(tmp_path), split))
     assert len(load_dataset(DatasetSpec("humanomni", str(tmp_path), "all"))) == 4
+    # Neither is one that is named.
+    named = DatasetSpec("humanomni", str(tmp_path), "more", options={"file": "more.jsonl"})
+    assert len(load_dataset(named)) == len(load_dataset(replace(named, split="train"))) == 4
+    with pytest.raises(UsageError, match=r"more.jsonl: which entries are the split 'test'\? An"):
+        load_dataset(replace(named, split="test"))
 
 
 # Suffixes and modality --------------------------------------------------------------------------

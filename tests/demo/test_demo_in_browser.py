@@ -56,7 +56,9 @@ def test_a_clip_is_answered_in_the_browser_and_forgotten(tmp_path: Path) -> None
     words = f"demo --model {MODEL} --port 0 --max-upload-mb {MAX_MB} --max-seconds 20".split()
     env = {**os.environ, "TMPDIR": str(tmp_path), "OMP_NUM_THREADS": "1"}
     server = Running(run_in, tmp_path, words, cwd=tmp_path, env=env)
-    said = R1Omni.from_pretrained(MODEL).analyze(CLIP, window_s=1.0, answer_mode="both")
+    said = R1Omni.from_pretrained(MODEL).analyze(
+        CLIP, window_s=1.0, answer_mode="both", media_ablation="direct"
+    )
     with chromium() as browser, opened(browser, address_of(server)) as watched:
         page = watched.page
         page.set_default_timeout(SLOW_MS)
@@ -80,6 +82,7 @@ def test_a_clip_is_answered_in_the_browser_and_forgotten(tmp_path: Path) -> None
 
         page.get_by_role("button", name="Example a").click()
         page.get_by_label("Seconds of a window").fill("1")
+        page.get_by_label("Again without").select_option("direct")
         page.evaluate(WATCH_WRITING)
         ask(page)
         answer = page.locator("#answer")
@@ -93,6 +96,9 @@ def test_a_clip_is_answered_in_the_browser_and_forgotten(tmp_path: Path) -> None
             direct = (analysis.direct_scores or {})[str(analysis.direct_label)]
             expect(row).to_contain_text(f"{round(100 * direct)}%")
             expect(answer.locator(".verdict")).to_contain_text("supported")
+            for words, without in (("sound", "muted"), ("picture", "blanked")):
+                again = answer.locator(".ablation tr", has_text=f"without the {words}")
+                expect(again).to_contain_text(str((analysis.ablation or {})[without].direct_label))
             page.keyboard.press("ArrowRight")
         # While it was written: ever more of the reasoning, without tags.
         seen = page.evaluate("written")

@@ -9,7 +9,7 @@ from r1omni.recordings.formats import FORMATS
 from r1omni.recordings.formats.tables import TABLES
 from r1omni.recordings.interval_tables import NAMES
 from r1omni.recordings.segments import MAX_GAP_S, MIN_MARGIN
-from r1omni.text.emotions import EMOTIONS
+from r1omni.text.emotions import CLASSES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
 
@@ -25,7 +25,7 @@ def test_the_page_lists_columns_and_names() -> None:
         listed = [
             column.replace("<emotion>", emotion)
             for column in row(f"`{name}`")
-            for emotion in (EMOTIONS if "<emotion>" in column else [""])
+            for emotion in (CLASSES if "<emotion>" in column else [""])
             if column != ";"
         ]
         assert list(dict.fromkeys(listed)) == list(table.columns)

@@ -27,7 +27,7 @@ from r1omni.recordings.formats.files import FileNames
 from r1omni.recordings.formats.words import plain
 from r1omni.recordings.intervals import read_intervals
 from r1omni.recordings.records import Record, Recording
-from r1omni.text.emotions import EMOTIONS
+from r1omni.text.emotions import CLASSES
 from r1omni.types import Ablated, R1OmniError, UsageError
 
 # Tabs, lines, quotes, arrows, markup, signs of right-to-left and beyond 16 bits.
@@ -94,8 +94,8 @@ def test_tables_of_csv_and_parquet_hold_the_records(tmp_path: Path) -> None:
     assert taken == {"happy": [0.25, None, None, 0.5], "sad": [0.75, 1.0, None, None]}
     assert [scores[0][name] for name in names] == [None] * 4
     [row, _] = parquet.read_table(tmp_path / "summary.parquet").to_pylist()
-    shares = {emotion: row[f"share_{emotion}"] for emotion in EMOTIONS}
-    assert shares == dict.fromkeys(EMOTIONS, 0.0) | dict(given[0].summary.shares)
+    shares = {emotion: row[f"share_{emotion}"] for emotion in CLASSES}
+    assert shares == dict.fromkeys(CLASSES, 0.0) | dict(given[0].summary.shares)
     assert row["error"] == "a/=clip.mp4: broke off\nhere" and row["dominant"] == "happy"
 
 
@@ -226,7 +226,7 @@ def test_tasks_of_label_studio(tmp_path: Path) -> None:
     assert unquote(tasks[0]["data"]["media"]).endswith("?d=a/=clip.mp4")
     interface = ElementTree.parse(xml).getroot()
     tags = {tag.get("name"): tag for tag in interface}
-    assert [label.get("value") for label in tags["emotion"]] == list(EMOTIONS)
+    assert [label.get("value") for label in tags["emotion"]] == list(CLASSES)
     [prediction] = tasks[0]["predictions"]
     by_type = {"labels": "Labels", "textarea": "TextArea"}
     for region in prediction["result"]:

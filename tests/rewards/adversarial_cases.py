@@ -13,14 +13,14 @@ from transformers import PreTrainedTokenizerBase
 
 from r1omni.rewards import reward_names
 from r1omni.text.cue_words import VALUES
-from r1omni.text.emotions import ANSWER_WORDS
+from r1omni.text.emotions import ANSWER_WORDS, EMOTIONS
 from r1omni.text.prompt import R1OMNI_INSTRUCTION
 from r1omni.text.reasoning import Verdict
 
 LABEL = "happy"
 # A judge is no function of texts: what it earns is in tests/judging.
 PURE = tuple(name for name in reward_names() if name != "judge")
-ALL_WORDS = list(ANSWER_WORDS.values())
+ALL_WORDS = [ANSWER_WORDS[emotion] for emotion in EMOTIONS]
 T, A = "<think>he smiles</think>", "<answer>happy</answer>"
 
 

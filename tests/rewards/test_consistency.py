@@ -1,10 +1,11 @@
 import pytest
 
 from r1omni.rewards import get_reward
-from r1omni.text.emotions import ANSWER_WORDS
+from r1omni.text.emotions import ANSWER_WORDS, EMOTIONS
 from r1omni.types import UsageError
 
-EVERY_EMOTION = ", ".join(ANSWER_WORDS.values())
+WORDS = [ANSWER_WORDS[emotion] for emotion in EMOTIONS]
+EVERY_EMOTION = ", ".join(WORDS)
 
 
 def consistency(reasoning, answer, **arguments):
@@ -50,7 +51,7 @@ def test_by_hand(reasoning, answer, expected):
     assert consistency(reasoning, answer) == expected
 
 
-@pytest.mark.parametrize("answer", ANSWER_WORDS.values())
+@pytest.mark.parametrize("answer", WORDS)
 def test_listing_every_emotion_supports_no_answer(answer):
     assert consistency(EVERY_EMOTION, answer) == 0
     assert consistency(f"It may be {EVERY_EMOTION}. It is {answer}.", answer) == 0
@@ -83,6 +84,16 @@ def test_merged_emotions_count_as_one():
     assert consistency("He seems sad.", "calm", **merged) == 0
     with pytest.raises(UsageError, match="label set 'nope' is unknown"):
         consistency("He seems calm.", "neutral", label_set=["nope"])
+
+
+def test_a_further_class_is_named_where_the_label_set_has_it():
+    six = {"label_set": ["iemocap_6way"]}
+    assert consistency("She smiles. Excitement speaks from her.", "excited", **six) == 1
+    assert consistency("She is excited. It is joy.", "excited", **six) == 0
+    assert consistency("He is happy. It is frustration.", "happy", **six) == 0
+    # Elsewhere the word stands for no emotion, as before.
+    assert consistency("He is happy. It is frustration.", "happy") == 1
+    assert consistency("She is excited.", "happy") is None
 
 
 def test_supported_accuracy_pays_for_what_is_right_and_supported():

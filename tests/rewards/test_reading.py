@@ -146,4 +146,4 @@ def test_list_words():
 
 
 def test_answer_words_are_on_the_wheel():
-    assert [petal(word) for word in ANSWER_WORDS.values()].count(None) == 0
+    assert [petal(ANSWER_WORDS[emotion]) for emotion in EMOTIONS].count(None) == 0

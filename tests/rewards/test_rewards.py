@@ -35,6 +35,26 @@ def test_accuracy_uses_the_label_set_in_force():
     assert mixed == [0, 1]
 
 
+def test_rewards_read_further_classes_where_the_label_set_has_them():
+    assert accuracy("excitement", "excited", "iemocap_6way") == 1
+    assert accuracy("happy", "excited", "iemocap_6way") == 0
+    assert accuracy("excited", "happy", "iemocap_6way") == 0
+    assert accuracy("excited", "happy") == accuracy("frustrated", "angry", "iemocap_4way") == 0
+    with pytest.raises(UsageError, match="'excited' names no class of the taxonomy"):
+        accuracy("happy", "excited")
+    text, six = [tagged("frustrated")], {"label_set": ["iemocap_6way"]}
+    counts = {"frustrated": 1, "sad": 3}
+    balanced = get_reward("balanced_accuracy")
+    assert balanced(text, ["frustrated"], class_counts=counts, **six) == [2.0]
+    calibrated = get_reward("direct_calibration")
+    shares = [{"frustrated": 0.3, "angry": 0.7}]
+    assert calibrated(text, ["angry"], direct_confidence=shares, **six) == [0.3]
+    assert calibrated(text, ["frustrated"], direct_confidence=shares, **six) == [1.0]
+    # Excitement lies on the petal of joy; frustration lies on none, so the wheel has no say.
+    petals = get_reward("petal_f1")
+    assert petals([tagged("happy")] * 2, ["excited", "frustrated"]) == [1.0, None]
+
+
 def test_accuracy_refuses_labels_it_cannot_place():
     with pytest.raises(UsageError, match="'joyfulish' names no class of the taxonomy"):
         accuracy("happy", "joyfulish")

@@ -170,7 +170,7 @@ def test_who_waits_and_goes_has_cancelled_and_the_end_cancels_all() -> None:
             until(lambda: len(names) == 2 and b"_length 1.0" in client.ask("GET", "/metrics")[2])
         stopped = (503, {"detail": "the server stops; try again later"})
         assert [wait.result() for wait in waits] == [stopped, stopped]
-        assert "model" not in {thread.name for thread in threading.enumerate()}
+        until(lambda: "model" not in {thread.name for thread in threading.enumerate()})
 
 
 def test_wrong_use_is_told_before_a_model_is_loaded(

@@ -6,7 +6,10 @@ from r1omni.text.emotions import (
     _ALIASES,
     ALIASES,
     ANSWER_WORDS,
+    CLASSES,
     EMOTIONS,
+    EVERY_CLASS,
+    FURTHER_CLASSES,
     LABEL_SETS,
     LabelSet,
     _build_table,
@@ -76,8 +79,9 @@ def test_every_alias_names_one_emotion_and_every_emotion_itself():
 
 
 def test_answer_words_are_read_back():
-    assert tuple(ANSWER_WORDS) == EMOTIONS
-    assert all(canonical(word) == emotion for emotion, word in ANSWER_WORDS.items())
+    assert tuple(ANSWER_WORDS) == CLASSES
+    assert all(canonical(ANSWER_WORDS[emotion]) == emotion for emotion in EMOTIONS)
+    assert all(EVERY_CLASS.parse(word) == emotion for emotion, word in ANSWER_WORDS.items())
 
 
 def test_label_sets():
@@ -96,6 +100,7 @@ def test_label_sets():
         "enterface": 6,
         "meld": 7,
         "iemocap_4way": 4,
+        "iemocap_6way": 6,
         "mer": 6,
         "merr": 8,
         "all": 12,
@@ -117,6 +122,24 @@ def test_calm_depends_on_the_protocol():
     assert LABEL_SETS["ravdess_7way_calm_as_neutral"].parse("Calmly") == "neutral"
     assert LABEL_SETS["dfew"].parse("worried") is None
     assert LABEL_SETS["mer"].parse("worried") == "anxiety"
+
+
+def test_a_further_class_is_read_where_the_label_set_has_it():
+    six = LABEL_SETS["iemocap_6way"]
+    for word, name in (("Excited!", "excited"), ("excitement", "excited"),
+                       ("frustration", "frustrated"), ("joy", "happy")):  # fmt: skip
+        assert six.parse(word) == name
+    others = [labels for name, labels in LABEL_SETS.items() if name != six.name]
+    words = set(six.aliases) - set(ALIASES)
+    assert {six.parse(word) for word in words} == set(FURTHER_CLASSES)
+    for labels in others:
+        assert dict(labels.aliases) == dict(ALIASES)
+        assert not set(labels.labels) & set(FURTHER_CLASSES)
+        assert {labels.named(word) for word in words} == {None}
+    assert {canonical(word) for word in words} == {None}
+    merged = LabelSet("merged", ("happy", "sad"), {"excited": "happy"})
+    assert (merged.named("excited"), merged.parse("excited")) == ("excited", "happy")
+    assert pickle.loads(pickle.dumps(merged)).parse("excited") == "happy"
 
 
 def test_boredom_counts_as_nothing():

@@ -20,13 +20,13 @@ def held(words: list[str], hold_at: int, mark: Path) -> int:
     """`test` that makes the file `mark` and waits where its batch `hold_at` would be answered."""
     made, calls = EvaluatedModule._answered, 0
 
-    def answered(self: EvaluatedModule, batch: Batch, label_set: str) -> Any:
+    def answered(self: EvaluatedModule, batch: Batch, *of: Any) -> Any:
         nonlocal calls
         calls += 1
         if calls == hold_at:
             mark.touch()
             time.sleep(600)
-        return made(self, batch, label_set)
+        return made(self, batch, *of)
 
     EvaluatedModule._answered = answered  # type: ignore[method-assign]
     return main(words)
@@ -36,10 +36,10 @@ def counted(words: list[str], file: Path) -> int:
     """`test` that adds the ids of samples that the model is asked about to a file, a line each."""
     made = EvaluatedModule._answered
 
-    def answered(self: EvaluatedModule, batch: Batch, label_set: str) -> Any:
+    def answered(self: EvaluatedModule, batch: Batch, *of: Any) -> Any:
         with file.open("a") as lines:
             lines.writelines(f"{sample.sample_id}\n" for sample in batch.samples)
-        return made(self, batch, label_set)
+        return made(self, batch, *of)
 
     EvaluatedModule._answered = answered  # type: ignore[method-assign]
     return main(words)

@@ -7,7 +7,7 @@ import pytest
 
 from r1omni.text.cue_words import VALUES
 from r1omni.text.cues import Cue, read_cues
-from r1omni.text.emotions import EMOTIONS
+from r1omni.text.emotions import CLASSES, EVERY_CLASS
 from r1omni.text.reasoning import named_emotions, verdict
 from r1omni.text.tags import parse_completion, render_completion
 from r1omni.voices import wording
@@ -31,7 +31,7 @@ def test_every_cue_that_is_measured_can_be_said():
     said = {cue.cue[1:] for cues in HEARD.values() for cue in cues}
     assert set(wording.CLAUSES) == said
     assert set(wording.ADJECTIVES) <= said
-    assert set(wording.NOUNS) == set(EMOTIONS)
+    assert set(wording.NOUNS) == set(CLASSES)
 
 
 def test_every_clause_in_every_degree():
@@ -75,7 +75,7 @@ def test_every_opener_rest_and_form_without_a_cue():
         reads(f"{opener}the voice is loud. {rest}", ("loudness", "loud"), ("loudness", "moderate"))
 
 
-@pytest.mark.parametrize("label", [None, *EMOTIONS])
+@pytest.mark.parametrize("label", [None, *CLASSES])
 def test_whole_texts_say_what_is_there_and_conclude_with_the_label(label):
     rng = random.Random(f"whole {label}")
     texts = set()
@@ -93,9 +93,9 @@ def test_whole_texts_say_what_is_there_and_conclude_with_the_label(label):
         completion = render_completion(found.text, label or "none")
         assert parse_completion(completion).reasoning == found.text
         if label is None:
-            assert not named_emotions(found.text).all, found.text
+            assert not named_emotions(found.text, EVERY_CLASS.aliases).all, found.text
         else:
-            assert verdict(found.text, label) == "supported", found.text
+            assert verdict(found.text, label, EVERY_CLASS) == "supported", found.text
     assert len(texts) > 140
 
 

@@ -260,11 +260,12 @@ def _answer(run: EvaluatedRun, record: dict[str, Any], emphasis: bool) -> Line:
     if record["text"] is None:  # a system that gives an answer and writes no completion
         answer = Answer(record["answer"] or "", "", False, record["reasoning"])
     verdict, mark = _verdict(record, answer)
-    shows_word = record["format_ok"] or answer.emotion is not None
+    named = record["prediction"] is not None or answer.emotion is not None
+    shows_word = record["format_ok"] or named
     word = record["prediction"] or (answer.word if shows_word else "")
     if record["reasoning"]:
         said, kind = _shortened(record["reasoning"], LONGEST_TEXT), "reasoning"
-    elif answer.emotion is not None and not answer.before:
+    elif named and not answer.before:
         said, kind = "no reasoning", "note"
     else:
         said = _shortened(text, LONGEST_TEXT) if text.strip() else "(nothing)"

@@ -21,7 +21,7 @@ from r1omni.analysis.page import (
 from r1omni.analysis.runs import EvaluatedRun, TestSet, find_subject, set_names, set_title
 from r1omni.metrics.explanation import cues_from_json
 from r1omni.text.cues import agree, is_resting
-from r1omni.text.emotions import ANSWER_WORDS, EMOTIONS
+from r1omni.text.emotions import ANSWER_WORDS, CLASSES, LABEL_SETS
 from r1omni.text.reasoning import named_emotions
 
 NUM_CONTRADICTIONS = 6
@@ -192,8 +192,9 @@ def _contradictions(run: EvaluatedRun) -> list[Title | Text | Clips]:
 
 
 def _contradiction(name: str, record: Mapping[str, Any]) -> Card:
-    concluded = named_emotions(record["reasoning"]).concluded
-    comes_to = " or ".join(ANSWER_WORDS[e] for e in EMOTIONS if e in concluded)
+    aliases = LABEL_SETS[record.get("label_set", "all")].aliases
+    concluded = named_emotions(record["reasoning"], aliases).concluded
+    comes_to = " or ".join(ANSWER_WORDS[e] for e in CLASSES if e in concluded)
     is_right = record["prediction"] == record["label"]
     verdict, mark = ("right", "✓ right") if is_right else ("wrong", "✗ wrong")
     lines = [

@@ -13,6 +13,7 @@ from r1omni.metrics.protocol import protocol_line
 _COLUMNS = ("n", "WAR", "UAR", "format", "supported", "right & supported", "contradicted of right")
 _OPEN_COLUMNS = ("n", "EW precision", "EW recall", "EW F1", "hit rate", "words", "of reference")
 _JUDGE_COLUMNS = ("n", "judged", "malformed", "failed", "not asked", "mean grade")
+_VOTE_COLUMNS = ("votes", "voted WAR", "voted UAR", "gain", "95% interval", "tokens")
 _NOT_MEASURED = "-"
 
 
@@ -30,6 +31,8 @@ def scores_text(results: Mapping[str, Any]) -> str:
     if "open_vocabulary" in results:
         found = results["open_vocabulary"]
         tables.append(_table(_OPEN_COLUMNS, found, lambda n, c, own: _open_vocabulary(own)))
+    if "voting" in results:
+        tables.append(_table(_VOTE_COLUMNS, results["voting"], lambda n, c, own: _voted(own)))
     if "judge" in results:
         tables.append(_table(_JUDGE_COLUMNS, results["judge"], lambda n, c, own: _judged(own)))
     if "unibench" in results:
@@ -85,6 +88,18 @@ def _open_vocabulary(found: dict[str, Any]) -> list[str]:
 def _judged(found: dict[str, Any]) -> list[str]:
     counts = [str(found[k]) for k in ("n", "judged", "malformed", "failed", "not_applicable")]
     return [*counts, "-" if found["mean"] is None else f"{found['mean']:.3f}"]
+
+
+def _voted(found: dict[str, Any]) -> list[str]:
+    gain, tokens = found["votes_minus_greedy"], found["tokens"]
+    ends = gain["war_interval"]
+    return [
+        str(found["samples"]),
+        *(f"{found[key]:.1%}" for key in ("war", "uar")),
+        f"{100 * gain['war_difference']:+.1f}",
+        _NOT_MEASURED if ends is None else f"{100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}",
+        _NOT_MEASURED if tokens is None else f"{tokens['ratio']:.1f} x",
+    ]
 
 
 def _parts(

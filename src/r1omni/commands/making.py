@@ -18,7 +18,7 @@ def synthesize(args: list[str]) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     clips, workers = Number(CLIPS), Number(at_least(1, WORKERS.high))
     parser.add_argument("--clips", type=clips, default=2000, help="clips in all, about")
-    parser.add_argument("--seed", type=Number(SEED), default=0)
+    parser.add_argument("--seed", type=Number(SEED), default=0, help="of all that is drawn")
     parser.add_argument("--num-workers", type=workers, default=None, help="processes; all cores")
     options = parser.parse_args(args)
     check_out(options.out)
@@ -98,7 +98,7 @@ def pretrain_towers(args: list[str]) -> None:
     parser.add_argument("--clips", type=clips, default=2000, help="rendered clips")
     parser.add_argument("--vision-steps", type=steps, default=1500, help="optimizer steps")
     parser.add_argument("--audio-steps", type=steps, default=900, help="optimizer steps")
-    parser.add_argument("--seed", type=Number(SEED), default=0)
+    parser.add_argument("--seed", type=Number(SEED), default=0, help="of all that is drawn")
     options = parser.parse_args(args)
     check_out(options.out, is_new=True)
     from r1omni.training.towers import pretrain_towers as train

@@ -35,7 +35,9 @@ def analyze(args: list[str]) -> None:
     parser.add_argument(
         "--model", required=True, help="model folder, or owner/name[@revision] on the hub"
     )
-    parser.add_argument("--modality", choices=MODALITIES, default="video_audio")
+    parser.add_argument(
+        "--modality", choices=MODALITIES, default="video_audio", help="what is given"
+    )
     seconds = Number(SECONDS, float)
     parser.add_argument("--window-s", type=seconds, help="seconds of a window; the whole recording")
     parser.add_argument("--hop-s", type=seconds, help="seconds between windows; one window")
@@ -46,7 +48,9 @@ def analyze(args: list[str]) -> None:
     parser.add_argument("--tier", help="of the intervals' file; the only one, or all")
     parser.add_argument("--label-set", choices=[*LABEL_SETS], default="all", help="what is scored")
     parser.add_argument("--instruction", help="the question; R1-Omni's")
-    parser.add_argument("--max-new-tokens", type=Number(TOKENS), default=512)
+    parser.add_argument(
+        "--max-new-tokens", type=Number(TOKENS), default=512, help="longest answer, in tokens"
+    )
     parser.add_argument(
         "--answer-mode", choices=ANSWER_MODES, default="think",
         help="after reasoning that the model writes, direct (without), or both",
@@ -111,7 +115,10 @@ def analyze(args: list[str]) -> None:
 def report(args: list[str]) -> None:
     """Write results.json and report.html from tested runs, or from what `score` wrote."""
     parser = parser_of("report", report)
-    parser.add_argument("--runs", nargs="+", required=True, metavar="NAME=FOLDER")
+    parser.add_argument(
+        "--runs", nargs="+", required=True, metavar="NAME=FOLDER",
+        help="names for the page, and the folders of the runs",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--world", type=Path, default=None, help="mini-world folder, for ceilings")
     parser.add_argument("--costs", type=Path, default=None, help="JSON of times and memory")

@@ -27,6 +27,7 @@ from r1omni.data.overlap import Listed, refuse_shared
 from r1omni.data.ranks import gathered_objects
 from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.data.sampler import DealtSampler, LengthGroupedSampler, ResumableLoader
+from r1omni.data.voting import Voting
 from r1omni.media.processor import MediaProcessor
 from r1omni.options import SHARE, Ranges, check_choice, check_number, check_type
 from r1omni.types import AnswerMode, Clip, ClipFeatures, ClipMedia, Condition, Sample, UsageError
@@ -53,6 +54,7 @@ class EmotionDataModule(L.LightningDataModule):
         answer_mode: how validate, test and predict have samples answered: think (the model writes
             reasoning and answer), direct (the emotions are scored after an empty reasoning, and
             nothing is written) or both.
+        voting: what `test` samples beside the answers, to vote on them.
     """
 
     RANGES: ClassVar[Ranges] = {"missing_media": SHARE}
@@ -69,6 +71,7 @@ class EmotionDataModule(L.LightningDataModule):
         missing_media: float = 0.0,
         answer_mode: AnswerMode = "think",
         expert: list[DatasetSpec] | None = None,
+        voting: Voting = Voting(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__()
         check_type("data.root", root, str)
@@ -84,6 +87,13 @@ class EmotionDataModule(L.LightningDataModule):
         self.conditions: tuple[Condition, ...] = tuple(conditions or ("full",))
         check_choice("data.answer_mode", answer_mode, AnswerMode)
         self.answer_mode = answer_mode
+        check_type("data.voting", voting, Voting)
+        if voting.samples and answer_mode != "think":
+            raise UsageError(
+                f"data.voting: {voting.samples} completions are to vote, and data.answer_mode is "
+                f"{answer_mode}; votes are compared with the answers of answer_mode: think"
+            )
+        self.voting = voting
         check_number("data.missing_media", missing_media, self.RANGES["missing_media"])
         self.missing_media = missing_media
         self.loader = loader
@@ -120,7 +130,7 @@ class EmotionDataModule(L.LightningDataModule):
             self._label_sets[split] = [str(samples[0].label_set) for samples in lists]
         self._store = None  # what it holds is of the stage before
         if stage != "predict":
-            compared = splits if stage != "fit" else ("val", "test")
+            compared = splits if stage == "validate" else ("val", "test")
             trained = [*self._listed("train"), *self._listed("expert")]
             refuse_shared({"train": trained, **{name: self._listed(name) for name in compared}})
 

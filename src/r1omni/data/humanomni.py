@@ -41,7 +41,8 @@ def load_humanomni(
     Args:
         root: data folder, or the file itself (the data folder is then the one it lies in).
         split: used to find `<split>.json` and the like where `file` is not given; "all" is the
-            only such file of the root.
+            only such file of the root. A file that is named has no splits: "train", "all", or
+            what the file is called.
         instruction: replaces the file's questions; None keeps them.
         modality: for entries without media tags; None for what the file's name tells.
         file: JSON, JSONL or YAML file below the root.
@@ -49,14 +50,19 @@ def load_humanomni(
             working directory, as `root` is.
 
     Raises:
-        UsageError: a missing file, a malformed entry, a path outside the folder, or tags that
-            ask for the picture of a sound file.
+        UsageError: a missing file, a split that it does not name, a malformed entry, a path
+            outside the folder, or tags that ask for the picture of a sound file.
     """
     if root.is_file():
         root, file = root.parent, root.name
     path = confined(root, file, str(root)) if file else _find_file(root, split)
     if not path.is_file():
         raise UsageError(f"{path}: {why_no_file(path)}; correct the option file")
+    if split not in ("train", "all", path.stem):
+        raise UsageError(
+            f"{path}: which entries are the split {split!r}? An instruction file has no splits; "
+            f"call it {split}{path.suffix}, or take every entry with split: all"
+        )
     videos = root if video_root is None else Path(video_root).expanduser()
     if not videos.is_dir():
         raise UsageError(f"{videos}: the option video_root of humanomni names no folder")

@@ -14,13 +14,17 @@ from r1omni.data.registry import check_split, labelled_sample, register
 from r1omni.types import Clip, Modality, Sample, Sex, UsageError
 
 _SESSIONS = (1, 2, 3, 4, 5)
-Protocol = Literal["4way", "4way_no_excited"]
+Protocol = Literal["4way", "4way_no_excited", "6way"]
 Scenario = Literal["all", "improvised", "scripted"]
 # The publisher's code -> class, of each protocol; other codes are left out.
 _CLASSES: dict[Protocol, dict[str, str]] = {
     "4way": {"ang": "angry", "hap": "happy", "exc": "happy", "sad": "sad", "neu": "neutral"},
     "4way_no_excited": {"ang": "angry", "hap": "happy", "sad": "sad", "neu": "neutral"},
-}
+    "6way": {
+        "ang": "angry", "hap": "happy", "sad": "sad", "neu": "neutral", "exc": "excited",
+        "fru": "frustrated",
+    },
+}  # fmt: skip
 # Every code that the publisher writes; xxx is no agreement.
 CODES = ("ang", "hap", "exc", "sad", "neu", "fru", "fea", "sur", "dis", "oth", "xxx")
 _SEXES: dict[str, Sex] = {"F": "female", "M": "male"}
@@ -75,7 +79,7 @@ def load_iemocap(
         modality: which media the prompts carry; None for picture and sound where the films of the
             dialogues are there, otherwise for sound alone.
         protocol: "4way" counts excited as happy, as most papers do; "4way_no_excited" leaves it
-            out.
+            out; "6way" has excited and frustrated as classes of their own.
         scenario: "improvised" or "scripted" dialogues alone.
         fold: 1 to 5: the session that is tested; the others train.
         hold_out_val: the next session is the split val, and train leaves it out.
@@ -119,7 +123,7 @@ def load_iemocap(
             told.name,
             _film(root, place, told) if with_films else _sound(root, place, told),
             classes[told.code],
-            label_set="iemocap_4way",
+            label_set="iemocap_6way" if protocol == "6way" else "iemocap_4way",
             instruction=instruction,
             modality=modality,
             place=told.place,

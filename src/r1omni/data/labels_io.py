@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from r1omni.text.emotions import ANSWER_WORDS, LabelSet, canonical
+from r1omni.text.emotions import EMOTIONS, LabelSet, canonical
 from r1omni.types import Modality, UsageError
 
 # In small letters; files may have them in any case.
@@ -217,7 +217,7 @@ def class_of(word: str, labels: LabelSet | None, place: str) -> str:
     """
     label = canonical(word) if labels is None else labels.parse(word)
     if label is None:
-        known = ", ".join(labels.labels if labels else ANSWER_WORDS)
+        known = ", ".join(labels.labels if labels else EMOTIONS)
         raise UsageError(f"{place}: label {word!r} is none of the classes {known}; correct it")
     return label
 

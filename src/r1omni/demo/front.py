@@ -35,6 +35,9 @@ _MODALITY_WORDS = {
 _MODE_WORDS = {
     "both": "reasoned, direct beside it", "think": "reasoned", "direct": "direct, no reasoning",
 }  # fmt: skip
+_ABLATION_WORDS = {
+    "none": "no", "direct": "its direct answer", "answer": "a whole answer",
+}  # fmt: skip
 
 
 @dataclass
@@ -102,6 +105,7 @@ class Demo:
                 modalities=[(name, _MODALITY_WORDS[name]) for name in MODALITIES],
                 label_sets=[(name, name) for name in sorted(LABEL_SETS)],
                 modes=list(_MODE_WORDS.items()),
+                ablations=list(_ABLATION_WORDS.items()),
                 limits={
                     "bytes": limits.max_bytes, "mb": f"{limits.max_upload_mb:g}",
                     "seconds": limits.max_seconds, "pixels": limits.max_pixels,

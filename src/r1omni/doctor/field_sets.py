@@ -66,7 +66,10 @@ FIELD_SETS: Mapping[str, FieldSet] = {
         variants={name: ("train", {"grain": name}) for name in ("fine", "coarse")},
     ),
     "IEMOCAP": FieldSet(
-        "iemocap", "IEMOCAP/Session1/dialog/EmoEvaluation", ("iemocapfullrelease",)
+        "iemocap",
+        "IEMOCAP/Session1/dialog/EmoEvaluation",
+        ("iemocapfullrelease",),
+        variants={"6way": ("all", {"protocol": "6way"})},
     ),
 }
 

@@ -93,9 +93,15 @@ SPLITS: Mapping[str, Mapping[str, Mapping[str, int] | int]] = {
         },
     },
     # Users of the set count its 10,039 utterances by the codes of EmoEvaluation; here those of the
-    # protocol 4way, 1,041 of excited among happy (Busso et al. 2008, Language Resources and
-    # Evaluation 42(4), describe the set).
-    "iemocap": {"all": {"angry": 1103, "happy": 595 + 1041, "sad": 1084, "neutral": 1708}},
+    # protocol 4way, 1,041 of excited among happy, and of 6way (Busso et al. 2008, Language
+    # Resources and Evaluation 42(4), describe the set).
+    "iemocap": {
+        "all": {"angry": 1103, "happy": 595 + 1041, "sad": 1084, "neutral": 1708},
+        "6way": {
+            "angry": 1103, "happy": 595, "sad": 1084, "neutral": 1708, "excited": 1041,
+            "frustrated": 1849,
+        },
+    },
     # Lian et al. 2023 (ACM Multimedia, arXiv 2304.08981); classes as users count
     # test1-label.csv and test2-label.csv.
     "mer2023": {

@@ -48,7 +48,9 @@ def explanation_fields(
         cue_truth: medium -> {hits, named, there}, or None where the cues are not known.
     """
     answer = read_answer(text, ended)
-    return reasoning_fields(answer.reasoning, answer.emotion, label_set, known, condition)
+    return reasoning_fields(
+        answer.reasoning, label_set.counted(answer.word), label_set, known, condition
+    )
 
 
 def reasoning_fields(
@@ -65,7 +67,7 @@ def reasoning_fields(
         shown = [m for m in MEDIA if m != _ALTERED.get(condition) and known.of(m)]
         truth = {m: asdict(cue_truth(named.of(m), known.of(m))) for m in shown}
     return {
-        "verdict": verdict(reasoning, emotion, label_set.merges),
+        "verdict": verdict(reasoning, emotion, label_set),
         "described_media": sorted(told_media(reasoning, named)),
         "named_cues": cues_as_json(named),
         "cue_truth": truth,

@@ -14,7 +14,7 @@ from typing import Any
 
 from r1omni.metrics.breakdown import BINS, FIELDS, wrong_part_fields
 from r1omni.text.cue_words import VALUES
-from r1omni.text.emotions import EMOTIONS, canonical
+from r1omni.text.emotions import CLASSES, EVERY_CLASS
 from r1omni.types import ANSWER_MODES, MODALITIES, AnswerMode, UsageError
 
 # Without one of these an answer cannot be judged.
@@ -135,7 +135,7 @@ def _are_shares(values: Any) -> bool:
     return (
         isinstance(values, dict)
         and bool(values)
-        and all(name in EMOTIONS and _is_share(value) for name, value in values.items())
+        and all(name in CLASSES and _is_share(value) for name, value in values.items())
         and abs(sum(values.values()) - 1) <= _ROUNDING * len(values)
     )
 
@@ -161,8 +161,8 @@ def _is_word(record: Mapping[str, Any]) -> bool:
 
 
 def is_emotion(word: str) -> bool:
-    """Whether a word names an emotion of the taxonomy."""
-    return canonical(word) is not None
+    """Whether a word names an emotion, of whatever label set."""
+    return EVERY_CLASS.counted(word) is not None
 
 
 def _fits_part(key: str) -> Callable[[Any], bool]:
@@ -173,7 +173,15 @@ def _are_texts(values: Any) -> bool:
     return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
-_EMOTION = (_among(*EMOTIONS), "an emotion of this project")
+def _are_votes(values: Any) -> bool:
+    return isinstance(values, list) and bool(values) and all(map(_among(None, *CLASSES), values))
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+_EMOTION = (_among(*CLASSES), "an emotion of this project")
 _SHARE = (_is_share, "a number from 0 to 1")
 _SHARES = (_are_shares, "shares by emotion, numbers from 0 to 1 that add up to 1")
 # Fields of a line -> whether a value fits, and what is wanted. Those that are read in the text
@@ -181,7 +189,7 @@ _SHARES = (_are_shares, "shares by emotion, numbers from 0 to 1 that add up to 1
 ROW_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "sample_id": (_is(str), "a text"),
     "path": (_is(str, NoneType), "a text or null"),
-    "label": (_among(None, *EMOTIONS), "null or an emotion of this project"),
+    "label": (_among(None, *CLASSES), "null or an emotion of this project"),
     "text": (_is(str, NoneType), "a text, or null of a system that writes no completions"),
     "ended": (_is(bool), "true or false"),
     "group": (_is(str, NoneType), "a text or null"),
@@ -201,6 +209,9 @@ ROW_FIELDS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "answer_mode": (_among(*ANSWER_MODES), f"one of {', '.join(ANSWER_MODES)}"),
     "confidence": _SHARE,
     "scores": _SHARES,
+    "votes": (_are_votes, "a list of emotions of this project and nulls, one a vote"),
+    "num_tokens": (_is_count, "a whole number, 0 or more"),
+    "votes_num_tokens": (_is_count, "a whole number, 0 or more"),
     "direct_prediction": _EMOTION,
     "direct_confidence": _SHARE,
     "direct_scores": _SHARES,

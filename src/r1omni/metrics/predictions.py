@@ -25,7 +25,8 @@ from r1omni.metrics.paired import paired_answers
 from r1omni.metrics.prediction_rows import read_predictions
 from r1omni.metrics.recognition import evaluate_recognition, read_prediction
 from r1omni.metrics.resampling import groups_of
-from r1omni.text.emotions import LABEL_SETS, LabelSet, canonical
+from r1omni.metrics.voting import tally, voted
+from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.text.wheels import SHIPPED, Wheel
 from r1omni.types import NUM_EXAMPLES, UsageError
 
@@ -128,7 +129,7 @@ def read_again(record: Mapping[str, Any], labels: LabelSet, condition: str) -> d
     if text is None:
         word, reasoning = record["answer"] or "", record.get("reasoning") or ""
         prediction, format_ok = labels.parse(word), None
-        told = reasoning_fields(reasoning, canonical(word), labels, cues, condition)
+        told = reasoning_fields(reasoning, labels.counted(word), labels, cues, condition)
     else:
         found = read_prediction(text, labels, ended)
         prediction, format_ok, reasoning = found.label, found.format_ok, found.reasoning
@@ -140,6 +141,7 @@ def read_again(record: Mapping[str, Any], labels: LabelSet, condition: str) -> d
         "reasoning": reasoning,
         "label_set": labels.name,
         "known_cues": known,
+        **({"voted": tally(record["votes"], labels.labels)} if "votes" in record else {}),
         **told,
     }
 
@@ -147,7 +149,7 @@ def read_again(record: Mapping[str, Any], labels: LabelSet, condition: str) -> d
 def _answered(record: Mapping[str, Any], labels: LabelSet) -> bool:
     """Whether the answer is a word for an emotion, of the set or not."""
     if record["text"] is None:
-        return record["answer"] is not None
+        return record["answer"] is not None and labels.counted(record["answer"]) is not None
     return read_prediction(record["text"], labels, record["ended"]).answered
 
 
@@ -205,8 +207,8 @@ def score_answers(
 
     Returns:
         what `results.json` holds of them: `sets`, `explanations`, `label_sets`, where they were
-        measured `answer_modes` and `dependence`, `breakdown` and `smallest_part` where records
-        know their part, and `open_vocabulary` where they have free words.
+        measured `answer_modes`, `dependence` and `voting`, `breakdown` and `smallest_part` where
+        records know their part, and `open_vocabulary` where they have free words.
 
     Raises:
         UsageError: answers that cannot be judged, or none with a label.
@@ -231,6 +233,8 @@ def score_answers(
         if explanations is not None:
             results["explanations"].setdefault(one.name, {})[one.condition] = explanations
     results |= paired_answers(by_set, results["label_sets"]).to_dict()
+    if figures := voted(by_set, results["label_sets"]):
+        results["voting"] = figures
     results |= breakdowns(by_set, results["label_sets"])
     results |= open_vocabulary(by_set, wheels, source)
     if not results["sets"] and "open_vocabulary" not in results:

@@ -46,7 +46,7 @@ def read_prediction(text: str, label_set: LabelSet, ended: bool = True) -> Predi
     answer = read_answer(text, ended)
     return Prediction(
         label=label_set.parse(answer.word),
-        answered=answer.emotion is not None,
+        answered=label_set.counted(answer.word) is not None,
         format_ok=answer.format_ok,
         reasoning=answer.reasoning,
     )

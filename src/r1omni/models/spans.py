@@ -17,7 +17,7 @@ from r1omni.models.answering import Answered, Question, answer_prompts, most_pro
 from r1omni.models.sampler import Ended, generate_each
 from r1omni.text.answers import read_answer
 from r1omni.text.cues import read_cues
-from r1omni.text.emotions import LABEL_SETS
+from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.text.prompt import decode_completion
 from r1omni.text.reasoning import told_media
 from r1omni.types import (
@@ -181,9 +181,10 @@ class _Spans:
 
     def take(self, places: Iterable[int], answered: Answered) -> None:
         """Keep answers to the prompts of some places until they can be told."""
+        labels = LABEL_SETS[self._question.label_set]
         for row, place in enumerate(places):
             asked = self.asked.pop(place)
-            self._known[asked.index] = _analysis(asked, answered, row)
+            self._known[asked.index] = _analysis(asked, answered, row, labels)
 
     def known(self) -> Iterator[Analysis]:
         """What can be told, in the order of the spans."""
@@ -239,10 +240,10 @@ def _said_of_all(
     hear: HearWindows | None,
 ) -> list[Ablated]:
     """What is said to prompts [P_i, D], in their order."""
-    words, length = LABEL_SETS[question.label_set].words, question.max_new_tokens
+    labels, length = LABEL_SETS[question.label_set], question.max_new_tokens
     if mode == "direct":
-        answered = answer_prompts(omni, prompts, length, mode, words)
-        return [_said(answered, row) for row in range(len(prompts))]
+        answered = answer_prompts(omni, prompts, length, mode, labels.words)
+        return [_said(answered, row, labels) for row in range(len(prompts))]
     waiting, found = iter(prompts), dict[int, Ablated]()
 
     def more(count: int) -> tuple[list[Tensor], bool]:
@@ -253,25 +254,25 @@ def _said_of_all(
     sampling = omni.sampling(length, temperature=0.0)
     for ended in generate_each(omni.model, more, sampling, len(prompts), hear=told):
         if ended is not None:
-            answered = _read(omni, ended, mode, words)
-            found |= {place: _said(answered, row) for row, place in enumerate(ended.places)}
+            answered = _read(omni, ended, mode, labels.words)
+            found |= {place: _said(answered, row, labels) for row, place in enumerate(ended.places)}
     return [found[place] for place in range(len(prompts))]
 
 
-def _said(answered: Answered, row: int) -> Ablated:
+def _said(answered: Answered, row: int, labels: LabelSet) -> Ablated:
     direct = None if answered.direct is None else answered.direct[row]
     scores = direct if answered.reasoned is None else answered.reasoned[row]
     return Ablated(
-        label=read_answer(answered.texts[row], answered.ended[row]).emotion,
+        label=labels.named(read_answer(answered.texts[row], answered.ended[row]).word),
         scores=scores or {},
         direct_label=None if direct is None else most_probable(direct),
         direct_scores=direct,
     )
 
 
-def _analysis(asked: _Asked, answered: Answered, row: int) -> Analysis:
+def _analysis(asked: _Asked, answered: Answered, row: int, labels: LabelSet) -> Analysis:
     answer = read_answer(answered.texts[row], answered.ended[row])
-    said = _said(answered, row)
+    said = _said(answered, row, labels)
     told = told_media(answer.reasoning, read_cues(answer.reasoning))
     invented = (INVENTED[medium] for medium in told if medium not in asked.given)
     return Analysis(

@@ -155,10 +155,11 @@ class Analyzer:
     def answer(self, plan: Plan, window: Window, media: Sequence[Medium], said: Analysis) -> None:
         """Write what was said about a span, of which the model was given some media."""
         intervals = None if self.asked.intervals is None else self.asked.intervals[plan.path]
-        merges = LABEL_SETS[self.asked.question.label_set].merges
         supported = None
         if said.label is not None:
-            supported = verdict(said.reasoning, said.label, merges)
+            supported = verdict(
+                said.reasoning, said.label, LABEL_SETS[self.asked.question.label_set]
+            )
         record = Record(
             path=str(plan.path),
             start_s=said.start_s,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from r1omni.rewards.registry import register
 from r1omni.text.answers import Answer, read_answers
-from r1omni.text.emotions import LABEL_SETS, canonical
+from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.types import UsageError
 
 
@@ -25,7 +24,7 @@ def accuracy(
     Answer and label are compared after aliases ("joy" is "happy") and after the merges of the
     label set in force (calm counted as neutral), as in evaluation. Unlike the published code, an
     answer outside well-formed tags, of a completion that was cut, or one word among others, earns
-    nothing: see `parse_completion` and `canonical`.
+    nothing: see `parse_completion` and `LabelSet`.
 
     Args:
         completions: completions of the policy.
@@ -40,29 +39,24 @@ def accuracy(
     """
     names = [None] * len(completions) if label_set is None else label_set
     return [
-        None if label is None else _matches(answer, label, merged_emotions(name))
+        None if label is None else _matches(answer, label, label_set_in_force(name))
         for answer, label, name in zip(read_answers(completions, ended), labels, names, strict=True)
     ]
 
 
-def merged_emotions(label_set: str | None) -> Mapping[str, str]:
-    """Emotion -> the one that it counts as; nothing where no label set is in force.
+def label_set_in_force(name: str | None) -> LabelSet:
+    """The label set of a name; the taxonomy, which merges nothing, where there is no name.
 
     Raises:
         UsageError: an unknown label set.
     """
-    if label_set is None:
-        return {}
-    if label_set not in LABEL_SETS:
-        raise UsageError(f"label set {label_set!r} is unknown; use one of {', '.join(LABEL_SETS)}")
-    return LABEL_SETS[label_set].merges
+    if name is not None and name not in LABEL_SETS:
+        raise UsageError(f"label set {name!r} is unknown; use one of {', '.join(LABEL_SETS)}")
+    return LABEL_SETS[name or "all"]
 
 
-def _matches(answer: Answer, label: str, merges: Mapping[str, str]) -> float:
-    expected = canonical(label)
+def _matches(answer: Answer, label: str, labels: LabelSet) -> float:
+    expected = labels.counted(label)
     if expected is None:
         raise UsageError(f"label {label!r} names no class of the taxonomy")
-    named = answer.emotion
-    if named is None or not answer.format_ok:
-        return 0.0
-    return float(merges.get(named, named) == merges.get(expected, expected))
+    return float(answer.format_ok and labels.counted(answer.word) == expected)

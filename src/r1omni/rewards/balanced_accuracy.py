@@ -7,7 +7,7 @@ from typing import Any
 
 from r1omni.rewards.accuracy import accuracy
 from r1omni.rewards.registry import register
-from r1omni.text.emotions import canonical
+from r1omni.text.emotions import EVERY_CLASS
 from r1omni.types import UsageError
 
 
@@ -70,7 +70,7 @@ def class_weights(class_counts: Mapping[str, int]) -> dict[str, float]:
         raise UsageError(f"class_counts is {class_counts!r}; expected the number of each class")
     counts: dict[str, int] = {}
     for name, count in class_counts.items():
-        emotion = canonical(str(name))
+        emotion = EVERY_CLASS.counted(str(name))
         if emotion is None or emotion in counts:
             reason = "names no emotion" if emotion is None else f"names {emotion!r} a second time"
             raise UsageError(f"class_counts: {name!r} {reason}")
@@ -82,7 +82,7 @@ def class_weights(class_counts: Mapping[str, int]) -> dict[str, float]:
 
 
 def _weight(label: str, weights: Mapping[str, float]) -> float:
-    emotion = canonical(label)
+    emotion = EVERY_CLASS.counted(label)
     if emotion is None or emotion not in weights:
         raise UsageError(f"label {label!r} is not in class_counts; add how many clips it has")
     return weights[emotion]

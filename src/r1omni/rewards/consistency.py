@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from r1omni.options import at_least, check_number
-from r1omni.rewards.accuracy import accuracy, merged_emotions
+from r1omni.rewards.accuracy import accuracy, label_set_in_force
 from r1omni.rewards.registry import register
 from r1omni.text.answers import Answer, read_answers
 from r1omni.text.reasoning import MAX_CONCLUDED, MAX_NAMED, named_emotions, verdict
@@ -108,10 +108,11 @@ def supported_accuracy(
 def _agreement(
     answer: Answer, name: str | None, max_concluded: int, max_named: int
 ) -> float | None:
-    merges = merged_emotions(name)
+    labels = label_set_in_force(name)
     if not answer.format_ok:
         return 0.0
-    if not named_emotions(answer.reasoning).concluded:
+    if not named_emotions(answer.reasoning, labels.aliases).concluded:
         return None
-    found = verdict(answer.reasoning, answer.emotion, merges, max_concluded, max_named)
+    emotion = labels.counted(answer.word)
+    found = verdict(answer.reasoning, emotion, labels, max_concluded, max_named)
     return float(found == "supported")

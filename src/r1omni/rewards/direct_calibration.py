@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from r1omni.rewards.accuracy import merged_emotions
+from r1omni.rewards.accuracy import label_set_in_force
 from r1omni.rewards.registry import register
 from r1omni.text.answers import Answer, read_answers
-from r1omni.text.emotions import canonical
+from r1omni.text.emotions import LabelSet
 from r1omni.types import UsageError
 
 
@@ -59,7 +59,7 @@ def direct_calibration(
     """
     names = [None] * len(completions) if label_set is None else label_set
     return [
-        None if label is None else _worth(answer, label, shares, merged_emotions(name))
+        None if label is None else _worth(answer, label, shares, label_set_in_force(name))
         for answer, label, shares, name in zip(
             read_answers(completions, ended), labels, direct_confidence, names, strict=True
         )
@@ -67,23 +67,22 @@ def direct_calibration(
 
 
 def _worth(
-    answer: Answer, label: str, shares: Mapping[str, float] | None, merges: Mapping[str, str]
+    answer: Answer, label: str, shares: Mapping[str, float] | None, labels: LabelSet
 ) -> float:
-    expected = canonical(label)
-    if expected is None:
+    wanted = labels.counted(label)
+    if wanted is None:
         raise UsageError(f"label {label!r} names no class of the taxonomy")
     if shares is None:
         raise UsageError(
             "direct_confidence is None for a clip with a label; score with the policy, as training "
             "does (training/advantages.py), or give the shares of its direct answer"
         )
-    emotion = answer.emotion
-    if emotion is None or not answer.format_ok:
+    named = labels.counted(answer.word)
+    if named is None or not answer.format_ok:
         return 0.0
-    named, wanted = merges.get(emotion, emotion), merges.get(expected, expected)
     if named == wanted:
         return 1.0
-    return min(_share(shares, named, merges), _share(shares, wanted, merges))
+    return min(_share(shares, named, labels.merges), _share(shares, wanted, labels.merges))
 
 
 def _share(shares: Mapping[str, float], emotion: str, merges: Mapping[str, str]) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from r1omni.options import at_least, check_number
 from r1omni.rewards.registry import register
 from r1omni.text.answers import Answer, read_answers
-from r1omni.text.emotions import canonical
+from r1omni.text.emotions import EVERY_CLASS
 from r1omni.text.wheel import list_words, petal
 from r1omni.types import UsageError
 
@@ -75,7 +75,7 @@ def _reference(words: str | list[str] | None, label: str | None) -> list[str]:
     if words is not None:
         parts = [words] if isinstance(words, str) else words
         return [word for part in parts for word in list_words(part)]
-    if label is not None and canonical(label) is None:
+    if label is not None and EVERY_CLASS.counted(label) is None:
         raise UsageError(f"label {label!r} names no class of the taxonomy")
     return [] if label is None else [label]
 

@@ -2,7 +2,8 @@
 
 Rewards and metrics read answers through the same table, so a model is judged in evaluation as
 it is rewarded in training. An alias stands for exactly one canonical emotion; words between two
-emotions ("upset", "frustrated") stand for none.
+emotions ("upset", "frustrated") stand for none, but where the label set in force has a class of
+their own.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ EMOTIONS: tuple[str, ...] = (
     "disappointment",
     "calm",
 )
+# Classes that some data sets tell apart and the taxonomy does not. Only a label set that has them
+# reads their words; for every other one these words stand for no emotion.
+FURTHER_CLASSES: tuple[str, ...] = ("excited", "frustrated")
+# Whatever a label can be.
+CLASSES: tuple[str, ...] = (*EMOTIONS, *FURTHER_CLASSES)
 
 # Nouns, adjectives and adverbs of each canonical emotion; the canonical name is added to them.
 _ALIASES: dict[str, str] = {
@@ -69,7 +75,12 @@ _ALIASES: dict[str, str] = {
     "serenity peaceful peacefully relaxed placid placidly unruffled unperturbed",
 }
 
-# The word that an answer uses for each emotion.
+_FURTHER_ALIASES: dict[str, str] = {
+    "excited": "excitedly excitement excitedness",
+    "frustrated": "frustratedly frustration frustrations frustrating frustratingly",
+}
+
+# The word that an answer uses for each class.
 ANSWER_WORDS: dict[str, str] = {
     "happy": "happy",
     "sad": "sad",
@@ -83,6 +94,8 @@ ANSWER_WORDS: dict[str, str] = {
     "helplessness": "helpless",
     "disappointment": "disappointed",
     "calm": "calm",
+    "excited": "excited",
+    "frustrated": "frustrated",
 }
 
 # No emotion word is near this long. The bound also keeps Unicode normalization, which sorts
@@ -105,6 +118,7 @@ def _build_table(aliases: Mapping[str, str]) -> dict[str, str]:
 
 
 ALIASES: Mapping[str, str] = MappingProxyType(_build_table(_ALIASES))
+_ALL_ALIASES: Mapping[str, str] = MappingProxyType(_build_table({**_ALIASES, **_FURTHER_ALIASES}))
 
 
 def _is_edge(char: str) -> bool:
@@ -151,20 +165,22 @@ class LabelSet:
 
     Attributes:
         name: key in `LABEL_SETS`.
-        labels: canonical emotions, in the publisher's order.
-        merges: canonical emotions outside `labels` which count as one of them.
+        labels: canonical emotions or `FURTHER_CLASSES`, in the publisher's order.
+        merges: such ones outside `labels` which count as one of them.
+        aliases: word -> what it names: the taxonomy, and the further classes of this set.
 
     Raises:
-        UsageError: a label that is no canonical emotion or stands twice, or a merge that would
-            let one word count for two classes.
+        UsageError: a label that is no class or stands twice, or a merge that would let one word
+            count for two classes.
     """
 
     name: str
     labels: tuple[str, ...]
     merges: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        unknown = [e for e in (*self.labels, *self.merges) if e not in EMOTIONS]
+        unknown = [e for e in (*self.labels, *self.merges) if e not in CLASSES]
         if unknown:
             raise UsageError(f"label set {self.name}: {unknown[0]!r} is no canonical emotion")
         if not self.labels or len(set(self.labels)) != len(self.labels):
@@ -176,6 +192,9 @@ class LabelSet:
                     "emotion outside the labels into one of them"
                 )
         object.__setattr__(self, "merges", MappingProxyType(dict(self.merges)))
+        known = {*EMOTIONS, *self.labels, *self.merges}
+        read = {word: name for word, name in _ALL_ALIASES.items() if name in known}
+        object.__setattr__(self, "aliases", MappingProxyType(read))
 
     def __reduce__(self) -> tuple[type[LabelSet], tuple[object, ...]]:
         # A mapping proxy cannot be pickled, and data workers pickle what they are given.
@@ -186,12 +205,18 @@ class LabelSet:
         """By class, the word that an answer uses for it."""
         return {label: ANSWER_WORDS[label] for label in self.labels}
 
+    def named(self, word: str) -> str | None:
+        """The emotion that `word` names, a class of this set or not; or None (`canonical`)."""
+        return self.aliases.get(normalize_word(word))
+
+    def counted(self, word: str) -> str | None:
+        """`named`, after the merges of this set."""
+        emotion = self.named(word)
+        return None if emotion is None else self.merges.get(emotion, emotion)
+
     def parse(self, word: str) -> str | None:
         """The class of this set that `word` names, or None when it names none of them."""
-        emotion = canonical(word)
-        if emotion is None:
-            return None
-        emotion = self.merges.get(emotion, emotion)
+        emotion = self.counted(word)
         return emotion if emotion in self.labels else None
 
 
@@ -200,7 +225,7 @@ _SEVEN = ("neutral", "happy", "sad", "angry", "fear", "disgust", "surprise")
 LabelSetName = Literal[
     "dfew", "mafw", "ravdess", "ravdess_7way_no_calm", "ravdess_7way_calm_as_neutral",
     "emodb_6way_no_boredom", "emodb_4way", "cremad", "savee",
-    "tess", "enterface", "meld", "iemocap_4way", "mer", "merr",
+    "tess", "enterface", "meld", "iemocap_4way", "iemocap_6way", "mer", "merr",
     "all",
 ]  # fmt: skip
 LABEL_SETS: dict[str, LabelSet] = {
@@ -224,12 +249,16 @@ LABEL_SETS: dict[str, LabelSet] = {
         LabelSet("enterface", ("angry", "disgust", "fear", "happy", "sad", "surprise")),
         LabelSet("meld", ("angry", "disgust", "sad", "happy", "neutral", "surprise", "fear")),
         LabelSet("iemocap_4way", ("angry", "happy", "sad", "neutral")),
+        LabelSet("iemocap_6way", ("angry", "happy", "sad", "neutral", *FURTHER_CLASSES)),
         LabelSet("mer", ("neutral", "angry", "happy", "sad", "anxiety", "surprise")),
         # Doubt is no emotion of the taxonomy, either.
         LabelSet(
             "merr",
             ("neutral", "angry", "happy", "sad", "anxiety", "surprise", "fear", "contempt"),
         ),
+        # The taxonomy; a further class is asked for by a set that has it.
         LabelSet("all", EMOTIONS),
     )
 }
+# Reads every class that a label can be, where no label set says which are meant.
+EVERY_CLASS = LabelSet("every class", CLASSES)

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from r1omni.text.cues import MEDIA, NamedCues, is_state_of_part
-from r1omni.text.emotions import ALIASES
+from r1omni.text.emotions import ALIASES, LABEL_SETS, LabelSet
 from r1omni.text.mentions import (
     CLAUSE_ENDS,
     COMMAS,
@@ -89,7 +89,7 @@ _QUOTE = re.compile(rf'(\b{_SPEAKING}[,:]? ?)?"([^"\n]{{0,400}})"')
 _LONGEST_TERM = 2
 
 
-def named_emotions(reasoning: str) -> NamedEmotions:
+def named_emotions(reasoning: str, aliases: Mapping[str, str] = ALIASES) -> NamedEmotions:
     """The emotions that a reasoning names, and those that it ends with.
 
     A reasoning looks at one cue after the other and says last what they come to, so its
@@ -99,9 +99,13 @@ def named_emotions(reasoning: str) -> NamedEmotions:
     can be had by repeating a word. Within that sentence a clause that is outweighed does not
     count ("although the voice suggests anger, ..."). Questions and what a person is quoted to say
     claim nothing.
+
+    Args:
+        reasoning: what stands before the answer.
+        aliases: word -> emotion; those of a `LabelSet` where it has further classes.
     """
-    tokens = tokenize(_without_speech(reasoning), ALIASES)
-    claimed = _claimed(tokens)
+    tokens = tokenize(_without_speech(reasoning), aliases)
+    claimed = _claimed(tokens, aliases)
     if not claimed:
         return NamedEmotions(frozenset(), frozenset())
     final = _concluding_sentences(tokens)
@@ -109,14 +113,14 @@ def named_emotions(reasoning: str) -> NamedEmotions:
     last = claimed[-1].sentence if chosen is None else chosen
     return NamedEmotions(
         all=frozenset(mention.meaning for mention in claimed),
-        concluded=_outweighing(tokens, [m for m in claimed if m.sentence == last]),
+        concluded=_outweighing(tokens, [m for m in claimed if m.sentence == last], aliases),
     )
 
 
 def verdict(
     reasoning: str,
     emotion: str | None,
-    merges: Mapping[str, str] = MappingProxyType({}),
+    labels: LabelSet = LABEL_SETS["all"],
     max_concluded: int = MAX_CONCLUDED,
     max_named: int = MAX_NAMED,
 ) -> Verdict:
@@ -126,11 +130,11 @@ def verdict(
         reasoning: what stands before the answer.
         emotion: canonical emotion of the answer; None for an answer that is none, which a
             conclusion can only contradict.
-        merges: canonical emotion -> the one that it counts as, of a label set.
+        labels: the label set in force: which words name an emotion, and what counts as another.
         max_concluded, max_named: a reasoning that concludes with more emotions, or claims more in
             all, decides nothing: it is silent.
     """
-    named = named_emotions(reasoning)
+    named, merges = named_emotions(reasoning, labels.aliases), labels.merges
     if len(named.concluded) > max_concluded or len(named.all) > max_named or not named.concluded:
         return "silent"
     if emotion is None:
@@ -152,12 +156,12 @@ def _without_speech(text: str) -> str:
     return _QUOTE.sub(kept, text)
 
 
-def _claimed(tokens: Sequence[str]) -> list[Mention]:
+def _claimed(tokens: Sequence[str], aliases: Mapping[str, str]) -> list[Mention]:
     """Emotions that the text says to be felt."""
     asked = asked_sentences(tokens)
     return [
         mention
-        for mention in mentions_among(tokens, ALIASES)
+        for mention in mentions_among(tokens, aliases)
         if not mention.denied
         and mention.sentence not in asked
         and mention.word not in _NO_CLAIMS
@@ -178,7 +182,9 @@ def _concluding_sentences(tokens: Sequence[str]) -> frozenset[int]:
     return frozenset(found)
 
 
-def _outweighing(tokens: Sequence[str], claimed: Sequence[Mention]) -> frozenset[str]:
+def _outweighing(
+    tokens: Sequence[str], claimed: Sequence[Mention], aliases: Mapping[str, str]
+) -> frozenset[str]:
     """What the claims of one sentence come to, without those that others outweigh."""
     first, last = claimed[0].index, claimed[-1].index
     begin = first
@@ -189,7 +195,7 @@ def _outweighing(tokens: Sequence[str], claimed: Sequence[Mention]) -> frozenset
         if _turns(tokens, at, begin):
             turn = at
         elif tokens[at] in _CONCESSIONS or tuple(tokens[at : at + 2]) in _CONCESSION_PAIRS:
-            end = min(_end_of_concession(tokens, at, last), last + 1)
+            end = min(_end_of_concession(tokens, at, last, aliases), last + 1)
             outweighed[at:end] = [True] * (end - at)
             at = end
             continue
@@ -228,7 +234,9 @@ def _adds(tokens: Sequence[str], at: int) -> bool:
     return tokens[at : at + 2] == ["but", "also"] or tokens[max(0, at - 1)] in ("nothing", "all")
 
 
-def _end_of_concession(tokens: Sequence[str], at: int, last: int) -> int:
+def _end_of_concession(
+    tokens: Sequence[str], at: int, last: int, aliases: Mapping[str, str]
+) -> int:
     """Where the clause that `at` begins ends: a comma with a claim behind it, or its sentence."""
     listed = False
     for index in range(at + 1, len(tokens)):
@@ -237,7 +245,7 @@ def _end_of_concession(tokens: Sequence[str], at: int, last: int) -> int:
             return index
         # After "joy, fear and anger" a comma goes on with no list.
         listed = listed or token in ("and", "or")
-        goes_on = not listed and list_goes_on(tokens, index, ALIASES)
+        goes_on = not listed and list_goes_on(tokens, index, aliases)
         if token in COMMAS and index < last and not goes_on:
             return index
     return len(tokens)

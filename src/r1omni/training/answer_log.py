@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from r1omni.data.ranks import gathered_objects
+from r1omni.training.answer_records import Votes
 from r1omni.types import R1OmniError, Sample
 
 _log = logging.getLogger(__name__)
@@ -29,12 +30,22 @@ class GivenAnswer:
         ended: whether an end token closed it.
         scores: of the emotions after its own reasoning; None where not asked for.
         direct_scores: of the emotions after an empty reasoning; None where not asked for.
+        votes: on it; None where none were sampled.
     """
 
     text: str
     ended: bool
     scores: dict[str, float] | None = None
     direct_scores: dict[str, float] | None = None
+    votes: Votes | None = None
+
+    @classmethod
+    def read(cls, told: dict[str, Any]) -> GivenAnswer:
+        """From what JSON makes of `asdict`."""
+        votes = told["votes"]
+        if votes is not None:
+            votes = Votes(**{**votes, "labels": tuple(votes["labels"])})
+        return cls(**{**told, "votes": votes})
 
 
 class AnswerLog:
@@ -87,7 +98,7 @@ class AnswerLog:
             return False
         for line in map(json.loads, lines[1:]):
             for name, answer in line["answers"].items():
-                self._found[line["set"], name] = GivenAnswer(**answer)
+                self._found[line["set"], name] = GivenAnswer.read(answer)
         return True
 
     def known(self, index: int, samples: Sequence[Sample]) -> list[GivenAnswer] | None:

@@ -16,7 +16,7 @@ from r1omni.rewards import RewardSpec, get_reward, needs_labels
 from r1omni.rewards.balanced_accuracy import balanced_accuracy
 from r1omni.rewards.judge import judge
 from r1omni.rewards.spec import asks_for
-from r1omni.text.emotions import canonical
+from r1omni.text.emotions import EVERY_CLASS
 from r1omni.text.prompt import encode_prompt, encode_target
 from r1omni.training.advantages import reference_of
 from r1omni.types import NUM_EXAMPLES, Modality, Sample, UsageError
@@ -152,8 +152,8 @@ def _check_class_counts(data: EmotionDataModule, rewards: Sequence[RewardSpec]) 
     for spec in rewards:
         if "class_counts" not in spec.options or get_reward(spec.name) is not balanced_accuracy:
             continue
-        known = {canonical(str(name)) for name in spec.options["class_counts"]}
-        lacking = [label for label in counted if canonical(label) not in known]
+        known = {EVERY_CLASS.counted(str(name)) for name in spec.options["class_counts"]}
+        lacking = [label for label in counted if EVERY_CLASS.counted(label) not in known]
         if lacking:
             counts = ", ".join(f"{label}: {count}" for label, count in sorted(counted.items()))
             raise UsageError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +13,30 @@ import torch
 from r1omni.data import EmotionDataModule
 from r1omni.data.batch import Batch
 from r1omni.data.ranks import gathered_objects
+from r1omni.data.voting import Voting
+from r1omni.metrics.recognition import read_prediction
 from r1omni.models.answering import answer_prompts
 from r1omni.models.omni import OmniModel
 from r1omni.models.parallelize import gathered
 from r1omni.models.pipeline import R1Omni
 from r1omni.models.sampler import generate
-from r1omni.text.emotions import LABEL_SETS
+from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.text.prompt import encode_prompt
 from r1omni.training.answer_log import AnswerLog, GivenAnswer, answers_key
+from r1omni.training.answer_records import Votes
 from r1omni.training.evaluation import Evaluation
 from r1omni.training.provenance import provenance
 from r1omni.types import PromptInputs, UsageError
+
+
+@dataclass(frozen=True)
+class _Written:
+    """N completions, whether each has ended, its tokens, and the seconds that all took."""
+
+    texts: list[str]
+    ended: list[bool]
+    lengths: list[int]
+    seconds: float
 
 
 class EvaluatedModule(L.LightningModule):
@@ -97,8 +112,9 @@ class EvaluatedModule(L.LightningModule):
 
     def _start_evaluation(self, split: str) -> None:
         data = self.datamodule
+        voting = data.voting if split == "test" else Voting()
         self._split = split
-        self.evaluation = Evaluation(data.evaluation_sets(split), data.answer_mode)
+        self.evaluation = Evaluation(data.evaluation_sets(split), data.answer_mode, voting)
         self._answer_log = None
         if split == "val":
             return
@@ -122,28 +138,31 @@ class EvaluatedModule(L.LightningModule):
         assert evaluation is not None
         answers = None if log is None else log.known(dataloader_idx, batch.samples)
         if answers is None:
-            answers = self._answered(batch, evaluation.sets[dataloader_idx].label_set)
+            answers = self._answered(batch, evaluation, dataloader_idx)
             if log is not None:
                 log.add(dataloader_idx, batch.samples, answers)
         warnings = [media.warnings for media in batch.media]
         texts = [answer.text for answer in answers]
-        columns = zip(*((a.ended, a.scores, a.direct_scores) for a in answers), strict=True)
-        ended, scores, direct = map(list, columns)
-        evaluation.add(dataloader_idx, batch.samples, texts, ended, warnings, scores, direct)
+        told = [(a.ended, a.scores, a.direct_scores, a.votes) for a in answers]
+        ended, scores, direct, votes = map(list, zip(*told, strict=True))
+        evaluation.add(dataloader_idx, batch.samples, texts, ended, warnings, scores, direct, votes)
         return texts
 
-    def _answered(self, batch: Batch, label_set: str) -> list[GivenAnswer]:
-        """What the model says of a batch, in the answer mode of the data."""
-        mode = self.datamodule.answer_mode
+    def _answered(self, batch: Batch, evaluation: Evaluation, index: int) -> list[GivenAnswer]:
+        """What the model says of a batch, in the answer mode of the data, and its votes."""
+        labels, mode = LABEL_SETS[evaluation.sets[index].label_set], evaluation.answer_mode
         if mode == "think":
-            texts, ended = self.answers(batch, self.max_new_tokens)
-            return [GivenAnswer(*one) for one in zip(texts, ended, strict=True)]
+            said = self._written(batch, self.max_new_tokens)
+            found = [GivenAnswer(*one) for one in zip(said.texts, said.ended, strict=True)]
+            if not evaluation.voting.samples:
+                return found
+            votes = self._votes(batch, said, evaluation.voting, labels)
+            return [replace(one, votes=own) for one, own in zip(found, votes, strict=True)]
         with torch.no_grad(), gathered(self.model):
             prompts = self.model.embed_prompts(self.prompts(batch))
-            words = LABEL_SETS[label_set].words
-            found = answer_prompts(self.omni, prompts, self.max_new_tokens, mode, words)
+            told = answer_prompts(self.omni, prompts, self.max_new_tokens, mode, labels.words)
         none = [None] * len(batch)
-        columns = found.texts, found.ended, found.reasoned or none, found.direct or none
+        columns = told.texts, told.ended, told.reasoned or none, told.direct or none
         return [GivenAnswer(*one) for one in zip(*columns, strict=True)]
 
     def _end_evaluation(self, loaders: Any) -> Evaluation:
@@ -169,11 +188,45 @@ class EvaluatedModule(L.LightningModule):
         Returns:
             B texts with their special tokens, and whether each has ended.
         """
-        sampling = self.omni.sampling(max_new_tokens, temperature=0.0)
+        said = self._written(batch, max_new_tokens)
+        return said.texts, said.ended
+
+    def _written(
+        self,
+        batch: Batch,
+        max_new_tokens: int,
+        voting: Voting = Voting(),  # noqa: B008 - frozen
+    ) -> _Written:
+        """Votes on each sample, side by side; without any, its answer of the likeliest tokens."""
+        begin = time.perf_counter()
+        seeds, group_size, temperature = None, 1, 0.0
+        if voting.samples:
+            seeds = voting.seeds(self.datamodule.loader.seed, (s.sample_id for s in batch.samples))
+            group_size, temperature = voting.samples, voting.temperature
+        sampling = self.omni.sampling(max_new_tokens, temperature)
         prompts = self.prompts(batch)
         with gathered(self.model):
-            found = generate(self.model, self.model.embed_prompts(prompts), sampling)
-        return self.omni.completions(found)
+            embedded = self.model.embed_prompts(prompts)
+            found = generate(self.model, embedded, sampling, group_size=group_size, seeds=seeds)
+        texts, ended = self.omni.completions(found)
+        lengths = found.mask.sum(dim=1).tolist()
+        return _Written(texts, ended, lengths, time.perf_counter() - begin)
+
+    @torch.no_grad()
+    def _votes(self, batch: Batch, said: _Written, voting: Voting, labels: LabelSet) -> list[Votes]:
+        """The votes on each sample, beside what its answer took."""
+        drawn = self._written(batch, self.max_new_tokens, voting)
+        read = zip(drawn.texts, drawn.ended, strict=True)
+        named = [read_prediction(text, labels, end).label for text, end in read]
+        count, size = voting.samples, len(batch.samples)
+        rows = [slice(start, start + count) for start in range(0, size * count, count)]
+        return [
+            Votes(
+                tuple(named[own]), said.lengths[index], sum(drawn.lengths[own]),
+                said.seconds / size, drawn.seconds / size,
+            )
+            for index, own in enumerate(rows)
+        ]  # fmt: skip
 
     def on_validation_epoch_start(self) -> None:
         self._start_evaluation("val")

@@ -5,37 +5,33 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from r1omni.data.conditions import EvaluationSet
 from r1omni.data.ranks import gathered_objects
+from r1omni.data.voting import Voting
 from r1omni.extras import EXTRAS, how_to_install, missing
 from r1omni.media.prepare import warning_counts
-from r1omni.metrics.answer_modes import score_fields
 from r1omni.metrics.breakdown import breakdowns
 from r1omni.metrics.explanation import (
     VERDICTS,
     ExplanationResult,
-    cues_as_json,
     evaluate_explanations,
-    explanation_fields,
 )
 from r1omni.metrics.open_vocabulary import open_vocabulary
 from r1omni.metrics.paired import PairedAnswers, paired_answers
 from r1omni.metrics.protocol import protocol_of
 from r1omni.metrics.recognition import (
-    Prediction,
     RecognitionResult,
     evaluate_recognition,
     read_prediction,
 )
 from r1omni.metrics.reliability import reliability_svg
-from r1omni.text.cues import Cue, NamedCues, read_cues
+from r1omni.metrics.voting import cost_of, voted, voting_figures
 from r1omni.text.emotions import LABEL_SETS
-from r1omni.training.advantages import reference_of
+from r1omni.training.answer_records import Answered, Votes, record_of
 from r1omni.training.run_folder import write_whole
 from r1omni.types import AnswerMode, Clip, Sample
 
@@ -48,32 +44,25 @@ EXPLANATION_FIGURES = (*VERDICTS, "right_and_supported")
 EW_FIGURES = ("precision", "recall", "f1", "hit_rate")
 
 
-@dataclass(frozen=True)
-class _Answer:
-    sample: Sample
-    text: str
-    ended: bool
-    prediction: Prediction
-    warnings: tuple[str, ...]
-    # After the completion's own reasoning, and after an empty one; None where not asked for.
-    scores: dict[str, float] | None = None
-    direct_scores: dict[str, float] | None = None
-    # Why there is no answer: the clip could not be decoded.
-    unreadable: str | None = None
-
-
 class Evaluation:
     """Collects what a model answers to each evaluation set.
 
     Args:
         sets: one entry a dataloader.
         answer_mode: how samples are answered; "think" adds nothing to what is written.
+        voting: what is sampled to vote on answers.
     """
 
-    def __init__(self, sets: Sequence[EvaluationSet], answer_mode: AnswerMode = "think") -> None:
+    def __init__(
+        self,
+        sets: Sequence[EvaluationSet],
+        answer_mode: AnswerMode = "think",
+        voting: Voting = Voting(),  # noqa: B008 - frozen
+    ) -> None:
         self.sets = tuple(sets)
         self.answer_mode = answer_mode
-        self._answers: list[list[_Answer]] = [[] for _ in self.sets]
+        self.voting = voting
+        self._answers: list[list[Answered]] = [[] for _ in self.sets]
         self._forget()
 
     def _forget(self) -> None:
@@ -83,6 +72,7 @@ class Evaluation:
         self._explanations: dict[str, dict[str, ExplanationResult]] | None = None
         self._paired: PairedAnswers | None = None
         self._open: dict[str, dict[str, dict[str, Any]]] | None = None
+        self._voted: dict[str, dict[str, dict[str, Any]]] | None = None
 
     def add(
         self,
@@ -93,6 +83,7 @@ class Evaluation:
         warnings: Sequence[tuple[str, ...]] | None = None,
         scores: Sequence[dict[str, float]] | None = None,
         direct_scores: Sequence[dict[str, float]] | None = None,
+        votes: Sequence[Votes] | None = None,
     ) -> None:
         """Completions of a batch of the `index`-th set, and what to know about the clips.
 
@@ -106,9 +97,10 @@ class Evaluation:
             warnings or [()] * len(texts),
             scores or [None] * len(texts),
             direct_scores or [None] * len(texts),
+            votes or [None] * len(texts),
         )
         self._answers[index] += [
-            _Answer(sample, text, end, read_prediction(text, label_set, end), *more)
+            Answered(sample, text, end, read_prediction(text, label_set, end), *more)
             for sample, text, end, *more in zip(samples, texts, known, *columns, strict=True)
         ]
 
@@ -116,8 +108,12 @@ class Evaluation:
         """Samples whose clips could not be decoded, and why: all are wrong. After `gather`."""
         self._forget()
         nothing = read_prediction("", LABEL_SETS[self.sets[index].label_set])
+        votes = None
+        if self.voting.samples:
+            votes = Votes((None,) * self.voting.samples, 0, 0, 0.0, 0.0)
         self._answers[index] += [
-            _Answer(sample, "", True, nothing, (), unreadable=reason) for sample, reason in samples
+            Answered(sample, "", True, nothing, (), votes=votes, unreadable=reason)
+            for sample, reason in samples
         ]
 
     def gather(self, sizes: Sequence[int]) -> None:
@@ -180,7 +176,9 @@ class Evaluation:
                     flat[f"{prefix}/{where}/{figure}"] = getattr(result, figure)
                 explained = self.explanations()[name][condition].figures()
                 paired = self.paired().figures(name, condition)
-                for figure, value in {**explained, **paired}.items():
+                told = self.voted().get(name, {}).get(condition)
+                gained = {} if told is None else voting_figures(told)
+                for figure, value in {**explained, **paired, **gained}.items():
                     flat[f"{prefix}/{where}/{figure}"] = value
         for name, words in self.open_vocabulary().items():
             for condition, found in words.items():
@@ -193,6 +191,20 @@ class Evaluation:
         if self._open is None:
             self._open = open_vocabulary(self._by_set()).get("open_vocabulary", {})
         return self._open
+
+    def voted(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """What voting gains and costs, by set name, then by condition; empty without votes."""
+        if self._voted is None:
+            self._voted = voted(self._by_set(), self._label_sets())
+            for entry, answers in zip(self.sets, self._answers, strict=True):
+                figures = self._voted.get(entry.name, {}).get(entry.condition)
+                if figures is not None:
+                    taken = [a.votes for a in answers if a.votes and a.sample.label is not None]
+                    seconds = sum(v.answer_s for v in taken), sum(v.votes_s for v in taken)
+                    figures |= {
+                        "temperature": self.voting.temperature, "seconds": cost_of(*seconds),
+                    }  # fmt: skip
+        return self._voted
 
     def paired(self) -> PairedAnswers:
         """Direct answers beside reasoned ones, and conditions beside the full input."""
@@ -213,43 +225,11 @@ class Evaluation:
     def records(self, index: int) -> list[dict[str, Any]]:
         """One plain dictionary a sample of the `index`-th set."""
         if index not in self._records:  # a reasoning takes a millisecond, and three ask for it
-            self._records[index] = self._read(index)
+            entry = self.sets[index]
+            self._records[index] = [
+                record_of(answer, entry, self.answer_mode) for answer in self._answers[index]
+            ]
         return self._records[index]
-
-    def _read(self, index: int) -> list[dict[str, Any]]:
-        entry = self.sets[index]
-        return [
-            {
-                "sample_id": answer.sample.sample_id,
-                "path": str(answer.sample.clip.path),
-                "modality": answer.sample.modality,
-                "label": answer.sample.label,
-                "prediction": answer.prediction.label,
-                "format_ok": answer.prediction.format_ok,
-                "reasoning": answer.prediction.reasoning,
-                "text": answer.text,
-                "ended": answer.ended,
-                "group": answer.sample.group,
-                "sex": answer.sample.sex,
-                "intensity": answer.sample.intensity,
-                "language": answer.sample.language,
-                "warnings": list(answer.warnings),
-                "label_set": entry.label_set,
-                **_explanation(answer, entry),
-                **_references(answer.sample),
-                **self._mode_fields(answer),
-            }
-            for answer in self._answers[index]
-        ]
-
-    def _mode_fields(self, answer: _Answer) -> dict[str, Any]:
-        if answer.unreadable is not None:
-            return {"unreadable": answer.unreadable}
-        if self.answer_mode == "think":
-            return {}
-        label = answer.prediction.label
-        fields = score_fields(label, answer.scores, answer.direct_scores)
-        return {"answer_mode": self.answer_mode, **fields}
 
     def _warnings(self) -> dict[str, dict[str, dict[str, int]]]:
         """How many samples have each kind of warning, by set name and condition."""
@@ -294,6 +274,7 @@ class Evaluation:
             },
             "label_sets": self._label_sets(),
             **self.paired().to_dict(),
+            **({"voting": self.voted()} if self.voted() else {}),
             **breakdowns(self._by_set(), self._label_sets()),
             **({"open_vocabulary": self.open_vocabulary()} if self.open_vocabulary() else {}),
             "warnings": self._warnings(),
@@ -316,34 +297,3 @@ class Evaluation:
                 file.parent.mkdir(exist_ok=True)
                 write_whole(file, reliability_svg(name, answers.curves()))
         write_whole(folder / "results.json", json.dumps(report, indent=2) + "\n")
-
-
-def _explanation(answer: _Answer, entry: EvaluationSet) -> dict[str, Any]:
-    """What a record holds of an answer's explanation, and of the cues that it is judged by."""
-    known = _known_cues(answer.sample)
-    fields = explanation_fields(
-        answer.text, LABEL_SETS[entry.label_set], answer.ended, known, entry.condition
-    )
-    return {"known_cues": None if known is None else cues_as_json(known), **fields}
-
-
-def _references(sample: Sample) -> dict[str, Any]:
-    """What a sample is known by beside its label, of those that are."""
-    words, told = sample.open_labels, reference_of(sample)
-    return {
-        **({} if words is None else {"open_labels": list(words)}),
-        **({} if told is None else {"reference": told}),
-    }
-
-
-def _known_cues(sample: Sample) -> NamedCues | None:
-    """The cues of a prompt's media: those told of the clip, or by a reference reasoning."""
-    if sample.cues is not None:
-        known = NamedCues.collect(Cue(*cue) for cue in sample.cues)
-    else:
-        reference = reference_of(sample)
-        if reference is None:
-            return None
-        known = read_cues(reference)
-    media = sample.modality.split("_")
-    return NamedCues(**{medium: known.of(medium) for medium in media})

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -88,6 +89,7 @@ def provenance(module: EvaluatedModule, split: str) -> dict[str, Any]:
             "precision": trainer.precision,
             "num_ranks": trainer.world_size,
             **({} if data.answer_mode == "think" else {"mode": data.answer_mode}),
+            **({"voting": asdict(data.voting)} if split == "test" and data.voting.samples else {}),
         },
         "versions": {
             "r1omni": r1omni.__version__,

@@ -159,6 +159,8 @@ NOUNS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "helplessness": ("helplessness", "helpless"),
         "disappointment": ("disappointment", "disappointed"),
         "calm": ("calmness", "calm"),
+        "excited": ("excitement", "excited"),
+        "frustrated": ("frustration", "frustrated"),
     }
 )
 _MOST_RESTING = 3

@@ -34,7 +34,7 @@
 
   function asked() {
     const body = new FormData();
-    for (const name of ["modality", "window_s", "label_set", "answer_mode"]) {
+    for (const name of ["modality", "window_s", "label_set", "answer_mode", "media_ablation"]) {
       if (elements[name].value) body.append(name, elements[name].value);
     }
     body.append("file", clip.file, clip.file.name);

@@ -17,7 +17,7 @@ from r1omni.recordings.formats.files import whole_file
 from r1omni.recordings.formats.words import name_of, plain, score_of
 from r1omni.recordings.records import Record, Recording, Segment
 from r1omni.recordings.segments import Piece, pieces
-from r1omni.text.emotions import EMOTIONS
+from r1omni.text.emotions import CLASSES
 
 # Names of the tags in the labelling interface, which predictions refer to.
 _LABELS, _MEDIA, _TEXT = "emotion", "media", "reasoning"
@@ -53,7 +53,7 @@ def interface() -> str:
     Regions lie on the sound, which Label Studio places in seconds; those of a video it counts in
     frames.
     """
-    labels = "\n".join(f"    <Label value={quoteattr(emotion)}/>" for emotion in EMOTIONS)
+    labels = "\n".join(f"    <Label value={quoteattr(emotion)}/>" for emotion in CLASSES)
     return f"""<View>
   <Video name="video" value="${_MEDIA}" sync="{_MEDIA}"/>
   <Labels name="{_LABELS}" toName="{_MEDIA}">

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from r1omni.recordings.formats.words import plain, score_of
 from r1omni.recordings.records import Record, Recording
-from r1omni.text.emotions import EMOTIONS
+from r1omni.text.emotions import CLASSES
 from r1omni.types import TAKEN_AWAY, R1OmniError
 
 Kind = Literal["text", "number", "count", "flag"]
@@ -33,7 +33,7 @@ _ABLATED_SCORES: dict[str, Kind] = {
 
 
 def _columns(prefix: str) -> dict[str, Kind]:
-    return {f"{prefix}{emotion}": "number" for emotion in EMOTIONS}
+    return {f"{prefix}{emotion}": "number" for emotion in CLASSES}
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _segment_rows(recording: Recording) -> Iterator[Row]:
 def _summary_rows(recording: Recording) -> Iterator[Row]:
     told = recording.summary
     # An emotion that was not found has a share of none; a recording without answers has no shares.
-    none = dict.fromkeys(EMOTIONS, 0.0) if told.length_s else {}
+    none = dict.fromkeys(CLASSES, 0.0) if told.length_s else {}
     yield {
         "path": plain(told.path),
         "length_s": told.length_s,
@@ -147,11 +147,11 @@ def _span(record: Record) -> Row:
 
 
 def _by_emotion(prefix: str, values: Mapping[str, float], path: str) -> Row:
-    if foreign := set(values) - set(EMOTIONS):
+    if foreign := set(values) - set(CLASSES):
         raise R1OmniError(
             f"{path}: tables have no column for {', '.join(sorted(foreign))}; analyze it again"
         )
-    return {f"{prefix}{emotion}": values.get(emotion) for emotion in EMOTIONS}
+    return {f"{prefix}{emotion}": values.get(emotion) for emotion in CLASSES}
 
 
 TABLES: Mapping[str, Table] = {

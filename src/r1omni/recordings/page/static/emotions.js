@@ -6,7 +6,7 @@ const LOOKS = {
   angry: ["#d55e00", "cross"], surprise: ["#f0e442", "dots"], disgust: ["#009e73", "fall"],
   fear: ["#cc79a7", "bars"], contempt: ["#882255", "rise"], anxiety: ["#56b4e9", "rise"],
   helplessness: ["#44aa99", "dots"], disappointment: ["#999933", "rows"],
-  calm: ["#b8dff0", "bars"],
+  calm: ["#b8dff0", "bars"], excited: ["#ee6677", "rows"], frustrated: ["#332288", "cross"],
 };
 const UNREADABLE = "unreadable";
 const OTHER_LOOK = ["#777777", "fall"];
@@ -25,7 +25,7 @@ function tile(label, scale = 1) {
   pen.scale(scale, scale);
   pen.fillStyle = colour;
   pen.fillRect(0, 0, TILE, TILE);
-  const dark = ["sad", "contempt", "disgust"].includes(label);
+  const dark = ["sad", "contempt", "disgust", "frustrated"].includes(label);
   pen.strokeStyle = pen.fillStyle = dark ? "rgba(255,255,255,0.42)" : "rgba(0,0,0,0.26)";
   pen.lineWidth = 1.2;
   const line = (...points) => {
