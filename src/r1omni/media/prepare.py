@@ -126,7 +126,7 @@ def prepare_media(
                     reasons |= {(clip, medium): reason for medium in _MEDIA[modality]}
     prepared = _outcome(modalities, reasons, cache)
     for reason in prepared.broken.values():
-        _logger.warning("broken clip, left out: %s", reason)
+        _logger.warning("broken clip: %s", reason)
     if report_path is not None:
         _write_report(report_path, prepared)
     if len(prepared.broken) > max_broken_ratio * len(modalities):
