@@ -187,6 +187,7 @@ def test_help_answers_without_heavy_imports(command: str) -> None:
     [
         (["analyse"], "unknown command 'analyse'; did you mean analyze?"),
         (["analyze", "x", "--model", "m", "--windows-s", "3"], "did you mean --window-s?"),
+        (["analyze", "x", "--modle", "m"], "--model; --modle is no option; did you mean --model?"),
         (["fit", "--confg", "x"], "confg is no option; did you mean config?"),
         (["fit", "--learning_rates", "3"], "did you mean model.init_args.optimizer.learning_rate?"),
         (["fit", "--batch_size", "3"], "did you mean data.loader.batch_size?"),

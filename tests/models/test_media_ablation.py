@@ -179,3 +179,12 @@ def test_whoever_hears_can_end_them(mini: R1Omni, clips: Path) -> None:
     with pytest.raises(InterruptedError):
         list(analyze_windows(mini, windows, question, 8, hear))
     assert told[-1] == 0  # before its own answer is written: what is said without a medium
+
+
+def test_intervals_are_answered_in_the_order_they_were_given_in(mini: R1Omni, clips: Path) -> None:
+    given = [(1.0, 2.0), (0.0, 0.5), (0.2, 2.0), (0.0, 1.0)]
+    options: dict[str, Any] = {"answer_mode": "direct", "intervals": given}
+    found = mini.analyze(clips / "0.mp4", **options)
+    assert [(one.start_s, one.end_s) for one in found] == given
+    read = [(a.start_s, a.end_s) for a in mini.iter_analyses(clips / "0.mp4", **options)]
+    assert read == [(0.0, 0.5), (0.0, 1.0), (0.2, 2.0), (1.0, 2.0)]

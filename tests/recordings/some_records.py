@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from r1omni.recordings.records import Record, Recording
 from r1omni.recordings.segments import segments, summary
@@ -29,7 +30,11 @@ def record(
     )
 
 
-def recording(path: str, records: Sequence[Record]) -> Recording:
+def recording(path: str, records: Sequence[Record], is_complete: bool = True) -> Recording:
+    records = [
+        replace(one, is_last=is_complete and place == len(records))
+        for place, one in enumerate(records, start=1)
+    ]
     found = segments(records)
     return Recording(path, tuple(records), found, summary(path, records, found))
 

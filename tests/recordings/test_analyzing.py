@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -163,14 +164,21 @@ def test_answers_for_given_spans(
 ) -> None:
     table = tmp_path / "spans.csv"
     rows = ["file,start,end,speaker", "a,0.5,1.0,Ann", "a.mp4,0.2,0.4,Bob", "a.mp4,0.25,1.5,Ann",
-            f"{clips.name}/a.mp4,90,91,Eve", "c.wav,0.1,0.4,", "z.mp4,0,1,Ann"]  # fmt: skip
+            f"{clips.name}/a.mp4,90,91,Eve", "c.wav,0.1,0.4,", "z.mp4,0,1,Ann",
+            "a.mp4,1.6,5,Ann"]  # fmt: skip
     table.write_text("\n".join(rows))
     found = run("--modality", "audio", "--intervals", table)
-    told = [(Path(r.path).name, r.start_s, r.end_s, r.speaker) for r in found if not r.error]
-    assert told == [
+    answered = [r for r in found if not r.error]
+    end_s = answered[3].end_s
+    assert [(Path(r.path).name, r.start_s, r.end_s, r.speaker) for r in answered] == [
         ("a.mp4", 0.2, 0.4, "Bob"), ("a.mp4", 0.5, 1.0, "Ann"), ("a.mp4", 0.25, 1.5, "Ann"),
-        ("a.mp4", 90, 90, "Eve"), ("c.wav", 0.1, 0.4, None),
+        ("a.mp4", 1.6, end_s, "Ann"), ("a.mp4", 90, 90, "Eve"), ("c.wav", 0.1, 0.4, None),
     ]  # fmt: skip
+    # By its row each answer can be joined to the table, and what was cut off is told.
+    assert [r.interval for r in answered] == [2, 1, 3, 7, 4, 5]
+    cut = f"ends with the end of the recording, at {end_s:.2f} s, and not at 5.00 s"
+    assert end_s < 3 and answered[3].warnings == (cut,)
+    assert not any("ends with" in w for r in answered for w in r.warnings if r is not answered[3])
     told = capfd.readouterr().err
     assert "names 1 files that are not analyzed, such as 'z.mp4'" in told
     late = found[[r.speaker for r in found].index("Eve")]
@@ -284,6 +292,9 @@ def test_what_was_answered_stays_when_the_process_is_ended(
     assert 0 < len(rows) < 10 and not any(row["is_last"] for row in rows)
     # What there is is in the other formats, too, unless nobody could write them any more.
     assert (tmp_path / "out" / "records.csv").exists() == (signum != signal.SIGKILL)
+    if signum != signal.SIGKILL:
+        with (tmp_path / "out" / "summary.csv").open(encoding="utf-8", newline="") as table:
+            assert [row["is_complete"] for row in csv.DictReader(table)] == ["false"]
     assert LogState.read(log).num_records(clips / "a.mp4") == len(rows)
 
 

@@ -137,6 +137,13 @@ def test_formats_without_their_library_are_told(
     assert list(files_of(film)) == ["CSV of answers", "CSV of segments"]
 
 
+def test_a_recording_that_was_not_answered_whole_says_so(tmp_path: Path) -> None:
+    film = some_recordings(tmp_path / "clips")[0]
+    page.write([recording(film.path, film.records, is_complete=False)], tmp_path)
+    _, made = read(tmp_path / "index.html").blocks
+    assert any(note.startswith("Not complete: analyze was stopped at") for note in made["notes"])
+
+
 def test_recordings_are_embedded_up_to_a_size(tmp_path: Path) -> None:
     made = some_recordings(tmp_path / "clips")[:1]
     data = Path(made[0].path).read_bytes()

@@ -33,7 +33,7 @@ FULL = Record(
     "sad", {"happy": 0.5, "sad": 0.5},
     {"muted": SAID, "blanked": Ablated(None, {}, "sad", {"sad": 1.0})},
     "The face laughs.", "silent", "<think>", True, ("video", "audio"), ("dark",),
-    None, True, "m", "s",
+    None, 4, True, "m", "s",
 )  # fmt: skip
 RECORDS = [FULL, Record("b.mp4", error="is none", is_last=True), Record("a.mp4")]
 
@@ -94,7 +94,7 @@ def test_a_torn_line_is_cut_off(size: int, tmp_path: Path) -> None:
 def test_a_record_of_before_ablations_goes_on(tmp_path: Path) -> None:
     """It is read without the field, and its settings are those of a question without any."""
     row = json.loads(as_line(Record("a.mp4", label="sad")))
-    del row["ablation"]
+    del row["ablation"], row["interval"]
     log = tmp_path / "log"
     log.write_text(json.dumps(row) + "\n")
     assert [*read_log(log)] == [Record("a.mp4", label="sad")]

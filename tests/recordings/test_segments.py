@@ -138,12 +138,13 @@ def test_a_summary_worked_out_by_hand() -> None:
 
 
 def test_a_recording_without_answers_has_a_summary() -> None:
-    told = summary_of([Record("clip.mp4", error="clip.mp4: no sound")])
+    told = summary_of([Record("clip.mp4", error="clip.mp4: no sound", is_last=True)])
     assert told == Summary(
         "clip.mp4", 0.0, 0, {}, 0.0, None, None, None, None, 0, "clip.mp4: no sound"
     )
     assert summary_of([record(0, 2, None)]).unreadable == 1
     assert summary_of([record(3, 3)]).length_s == 0
+    assert not summary_of([record(3, 4)]).is_complete  # its last record is not there
 
 
 def test_what_holds_for_any_records() -> None:

@@ -25,6 +25,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.given: set[str] = set()
+        self._words: list[str] = []
         for action in (None, "store"):
             self.register("action", action, _Once)
 
@@ -38,12 +39,19 @@ class Parser(argparse.ArgumentParser):
                 option = word[:-1] or (before if before.startswith("-") else "")
                 place = f"argument {option}: the value" if option else "a word"
                 self.error(f"{place} is empty; give one, or leave it out")
+        self._words = words
         return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
         unknown = re.match(r"unrecognized arguments: (--[^ =]+)", message)
         if unknown:
             message += did_you_mean(unknown[1], self._option_string_actions)
+        elif message.startswith("the following arguments are required: "):
+            # A misspelt option may be the one that is missing, and argparse tells of that first.
+            known = list(self._option_string_actions)
+            for name in (word.partition("=")[0] for word in self._words if word.startswith("--")):
+                if not any(option.startswith(name) for option in known):
+                    message += f"; {name} is no option{did_you_mean(name, known)}"
         raise UsageError(f"{message} (see `{self.prog} --help`)")
 
 

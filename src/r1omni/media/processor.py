@@ -29,7 +29,7 @@ from r1omni.media.container import MediaError, is_sound_alone
 from r1omni.media.log_mel import LogMel
 from r1omni.media.timeline import scan_extent, scan_timeline
 from r1omni.media.video import DecodedFrames, read_frames, read_windows
-from r1omni.media.windows import Window, windows
+from r1omni.media.windows import MIN_REST_S, Window, windows
 from r1omni.types import MODALITIES, Clip, ClipMedia, Medium, Modality, UsageError
 
 BLACK_USED = ": black frames are used"
@@ -176,9 +176,10 @@ class MediaProcessor:
             self.load(Clip(path), modality)  # says what is missing, and what to do
         length_s = timeline.length_s
         if intervals is None:
-            asked = windows(length_s, window_s, hop_s)
+            given = asked = windows(length_s, window_s, hop_s)
         else:
-            asked = [(start_s, min(end_s, length_s)) for start_s, end_s in intervals]
+            given = intervals
+            asked = [(start_s, min(end_s, length_s)) for start_s, end_s in given]
         if last is not None and _within(asked[skip - 1 : skip], length_s) != [last]:
             raise MediaError(
                 f"{path}: is another recording than the one that was begun; analyze it anew"
@@ -191,14 +192,17 @@ class MediaProcessor:
         sounds: Iterator[DecodedAudio | str | None] = repeat(None)
         if modality != "video":
             sounds = self._sounds(path, spans)
-        told = f"begins after the end of the recording, at {length_s:.2f} s"
+        end = f"the end of the recording, at {length_s:.2f} s"
         for index, (asked_for, span) in enumerate(
             zip(rest, _within(rest, length_s), strict=True), start=skip
         ):
-            if asked_for[0] < length_s:
-                media = self._window(next(pictures), next(sounds))
+            if asked_for[0] >= length_s:
+                media = ClipMedia(None, None, (f"begins after {end}",))
             else:
-                media = ClipMedia(None, None, (told,))
+                media = self._window(next(pictures), next(sounds))
+                if (end_s := given[index][1]) - length_s > MIN_REST_S:
+                    told = f"ends with {end}, and not at {end_s:.2f} s"
+                    media = replace(media, warnings=(*media.warnings, told))
             yield Window(*span, media, index, len(asked))
 
     def _sounds(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from r1omni.options import check_type, shortened
 from r1omni.types import ClipMedia, UsageError
+
+T = TypeVar("T")
 
 # A damaged file may claim to last for years.
 MAX_WINDOWS = 1_000_000
@@ -66,6 +68,12 @@ def check_intervals(
 def reading_order(span: tuple[float, float]) -> tuple[float, float]:
     """Sorts spans by their ends: a long one does not make the short ones in it wait in memory."""
     return span[1], span[0]
+
+
+def as_given(found: Sequence[T], intervals: Sequence[tuple[float, float]]) -> list[T]:
+    """What was found of intervals in their `reading_order`, in the order they were given in."""
+    places = sorted(range(len(intervals)), key=lambda place: reading_order(intervals[place]))
+    return [one for _, one in sorted(zip(places, found, strict=True), key=lambda pair: pair[0])]
 
 
 def windows(

@@ -104,14 +104,15 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file.
 
     Raises:
-        R1OmniError: the file is missing or is not a JSON object.
+        UsageError: the file is missing.
+        R1OmniError: it is not a JSON object.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         below = path.parent / "model"  # where a run's folder has its model
-        hint = f"; {below} is one" if (below / path.name).is_file() else "; is its folder one?"
-        raise R1OmniError(f"{path} is missing, which a model folder has{hint}") from None
+        hint = f"{below} is one" if (below / path.name).is_file() else "name a folder that is one"
+        raise UsageError(f"{path} is missing, which a model folder has; {hint}") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise R1OmniError(f"{path} is not valid JSON ({error}); copy the file again") from None
     if not isinstance(value, dict):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
-from r1omni.media.windows import check_intervals
+from r1omni.media.windows import as_given, check_intervals
 from r1omni.models import given_tensors as given
 from r1omni.models.answering import Question
 from r1omni.models.checkpoint import (
@@ -296,9 +296,13 @@ class R1Omni:
         batch_size: int = 1,
         media_ablation: MediaAblation = "none",
     ) -> list[Analysis]:
-        """What the model says about a recording: the list of what `iter_analyses` gives."""
+        """What the model says about a recording: the list of what `iter_analyses` gives.
+
+        Intervals are answered in the order in which they were given.
+        """
         asked = modality, window_s, hop_s, instruction, max_new_tokens, label_set, answer_mode
-        return list(self.iter_analyses(path, *asked, intervals, batch_size, media_ablation))
+        found = list(self.iter_analyses(path, *asked, intervals, batch_size, media_ablation))
+        return found if intervals is None else as_given(found, intervals)
 
     def iter_analyses(
         self,
@@ -327,7 +331,8 @@ class R1Omni:
                 `Question`.
             window_s: length of a window in seconds; None takes the recording as a whole.
             hop_s: seconds from the start of one window to the next; None is `window_s`.
-            intervals: (start, end) in seconds in place of windows; answered by their ends.
+            intervals: (start, end) in seconds in place of windows; answered by their ends, those
+                of one end by their starts.
             batch_size: spans that are answered at once, at most.
 
         Raises:

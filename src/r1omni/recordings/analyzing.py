@@ -154,7 +154,8 @@ class Analyzer:
 
     def answer(self, plan: Plan, window: Window, media: Sequence[Medium], said: Analysis) -> None:
         """Write what was said about a span, of which the model was given some media."""
-        intervals = None if self.asked.intervals is None else self.asked.intervals[plan.path]
+        given = self.asked.intervals
+        interval = None if given is None else given[plan.path][window.place]
         supported = None
         if said.label is not None:
             supported = verdict(
@@ -164,7 +165,7 @@ class Analyzer:
             path=str(plan.path),
             start_s=said.start_s,
             end_s=said.end_s,
-            speaker=None if intervals is None else intervals[window.place].speaker,
+            speaker=None if interval is None else interval.speaker,
             label=said.label,
             scores=said.scores,
             direct_label=said.direct_label,
@@ -175,6 +176,7 @@ class Analyzer:
             format_ok=said.format_ok,
             media=tuple(media),
             warnings=said.warnings,
+            interval=None if interval is None else interval.number or None,
             is_last=window.is_last,
             ablation=said.ablation,
         )

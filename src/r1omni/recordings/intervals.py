@@ -13,7 +13,7 @@ import logging
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -45,6 +45,8 @@ class Interval:
         speaker: who speaks there, or None where the file does not say.
         text: what is said or noted there, or "".
         file: the recording that it is of, as the file names it; None where it names none.
+        number: its place in the file, from 1, of the tiers that are taken; 0 where it is of no
+            file.
     """
 
     start_s: float
@@ -52,6 +54,7 @@ class Interval:
     speaker: str | None = None
     text: str = ""
     file: str | None = None
+    number: int = field(default=0, compare=False)
 
 
 def read_intervals(path: Path, tier: str | None = None) -> list[Interval]:
@@ -89,6 +92,7 @@ def read_intervals(path: Path, tier: str | None = None) -> list[Interval]:
         found = list(_captions(path, _text(path, data), kind == "vtt"))
     if not found:
         raise UsageError(f"{path}: holds no intervals; give a file that says who speaks when")
+    found = [replace(interval, number=number) for number, interval in enumerate(found, start=1)]
     return sorted(found, key=lambda i: (i.file or "", i.start_s, i.end_s, i.speaker or ""))
 
 

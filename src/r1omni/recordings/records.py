@@ -38,6 +38,8 @@ class Record:
         warnings: what a person should know about the input.
         error: why the recording could not be analyzed, in one line. Such a record has a path, and
             no answer.
+        interval: which of the user's intervals it answers: its place in their file, from 1; None
+            where the spans are of another kind.
         is_last: whether it is the last record of its recording, which is complete with it.
         model, settings: hashes of the model folder and of the settings that made the answer.
         schema: `SCHEMA_VERSION`.
@@ -59,6 +61,7 @@ class Record:
     media: tuple[Medium, ...] = ()
     warnings: tuple[str, ...] = ()
     error: str | None = None
+    interval: int | None = None
     is_last: bool = False
     model: str = ""
     settings: str = ""
@@ -79,7 +82,8 @@ class Record:
             raise R1OmniError(
                 f"schema {row.get('schema')!r} is not {SCHEMA_VERSION}; analyze again"
             )
-        row = {"ablation": None, **row}  # records of before it was asked for are whole without
+        # Records of before these were told are whole without.
+        row = {"ablation": None, "interval": None, **row}
         names = {entry.name for entry in fields(cls)}
         if missing := names - set(row):
             raise R1OmniError(f"lacks {', '.join(sorted(missing))}; analyze again")
@@ -125,6 +129,7 @@ class Summary:
             start of its record.
         changes: how often the emotion changes from one segment to the next of the same speaker.
         error: why the recording could not be analyzed.
+        is_complete: whether all of the recording was answered; not where `analyze` was stopped.
     """
 
     path: str
@@ -138,6 +143,7 @@ class Summary:
     peak_s: float | None
     changes: int
     error: str | None = None
+    is_complete: bool = True
 
 
 @dataclass(frozen=True)

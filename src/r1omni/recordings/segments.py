@@ -132,6 +132,7 @@ def summary(path: str, records: Sequence[Record], segments: Sequence[Segment]) -
         peak_s=None if peak is None else peak[1],
         changes=_changes(segments),
         error=errors[0] if errors else None,
+        is_complete=not records or any(record.is_last for record in records),
     )
 
 

@@ -17,6 +17,8 @@ Row = dict[str, Any]
 SPAN: dict[str, Kind] = {
     "path": "text", "start_s": "number", "end_s": "number", "speaker": "text",
 }  # fmt: skip
+# And every table of answers.
+ANSWER: dict[str, Kind] = {**SPAN, "interval": "count"}
 
 
 # What is said without a medium.
@@ -132,17 +134,19 @@ def _summary_rows(recording: Recording) -> Iterator[Row]:
         "peak_s": told.peak_s,
         "changes": told.changes,
         "error": None if told.error is None else plain(told.error),
+        "is_complete": told.is_complete,
     }
 
 
 def _span(record: Record) -> Row:
-    """The columns of `SPAN`; a record with an error has no span."""
+    """The columns of `ANSWER`; a record with an error has no span."""
     failed = record.error is not None
     return {
         "path": plain(record.path),
         "start_s": None if failed else record.start_s,
         "end_s": None if failed else record.end_s,
         "speaker": None if record.speaker is None else plain(record.speaker),
+        "interval": record.interval,
     }
 
 
@@ -157,7 +161,7 @@ def _by_emotion(prefix: str, values: Mapping[str, float], path: str) -> Row:
 TABLES: Mapping[str, Table] = {
     "records": Table(
         {
-            **SPAN, "label": "text", "score": "number", **_columns("p_"), "direct_label": "text",
+            **ANSWER, "label": "text", "score": "number", **_columns("p_"), "direct_label": "text",
             **_columns("direct_p_"), **_ABLATED_LABELS, "supported": "text", "reasoning": "text",
             "text": "text", "format_ok": "flag", "media": "text", "warnings": "text",
             "error": "text", "model": "text", "settings": "text",
@@ -166,7 +170,7 @@ TABLES: Mapping[str, Table] = {
     ),
     "scores": Table(
         {
-            **SPAN, "emotion": "text", "score": "number", "direct_score": "number",
+            **ANSWER, "emotion": "text", "score": "number", "direct_score": "number",
             **_ABLATED_SCORES, "is_label": "flag",
         },
         _score_rows,
@@ -181,7 +185,7 @@ TABLES: Mapping[str, Table] = {
         {
             "path": "text", "length_s": "number", "num_records": "count", "dominant": "text",
             **_columns("share_"), "unreadable": "number", "peak": "text", "peak_score": "number",
-            "peak_s": "number", "changes": "count", "error": "text",
+            "peak_s": "number", "changes": "count", "error": "text", "is_complete": "flag",
         },
         _summary_rows,
     ),

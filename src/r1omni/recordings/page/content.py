@@ -71,6 +71,12 @@ def content(
             shown, places = pictures(path, scan_timeline(path), spans, num_frames)
     except MediaError as error:
         notes.append(f"Not all of the recording can be shown: {error}.")
+    if not recording.summary.is_complete:
+        answered = max((record.end_s for record in answers), default=0.0)
+        notes.append(
+            f"Not complete: analyze was stopped at {answered:.1f} s of {length_s:.1f} s; the same "
+            "command with --resume goes on."
+        )
     media, said = _media(path, folder, embed_mb)
     files, missing = attachments(recording, name, folder)
     if missing:
