@@ -38,6 +38,8 @@ from r1omni.types import UsageError
 
 # The one that others are set against.
 SUBJECT = "R1-Omni"
+# What every one that reasons was trained from.
+COLD_START = "EMER-SFT"
 _KEPT = ("war", "uar", "war_interval", "uar_interval")
 
 
@@ -64,6 +66,7 @@ def read_study(out: Path | None, kept: Path | None = None) -> dict[str, Any]:
         "models": {model: model_figures(own) for model, own in by_model.items() if own},
         "chance": {name: found for name in SETS if (found := _chance(runs, name)) is not None},
         "differences": _differences(by_model),
+        "cue_precision_gains": _cue_precision_gains(by_model),
         "abroad": {model: abroad(own) for model, own in by_model.items() if own},
         "video_folds": _folds_of(runs, "actor_05"),
         "probe": {str(r.fold): r.choice for r in by_model[PROBE]},
@@ -206,6 +209,29 @@ def _differences(by_model: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
                 )
                 found.setdefault(name, {})[other] = asdict(result)
     return found
+
+
+def _cue_precision_gains(by_model: Mapping[str, Sequence[Run]]) -> dict[str, float]:
+    """By model, its cue precision minus that of its cold start, over the folds that both have."""
+    starts = {(run.fold, run.seed): run for run in by_model[COLD_START]}
+    found = {}
+    for model, runs in by_model.items():
+        both = [run for run in runs if (run.fold, run.seed) in starts]
+        own = _cue_precision(both)
+        start = _cue_precision([starts[run.fold, run.seed] for run in both])
+        if model != COLD_START and own is not None and start is not None:
+            found[model] = own - start
+    return found
+
+
+def _cue_precision(runs: Sequence[Run]) -> float | None:
+    """On RAVDESS; None where nothing explains itself."""
+    rows = pooled(runs, "ravdess", "full")
+    if not rows or not all("verdict" in row for row in rows):
+        return None
+    cues = evaluate_explanations(rows, LABEL_SETS[SETS["ravdess"]].labels).cues
+    precision: float | None = cues["audio"].precision if "audio" in cues else None
+    return precision
 
 
 def _folds_of(runs: Sequence[Run], speaker: str) -> list[int]:

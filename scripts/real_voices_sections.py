@@ -10,11 +10,11 @@ from typing import Any
 
 from real_voices_markdown import NONE, Lines, percent, points, table
 from real_voices_plots import BARS, CONFUSION
-from real_voices_results import SUBJECT
+from real_voices_results import COLD_START, SUBJECT
 from real_voices_runs import MODELS
 
 FOLDER = Path("benchmarks") / "real_voices"
-COLD_START, LABEL, FAITHFUL = "EMER-SFT", "label SFT", "R1-Omni, faithful"
+LABEL, FAITHFUL = "label SFT", "R1-Omni, faithful"
 MEASURED = "R1-Omni, measured cues"
 
 Study = Mapping[str, Any]
@@ -104,10 +104,7 @@ def goals(study: Study) -> Lines:
     form = _figure(study, SUBJECT, "ravdess", lambda figures: figures["format_ok"])
     abroad = ahead(LABEL, "emodb")
     wrong = explained(FAITHFUL, "contradicted_among_right")
-    cues, paid = (
-        _minus(explained(model, "cue_precision"), explained(COLD_START, "cue_precision"))
-        for model in (FAITHFUL, MEASURED)
-    )
+    cues, paid = (study["cue_precision_gains"].get(model) for model in (FAITHFUL, MEASURED))
     rows = [
         ("label SFT or R1-Omni, WAR, mean over folds", "at least 70", percent(best), best,
          lambda value: value >= 0.7),
@@ -145,10 +142,6 @@ def _figure(study: Study, model: str, name: str, get: Callable[[Any], Any]) -> f
     figures = study["models"].get(model, {}).get("sets", {}).get(name)
     found: float | None = None if figures is None else get(figures)
     return found
-
-
-def _minus(one: float | None, other: float | None) -> float | None:
-    return None if one is None or other is None else one - other
 
 
 def ravdess(study: Study) -> Lines:

@@ -189,6 +189,25 @@ def test_others_on_the_same_clips(study: dict[str, Any]) -> None:
     assert study["chance"]["emodb"]["majority"]["war"] == 1 / 4
 
 
+def test_cues_are_set_against_the_cold_start_of_the_same_folds(out: Path, tmp_path: Path) -> None:
+    part = shutil.copytree(out, tmp_path / "part")
+    shutil.rmtree(part / "fold_2" / "seed_0" / "emer_sft")
+    for fold, every in ((1, 3), (2, 1)):  # so many of what is named is wrong
+        [file] = part.glob(f"fold_{fold}/seed_0/r1omni/test/predictions/ravdess.full.jsonl")
+        rows = [json.loads(line) for line in file.read_text().splitlines()]
+        for row in rows[::every]:
+            row["cue_truth"]["audio"]["hits"] = 0
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+
+    def precision(stage: str) -> float:
+        truth = [r["cue_truth"]["audio"] for r in answers(part, stage, "ravdess")[1][0]]
+        return sum(t["hits"] for t in truth) / sum(t["named"] for t in truth)
+
+    gains = read_study(part)["cue_precision_gains"]
+    own, start = precision("r1omni"), precision("emer_sft")
+    assert own < 0.9 * start and gains["R1-Omni"] == pytest.approx(own - start)
+
+
 def test_why_the_other_set_is_harder(out: Path, study: dict[str, Any]) -> None:
     probe, tuned, labels = (
         study["abroad"][model] for model in ("linear probe", "R1-Omni", "label SFT")
