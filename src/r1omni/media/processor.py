@@ -175,11 +175,8 @@ class MediaProcessor:
         if modality == "audio" and not timeline.sound_s:
             self.load(Clip(path), modality)  # says what is missing, and what to do
         length_s = timeline.length_s
-        if intervals is None:
-            given = asked = windows(length_s, window_s, hop_s)
-        else:
-            given = intervals
-            asked = [(start_s, min(end_s, length_s)) for start_s, end_s in given]
+        given = windows(length_s, window_s, hop_s) if intervals is None else intervals
+        asked = [(start_s, min(end_s, length_s)) for start_s, end_s in given]
         if last is not None and _within(asked[skip - 1 : skip], length_s) != [last]:
             raise MediaError(
                 f"{path}: is another recording than the one that was begun; analyze it anew"
