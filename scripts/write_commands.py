@@ -53,7 +53,7 @@ def parser(name: str) -> Parser:
     def caught(self: Parser, *args: object, **options: object) -> None:
         raise _Found(self)
 
-    with mock.patch.object(Parser, "parse_args", caught):
+    with mock.patch.object(Parser, "parse_known_args", caught):
         try:
             COMMANDS[name]([])
         except _Found as found:

@@ -97,6 +97,11 @@ def test_a_missing_answer_is_wrong_by_choice_alone(labels: Path, tmp_path: Path)
         found = write_scores([file], None, "dfew", labels, "wrong")
         assert found["sets"]["own"]["full"]["war"] == 0.25
         assert found["scored"]["num_missing"] == 2
+    # What is kept is read again, where answers have scores and a missing one has none.
+    shares = SHARES | {"fear": 0.4}
+    file = write_answers(tmp_path / "x.jsonl", [row | {"scores": shares} for row in ANSWERS[:2]])
+    whole = write_scores([file], tmp_path / "kept", "dfew", labels, "wrong")
+    assert write_scores([tmp_path / "kept"])["sets"] == whole["sets"]
 
 
 ROW = {"sample_id": "a", "prediction": "joy"}

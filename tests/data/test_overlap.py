@@ -65,6 +65,19 @@ def test_the_other_side_need_not_be_there(tmp_path: Path, caplog: pytest.LogCapt
         assert "could not be compared" in caplog.text and "nowhere" in caplog.text
 
 
+def test_what_is_wrong_with_the_other_side_is_told_now(tmp_path: Path) -> None:
+    """Not when the training is over: its data is there, and has no such split or option."""
+    write(tmp_path, a=b"a", b=b"b")
+    spec, other = own(tmp_path, "a.mp4"), own(tmp_path, "b.mp4")
+    for wrong, line in (
+        (replace(other, options={**other.options, "fold": 1, "folds": 2}), "fold"),
+        (replace(other, options={**other.options, "label_sett": "dfew"}), "label_sett"),
+        (replace(other, name="dfeww"), "dfeww"),
+    ):
+        with pytest.raises(UsageError, match=line):
+            EmotionDataModule(train=[spec], test=[wrong]).setup("fit")
+
+
 def test_validation_on_clips_of_the_test_is_warned_about(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

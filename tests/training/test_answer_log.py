@@ -17,7 +17,7 @@ from processes import REPOSITORY, Running, ranks
 from r1omni.analysis.scores import write_scores
 from r1omni.data import DatasetSpec
 from r1omni.training.answer_log import FOLDER, AnswerLog, GivenAnswer
-from r1omni.types import Clip, Sample
+from r1omni.types import Clip, R1OmniError, Sample
 
 DFEW = DatasetSpec("dfew", "DFEW", split="test", sampling="first:7")
 
@@ -112,6 +112,15 @@ def test_what_was_begun_with_something_else_begins_anew(
     assert other.known(0, [sample("a")]) is None
     assert "begins anew" in caplog.text
     assert len(list((tmp_path / FOLDER).iterdir())) == 1
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"set": 0}', '{"set": 0, "answers": {"a": {}}}'])
+def test_a_damaged_line_is_named(line: str, tmp_path: Path) -> None:
+    AnswerLog(tmp_path, "key", 0).add(0, [sample("a")], [GivenAnswer("x", True)])
+    [file] = (tmp_path / FOLDER).iterdir()
+    file.write_text(f"{file.read_text()}{line}\n")
+    with pytest.raises(R1OmniError, match=rf"{file.name}: a line of it is damaged .* remove the"):
+        AnswerLog(tmp_path, "key", 0)
 
 
 def test_another_model_is_asked_again(

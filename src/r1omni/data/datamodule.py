@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from r1omni.data.batch import Batch, collate
 from r1omni.data.clip_store import ClipStore, Encoder, ReadsClips
 from r1omni.data.conditions import EvaluationSet
+from r1omni.data.labels_io import MissingDataError
 from r1omni.data.loader_config import LoaderConfig
 from r1omni.data.missing_media import with_missing_media
 from r1omni.data.overlap import Listed, refuse_shared
@@ -135,7 +136,11 @@ class EmotionDataModule(L.LightningDataModule):
             refuse_shared({"train": trained, **{name: self._listed(name) for name in compared}})
 
     def _listed(self, split: str) -> Listed:
-        """All samples of a split; of one that the stage does not need, those that are there."""
+        """All samples of a split; of one that the stage does not need, those that are there.
+
+        Data that is not on this machine is told; anything else that is wrong with a set, such as a
+        split that it does not have, is an error now and not when the training is over.
+        """
         if split in self.samples:
             specs = map(self._located, self.specs[split])
             return list(zip(specs, self.samples[split], strict=True))
@@ -144,6 +149,8 @@ class EmotionDataModule(L.LightningDataModule):
             try:
                 found.append((spec, load_dataset(spec)))
             except UsageError as error:
+                if Path(spec.root).exists() and not isinstance(error, MissingDataError):
+                    raise
                 _logger.warning("data.%s could not be compared with the others: %s", split, error)
         return found
 

@@ -48,7 +48,7 @@ def read_predictions(file: Path) -> list[dict[str, Any]]:
         record = _read_row(where, line)
         if records.setdefault(record["sample_id"], record) is not record:
             raise UsageError(f"{where}: a second answer to {record['sample_id']}; keep one")
-        if record.get("unreadable"):  # no answer, so of no mode
+        if record.get("unreadable") or record.get("missing"):  # no answer, so of no mode
             continue
         mode = _mode_of(where, record)
         first = first or (number, mode)

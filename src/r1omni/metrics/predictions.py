@@ -78,7 +78,9 @@ def find_predictions(paths: Sequence[Path]) -> list[Path]:
     for file in files:
         first = names.setdefault(file.name, file)
         if first != file:
-            raise UsageError(f"{first} and {file} are of the same set; score them one by one")
+            folds = [path / "pooled" for path in paths if (path / "pooled").is_dir()]
+            better = f"score {folds[0]}, which has all folds" if folds else "score them one by one"
+            raise UsageError(f"{first} and {file} are of the same set; {better}")
     return sorted(files, key=_order)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from r1omni.models.weights import sha256
 from r1omni.studies.fold_results import finished_folds, write_folds
-from r1omni.studies.fold_sets import Folding, words_of_fold
+from r1omni.studies.fold_sets import FOLD, Folding, words_of_fold
 from r1omni.studies.side_by_side import Command, SideBySide, Spent, Stopped
 from r1omni.training.checkpoints import MODEL, newest_checkpoint
 from r1omni.training.lightning_cli import read_settings
@@ -81,7 +81,7 @@ class FoldRun:
     def record(self) -> dict[str, Any]:
         """What the fold is made with: its settings, and the SHA-256 of the weights it starts from.
 
-        These are None where the start is no folder.
+        A start on the hub has none.
         """
         start = Path(str(self.settings["model.init_args.init_from"]))
         settings = {name: v for name, v in self.settings.items() if name not in _FREE}
@@ -149,16 +149,20 @@ def run_folds(
         R1OmniError: a fold failed; the others are done.
         Terminated: by a signal; what the fold has is saved.
     """
-    folds = list(only) or list(range(1, folding.number + 1))
-    runs = _runs(words, out, folding, folds)
+    everything = range(1, folding.number + 1)
+    folds = list(only) or list(everything)
+    # The table has every fold that is there, so all of them have to be of these settings.
+    others = [k for k in everything if k not in folds and (out / f"fold_{k}" / RECORD).exists()]
+    made = _runs(words, out, folding, [*folds, *others])
+    runs = made[: len(folds)]
     check_writable(out, "--out")
     lock = FolderLock(out, "--out")
     try:
-        for run in runs:
+        for run in made:
             run.check()
         runner = SideBySide(program, 1, lambda kind: _mean(runs[0].spent.get(kind)))
         failures = runner.run(runs)
-        tested = finished_folds(out, range(1, folding.number + 1))
+        tested = finished_folds(out, [run.fold for run in made])
         text = write_folds(out, tested, folding.number) if tested else ""
     except Stopped as stop:
         line = f"stopped; the same command goes on in {out}"
@@ -191,6 +195,14 @@ def _runs(words: Sequence[str], out: Path, folding: Folding, folds: list[int]) -
             "--trainer.default_root_dir", str(folder),
         ]  # fmt: skip
         settings = flat_settings(read_settings(["fit", *own]))
+        start = str(settings["model.init_args.init_from"])
+        if FOLD in str(base["model"]["init_args"]["init_from"]):
+            config = Path(start) / "config.json"
+            if not config.is_file():
+                raise UsageError(
+                    f"fold {fold}: model.init_args.init_from {start} is no model folder: it has no "
+                    f"{config.name}"
+                )
         keeps_best = bool(base["run"]["keep_best"])
         runs.append(FoldRun(fold, folder, tuple(own), settings, keeps_best, spent))
     return runs

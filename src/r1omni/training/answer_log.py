@@ -62,7 +62,7 @@ class AnswerLog:
         rank: of this process.
 
     Raises:
-        R1OmniError: the folder cannot be written.
+        R1OmniError: the folder cannot be written, or a file there is damaged.
     """
 
     def __init__(self, folder: Path, key: str, rank: int) -> None:
@@ -94,11 +94,18 @@ class AnswerLog:
         *lines, _ = file.read_text(encoding="utf-8").split("\n")
         if not lines:
             return True  # killed before it wrote anything
-        if json.loads(lines[0])["key"] != key:
-            return False
-        for line in map(json.loads, lines[1:]):
-            for name, answer in line["answers"].items():
-                self._found[line["set"], name] = GivenAnswer.read(answer)
+        try:
+            begin, *batches = map(json.loads, lines)
+            if begin["key"] != key:
+                return False
+            for batch in batches:
+                for name, answer in batch["answers"].items():
+                    self._found[batch["set"], name] = GivenAnswer.read(answer)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise R1OmniError(
+                f"{file}: a line of it is damaged ({error}); remove the file, and what it holds is "
+                "answered again"
+            ) from error
         return True
 
     def known(self, index: int, samples: Sequence[Sample]) -> list[GivenAnswer] | None:
