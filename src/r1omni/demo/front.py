@@ -24,13 +24,13 @@ from r1omni.serving.api import Served
 from r1omni.serving.config import ServeConfig
 from r1omni.serving.job import Job, Refusal
 from r1omni.text.emotions import LABEL_SETS
-from r1omni.types import MODALITIES, AnswerMode, MediaAblation, Modality, UsageError
+from r1omni.types import MODALITIES, AnswerMode, MediaAblation, UsageError
 
 _logger = logging.getLogger(__name__)
 # Seconds that drawing pictures and waveform of an answered recording may take.
 _DRAWING_LIMIT_S = 60.0
 _SCRIPTS = ("events.js", "clip.js", "writing.js", "demo.js")
-_MODALITY_WORDS: dict[Modality, str] = {
+_MODALITY_WORDS = {
     "video_audio": "picture and sound", "video": "picture alone", "audio": "sound alone",
 }  # fmt: skip
 _MODE_WORDS: dict[AnswerMode, str] = {
