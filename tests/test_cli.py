@@ -470,7 +470,7 @@ def test_analyze_a_folder_and_go_on_behind_what_fails(
             "--max-new-tokens", "2", "--window-s", "1", "--out", str(out)]  # fmt: skip
     assert main(args) == 1
     printed = capfd.readouterr().err
-    assert f"{folder}: 3 recordings, 1 other files are left out" in printed
+    assert f"{folder}: 3 recordings, 1 other file is left out" in printed
     [error] = [line for line in printed.splitlines() if "error:" in line]
     assert "2 of 4 recordings could not be analyzed: gone.mp4: there is no such" in error
     assert "b.mp4: is no recording" in error

@@ -288,6 +288,42 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+# What only a command calls may name its options.
+_OF_A_COMMAND = {
+    "models": ("fresh.py", "parts.py", "sizes.py", "card.py"),  # create and export
+    "recordings": ("finding.py", "intervals.py", "given_intervals.py", "running.py", "log.py",
+                   "formats/__init__.py"),  # analyze
+}  # fmt: skip
+
+
+def test_messages_of_the_library_name_no_option_of_a_command(
+    sources: list[tuple[Path, ast.Module]],
+) -> None:
+    """Python and HTTP reach it as well, and have keywords and fields."""
+    told = []
+    for path, tree in sources:
+        part = part_of(path)
+        is_of_a_command = str(path).endswith(_OF_A_COMMAND.get(part, ()))
+        if part in ("media", "text", "models", "recordings") and not is_of_a_command:
+            told += [f"{name_of(path)}:{line}: {text}" for line, text in texts_naming_options(tree)]
+    assert told == []
+
+
+def texts_naming_options(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Texts that are no docstrings and have an option of the command line in them."""
+    nodes = list(ast.walk(tree))
+    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        text = node.value if isinstance(node, ast.Constant) and id(node) not in docstrings else None
+        if isinstance(text, str) and re.search(r"(?<![-\w])--[a-z]", text):
+            yield node.lineno, text
+
+
+def test_the_walk_sees_texts_that_name_options() -> None:
+    code = '"""Of --x."""\ndef f(a):\n    """Of --y."""\n    return f"{a}: give --modality audio"'
+    assert [line for line, _ in texts_naming_options(ast.parse(code))] == [4]
+
+
 def test_files_are_short() -> None:
     lengths = {
         name_of(path): len(path.read_text(encoding="utf-8").splitlines()) for path in source_files()

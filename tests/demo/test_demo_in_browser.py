@@ -16,7 +16,11 @@ from browser import chromium, inaccessible, opened
 from processes import REPOSITORY, Running
 from r1omni import R1Omni
 from r1omni.cli import main
+from r1omni.demo.front import Demo
+from r1omni.serving.config import ServeConfig
 from r1omni.serving.uploads import UploadLimits, too_many_bytes
+from r1omni.types import ANSWER_MODES, MEDIA_ABLATIONS
+from serving.served import served
 
 MODEL = REPOSITORY / "examples" / "mini-model"
 CLIP = REPOSITORY / "examples" / "clips" / "a.mp4"
@@ -132,3 +136,45 @@ def test_a_clip_is_answered_in_the_browser_and_forgotten(tmp_path: Path) -> None
     assert server.wait() == 143, server.stderr
     assert [path.name for path in tmp_path.iterdir()] == []
     assert server.stderr.splitlines()[1:] == ["", "r1omni: error: terminated"]
+
+
+def test_the_form_offers_what_the_server_takes_and_keeps_what_is_chosen() -> None:
+    config = ServeConfig(port=0)
+    with (
+        served(config, lambda job: None, Demo()) as client,
+        chromium() as browser,
+        opened(browser, f"http://127.0.0.1:{client.port}/") as watched,
+    ):
+        page = watched.page
+        answer, again = page.locator("[name=answer_mode]"), page.get_by_label("Again without")
+        state = page.locator("#state")
+        refused = set()
+        for mode in ANSWER_MODES:
+            answer.select_option(mode)
+            for ablation in MEDIA_ABLATIONS:
+                asked = {"answer_mode": mode, "media_ablation": ablation, "wait": "true"}
+                status, _ = client.upload(CLIP.read_bytes(), **asked)
+                is_disabled = again.locator(f"option[value={ablation}]").is_disabled()
+                assert (status, is_disabled) in {(200, False), (422, True)}, asked
+                refused |= {(mode, ablation)} if is_disabled else set()
+        assert refused == {("think", "direct")}
+        # What is chosen already and is refused from now on: another, and the page says it.
+        answer.select_option("both")
+        again.select_option("direct")
+        answer.select_option("think")
+        expect(again).to_have_value("none")
+        expect(state).to_contain_text("“no” is chosen in its place")
+        answer.select_option("both")
+        expect(state).to_have_text("")
+
+        given, clip = page.get_by_label("Given to the model"), page.get_by_label("Drop a clip here")
+        sound = {"name": "a.wav", "mimeType": "audio/wav", "buffer": b"x"}
+        given.select_option("audio")
+        clip.set_input_files(CLIP)
+        expect(page.locator("#chosen")).to_contain_text("a.mp4")
+        expect(given).to_have_value("audio")  # a person's own choice
+        given.select_option("video")
+        clip.set_input_files(sound)  # type: ignore[arg-type]
+        expect(given).to_have_value("audio")
+        clip.set_input_files(CLIP)
+        expect(given).to_have_value("video")

@@ -128,7 +128,7 @@ def test_no_sound_where_sound_is_asked_for(tmp_path: Path) -> None:
     form = b"WAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 16_000, 32_000, 2, 16) + b"data"
     empty.write_bytes(b"RIFF" + struct.pack("<I", len(form) + 4) + form + bytes(4))
     for clip, reason in ((silent, "no sound track"), (short, "no sound between 1.00 s and 2.00 s")):
-        with pytest.raises(MediaError, match=rf"{reason}; use --modality video for its picture"):
+        with pytest.raises(MediaError, match=rf"{reason}; use modality video for its picture"):
             processor.load(clip, "audio")
         for media in (processor.load(clip), processor.load(clip, "audio", silence=True)):
             assert torch.equal(media.mel, processor.silence())
@@ -140,7 +140,7 @@ def test_no_sound_where_sound_is_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("modality", ["video", "video_audio"])
 def test_no_picture_where_a_picture_is_asked_for(tmp_path: Path, modality: str) -> None:
     path = write_speex(tmp_path / "a.spx", 50)
-    with pytest.raises(MediaError, match="no picture track; use --modality audio for its sound"):
+    with pytest.raises(MediaError, match="no picture track; use modality audio for its sound"):
         MediaProcessor(SMALL).load(Clip(path), modality)
 
 

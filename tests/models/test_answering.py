@@ -13,8 +13,9 @@ from short_prompts import embed, prompts_of
 from torch import Tensor
 
 from r1omni.cli import main
+from r1omni.data.registry import DatasetSpec
 from r1omni.models import R1Omni
-from r1omni.models.answering import answer_prompts
+from r1omni.models.answering import Question, answer_prompts
 from r1omni.models.packed import pad_embeds
 from r1omni.models.sampler import Sampling, generate, read_prompts
 from r1omni.models.scoring import emotion_scores
@@ -108,6 +109,21 @@ def test_modes_agree_whatever_stands_beside(tiny: R1Omni, prompts: list[Tensor])
         assert alone.texts[0] == both.texts[index]
         assert alone.direct is not None and both.direct is not None
         assert alone.direct[0] == pytest.approx(both.direct[index], abs=1e-5)
+
+
+def test_an_empty_question_is_refused_by_every_way_to_ask(tiny: R1Omni, tiny_dir: Path) -> None:
+    clip = tiny_dir / "clip.mp4"
+    for empty in ("", " \n"):
+        for ask in (
+            lambda empty: Question(instruction=empty),
+            lambda empty: tiny.analyze(clip, instruction=empty, max_new_tokens=1),
+            lambda empty: tiny.prepare(clip, instruction=empty),
+            lambda empty: DatasetSpec("dfew", "root", instruction=empty),
+        ):
+            with pytest.raises(UsageError, match="instruction is empty; write a question, or"):
+                ask(empty)
+    with pytest.raises(UsageError, match="instruction is 3; it must be: str"):
+        Question(instruction=3)  # type: ignore[arg-type]
 
 
 def test_analyze_in_every_mode(tiny: R1Omni, tiny_dir: Path, tmp_path: Path) -> None:

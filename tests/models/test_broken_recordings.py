@@ -95,9 +95,9 @@ def test_a_medium_that_is_not_there_at_all(
     tiny: R1Omni, tmp_path: Path, window_s: float | None
 ) -> None:
     for name, modality, remedy in (
-        ("silent.mp4", "audio", "--modality video"),
-        ("blind.mp4", "video", "--modality audio"),
-        *((f"clip{suffix}", "video", "--modality audio") for suffix in SOUNDS),
+        ("silent.mp4", "audio", "modality video"),
+        ("blind.mp4", "video", "modality audio"),
+        *((f"clip{suffix}", "video", "modality audio") for suffix in SOUNDS),
     ):
         path = tmp_path / name
         path.write_bytes(clean_files()[name])

@@ -326,7 +326,7 @@ def test_a_decoder_that_crashes_or_hangs_costs_its_recording(
     assert kinds[:2] == [("first", "window"), ("first", "None")]
     assert kinds[2] == ("crashes", "window") and "ended with status 7 on it" in kinds[3][1]
     assert kinds[4] == ("hangs", "window")
-    assert "not read within 3 s; convert or shorten the file, or raise --decode" in kinds[5][1]
+    assert "not read within 3 s; convert or shorten the file, or raise the decode" in kinds[5][1]
     assert kinds[6:] == [("last", "window"), ("last", "None")]
 
 

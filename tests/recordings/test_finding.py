@@ -63,6 +63,16 @@ def test_recordings_below_a_folder(folder: Path, tmp_path: Path) -> None:
     assert found[4] == tmp_path / "links/to/SOUND.WAV"
 
 
+def test_one_of_a_kind_is_told_as_one(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(clean_files()["clip.mp4"])
+    (tmp_path / "a.txt").write_text("words")
+    _, _, notes = find_recordings([tmp_path, tmp_path / "../" / tmp_path.name / "a.mp4"])
+    assert notes == [
+        f"{tmp_path}: 1 recording, 1 other file is left out",
+        "1 recording is named twice, and analyzed once",
+    ]
+
+
 def test_a_recording_that_is_spelled_twice_is_analyzed_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

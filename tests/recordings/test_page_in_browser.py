@@ -58,6 +58,15 @@ def time_of(page: Page) -> float:
     return float(page.evaluate("document.querySelector('video').currentTime"))
 
 
+def cut_off(page: Page) -> list[str]:
+    """Texts that have no room and end in "..."."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll("body *")]
+        .filter((e) => getComputedStyle(e).textOverflow === "ellipsis")
+        .filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.textContent)"""
+    )
+
+
 def rows(page: Page) -> int:
     return page.locator("#answers tbody tr").count()
 
@@ -90,8 +99,11 @@ def test_a_segment_seeks_and_shows_its_answer(watched: Watched) -> None:
     assert time_of(page) == 1.0
     assert page.locator(".segment .unsure").count() == 1  # could not be read
     assert page.locator(".cell .unsure").count() == 2
-    page.get_by_role("button", name="▼").first.click()  # a peak
+    peak = page.get_by_role("button", name="▼").first
+    expect(peak).to_contain_text("happy 90%, 0:00.0 – 0:01.0")
+    peak.click()
     expect(answer).to_contain_text("A smile.")
+    expect(answer.locator(".when")).to_contain_text("0:00.0 – 0:01.0")  # the same time
     page.locator("#timeline .u-over").last.click(position={"x": 5, "y": 40})
     assert 0 < time_of(page) < 0.1
 
@@ -189,11 +201,21 @@ def test_recordings_that_cannot_be_shown_are_said(watched: Watched) -> None:
     expect(page.locator("#player")).to_contain_text("The recording is not where it was")
     expect(page.locator("#answer")).to_contain_text("calm")
     page.locator("#listing").get_by_text("broken.mp4").click()
-    expect(page.locator(".failed")).to_have_text("Not analyzed: is no recording")
-    expect(page.locator("#answer")).to_contain_text("no answer")
+    # Why is where the answer would be, and nothing is offered that needs answers.
+    expect(page.locator("#answer h2")).to_have_text("Not analyzed")
+    expect(page.locator("#answer .failure")).to_have_text("is no recording")
+    expect(page.locator("#about .facts")).not_to_contain_text(
+        "0:00"
+    )  # how long it is, nobody knows
+    expect(page.locator("#answers")).to_be_hidden()
+    expect(page.locator("#timeline")).to_be_hidden()
     page.keyboard.press("ArrowRight")
     page.locator("#listing").get_by_text(FILM).click()
     expect(page.locator("#answer")).to_contain_text("answer 1 of 4")
+    # With the answers of all recordings, their table stays.
+    page.get_by_label("all recordings").check()
+    page.locator("#listing").get_by_text("broken.mp4").click()
+    expect(page.locator(".count")).to_have_text("7 of 7 answers")
 
 
 def test_each_button_saves_a_file(watched: Watched, written: Path) -> None:
@@ -239,8 +261,12 @@ def test_everybody_can_read_it(
         assert inaccessible(watched.page) == []
         assert watched.page.evaluate("document.documentElement.scrollWidth") == width
         assert "not what anybody feels" in watched.page.inner_text("header .care")
+        assert cut_off(watched.page) == []
         if file == "out":
             expect(watched.page.locator("#answers td.why").first).to_be_visible()
+            watched.page.locator("#listing").get_by_text("sound.wav").click()
+            expect(watched.page.locator(".lane .who").first).to_have_text("Segments")
+            assert cut_off(watched.page) == []
         assert watched.trouble == []
 
 

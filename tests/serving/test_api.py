@@ -126,8 +126,18 @@ CASES = {
     "no form": (b"--other\r\n\r\n", FORM, 400, "the body is no form"),
     "no boundary": (b"", {"Content-Type": "multipart/form-data"}, 415, "send a form"),
     "plain": (b"x", {"Content-Type": "text/plain"}, 415, "send a form"),
-    "option": (form({"window": 1}, CLIP), FORM, 422, "window: Extra inputs"),
-    "value": (form({"window_s": "nan"}, CLIP), FORM, 422, "window_s: "),
+    "near option": (form({"window": 1}, CLIP), FORM, 422, "such field; did you mean window_s?"),
+    "option": (form({"speed": 1}, CLIP), FORM, 422, "speed: there is no such field; there are mod"),
+    "path": (form({"path": "a.mp4"}, None), FORM, 422, "path: goes in a body of JSON"),
+    "path and file": (form({"path": "a.mp4"}, CLIP), FORM, 422, "path: goes in a body of JSON"),
+    "file of JSON": (b'{"file": "a.mp4"}', JSON, 422, "file: there is no such field; there are"),
+    "value": (
+        form({"window_s": "nan"}, CLIP), FORM, 422,
+        "window_s: must be a number above 0 and at most 1000000, not 'nan'",
+    ),
+    "no number": (b'{"path": "a", "hop_s": [1]}', JSON, 422, "hop_s: must be a number above 0"),
+    "whole": (form({"max_new_tokens": "1.5"}, CLIP), FORM, 422, "must be a whole number at least"),
+    "question": (form({"instruction": " "}, CLIP), FORM, 422, "instruction is empty; write"),
     "hop": (form({"hop_s": 1}, CLIP), FORM, 422, "hop_s needs window_s"),
     "ablation": (form({"media_ablation": "direct"}, CLIP), FORM, 422, "mode 'think' has none"),
     "label set": (form({"label_set": "x"}, CLIP), FORM, 422, "label_set 'x' is unknown"),
@@ -175,7 +185,12 @@ def test_other_names_other_pages_and_large_headers_are_refused(api: Client) -> N
     with socket.create_connection(("127.0.0.1", api.port)) as line:
         line.sendall(b"GET /healthz HTTP/1.1\r\nX: " + b"x" * 2**15)
         assert line.recv(12) == b"HTTP/1.1 400"
-    assert api.ask("GET", "/docs")[0] == api.ask("GET", "/jobs/x")[0] == 404
+    assert api.ask("GET", "/jobs/x")[0] == 404
+    for path in ("/", "/jobs", "/docs"):
+        code, _, answer = api.ask("GET", path)
+        assert code == 404 and answer["detail"].startswith(f"{path}: there is nothing here; there")
+        for there in ("POST /analyze", "GET or DELETE /jobs/{job_id},", "/openapi.json"):
+            assert there in answer["detail"]
     assert api.ask("PUT", "/analyze")[0] == 405
 
 

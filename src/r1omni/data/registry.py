@@ -25,7 +25,7 @@ from r1omni.options import (
     imported,
 )
 from r1omni.text.emotions import ANSWER_WORDS, LABEL_SETS
-from r1omni.text.prompt import R1OMNI_INSTRUCTION
+from r1omni.text.prompt import R1OMNI_INSTRUCTION, check_instruction
 from r1omni.types import MODALITIES, Clip, Intensity, Modality, Sample, Sex, UsageError
 
 Loader = Callable[..., list[Sample]]
@@ -64,7 +64,7 @@ class DatasetSpec:
         options: arguments of the loader: fold, actors, protocol, labels_csv, ...
 
     Raises:
-        UsageError: a number out of its range.
+        UsageError: a number out of its range, or an empty instruction.
     """
 
     name: str
@@ -83,6 +83,7 @@ class DatasetSpec:
 
     def __post_init__(self) -> None:
         check_options(self, f"dataset {self.name}: ")
+        check_instruction(self.instruction, f"dataset {self.name}: ")
 
     @property
     def draws(self) -> bool:

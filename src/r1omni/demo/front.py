@@ -15,6 +15,7 @@ from r1omni.demo.results import shown
 from r1omni.media.container import MediaError
 from r1omni.media.previews import pictures
 from r1omni.media.timeline import scan_timeline
+from r1omni.models.answering import Question
 from r1omni.pages import render
 from r1omni.recordings import page as recordings_page
 from r1omni.recordings.segments import recording_of
@@ -23,7 +24,7 @@ from r1omni.serving.api import Served
 from r1omni.serving.config import ServeConfig
 from r1omni.serving.job import Job, Refusal
 from r1omni.text.emotions import LABEL_SETS
-from r1omni.types import MODALITIES
+from r1omni.types import MODALITIES, AnswerMode, MediaAblation, UsageError
 
 _logger = logging.getLogger(__name__)
 # Seconds that drawing pictures and waveform of an answered recording may take.
@@ -32,10 +33,10 @@ _SCRIPTS = ("events.js", "clip.js", "writing.js", "demo.js")
 _MODALITY_WORDS = {
     "video_audio": "picture and sound", "video": "picture alone", "audio": "sound alone",
 }  # fmt: skip
-_MODE_WORDS = {
+_MODE_WORDS: dict[AnswerMode, str] = {
     "both": "reasoned, direct beside it", "think": "reasoned", "direct": "direct, no reasoning",
 }  # fmt: skip
-_ABLATION_WORDS = {
+_ABLATION_WORDS: dict[MediaAblation, str] = {
     "none": "no", "direct": "its direct answer", "answer": "a whole answer",
 }  # fmt: skip
 
@@ -106,6 +107,7 @@ class Demo:
                 label_sets=[(name, name) for name in sorted(LABEL_SETS)],
                 modes=list(_MODE_WORDS.items()),
                 ablations=list(_ABLATION_WORDS.items()),
+                apart=_apart(),
                 limits={
                     "bytes": limits.max_bytes, "mb": f"{limits.max_upload_mb:g}",
                     "seconds": limits.max_seconds, "pixels": limits.max_pixels,
@@ -113,6 +115,19 @@ class Demo:
                 },
             )
         )  # fmt: skip
+
+
+def _apart() -> dict[AnswerMode, list[MediaAblation]]:
+    """By mode of answers, the ablations that a question of it cannot have."""
+
+    def is_refused(mode: AnswerMode, ablation: MediaAblation) -> bool:
+        try:
+            Question(answer_mode=mode, media_ablation=ablation)
+        except UsageError:
+            return True
+        return False
+
+    return {mode: [a for a in _ABLATION_WORDS if is_refused(mode, a)] for mode in _MODE_WORDS}
 
 
 def _picture(path: Path) -> str | None:

@@ -85,7 +85,7 @@ def read_waveform(
     with open_media(path) as container:
         remedy = "give a file with sound"
         if picture_streams(container):
-            remedy = "use --modality video for its picture, or a file with sound"
+            remedy = "use modality video for its picture, or a file with sound"
         sound: DecodedAudio | str = _NO_TRACK
         if container.streams.audio:
             reader = _SoundReader(path, container)

@@ -100,7 +100,7 @@ def video_stream(path: Path, container: InputContainer, max_pixels: int) -> Vide
     if not streams:
         remedy = "use a file with a picture"
         if container.streams.audio:
-            remedy = "use --modality audio for its sound, or a file with a picture"
+            remedy = "use modality audio for its sound, or a file with a picture"
         raise MediaError(f"{path}: has no picture track; {remedy}")
     stream = streams[0]
     context = stream.codec_context
@@ -162,7 +162,7 @@ def scan_timeline(
     timeline.pts = timeline.within(start_s, end_s)
     if not timeline.pts:
         if start_s is None and end_s is None:
-            remedy = "use --modality audio for its sound, or " if timeline.sound_s else ""
+            remedy = "use modality audio for its sound, or " if timeline.sound_s else ""
             raise MediaError(f"{path}: holds no frames, or is damaged; {remedy}{REMEDY}")
         raise MediaError(
             f"{path}: has no picture between {start_s or 0:.2f} s and "

@@ -12,9 +12,10 @@ from torch import Tensor
 from r1omni.media.processor import check_modality
 from r1omni.models.sampler import ReadPrompts, generate, read_prompts
 from r1omni.models.scoring import emotion_scores
-from r1omni.options import check_choice
+from r1omni.options import check_choice, check_type
 from r1omni.text.answers import read_answer
 from r1omni.text.emotions import LABEL_SETS
+from r1omni.text.prompt import check_instruction
 from r1omni.text.tags import EMPTY_REASONING
 from r1omni.types import AnswerMode, MediaAblation, Modality, UsageError
 
@@ -116,8 +117,8 @@ class Question:
             of their own.
 
     Raises:
-        UsageError: an unknown modality, label set, mode or ablation, or direct answers that are to
-            be asked for again and are not asked for.
+        UsageError: an unknown modality, label set, mode or ablation, an empty instruction, or
+            direct answers that are to be asked for again and are not asked for.
     """
 
     modality: Modality = "video_audio"
@@ -129,6 +130,8 @@ class Question:
 
     def __post_init__(self) -> None:
         check_modality(self.modality)
+        check_type("instruction", self.instruction, str | None)
+        check_instruction(self.instruction)
         check_choice("answer_mode", self.answer_mode, AnswerMode)
         check_choice("media_ablation", self.media_ablation, MediaAblation)
         if self.media_ablation == "direct" and self.answer_mode == "think":

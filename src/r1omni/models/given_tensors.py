@@ -10,11 +10,12 @@ from torch import Tensor
 
 from r1omni.media.processor import MediaProcessor
 from r1omni.options import check_choice, check_type, shortened
+from r1omni.text.prompt import check_instruction
 from r1omni.types import Clip, ClipMedia, Modality, PromptInputs, UsageError
 
 
 def check_sources(video: Any, audio: Any, instruction: Any, modality: Any) -> None:
-    """Refuse arguments of `R1Omni.prepare` of another type.
+    """Refuse arguments of `R1Omni.prepare` of another type, and an empty instruction.
 
     Raises:
         UsageError: naming the argument and its types.
@@ -23,6 +24,7 @@ def check_sources(video: Any, audio: Any, instruction: Any, modality: Any) -> No
     check_type("video", video, str | Path | Tensor | None)
     check_type("audio", audio, str | Path | Tensor | None)
     check_type("instruction", instruction, str | None)
+    check_instruction(instruction)
 
 
 def read_media(

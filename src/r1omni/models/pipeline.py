@@ -169,7 +169,8 @@ class R1Omni:
             frame_fit: "pad", "squash" or None for the checkpoint's.
 
         Raises:
-            UsageError: a medium that the modality needs is missing, or a tensor does not fit.
+            UsageError: a medium that the modality needs is missing, a tensor does not fit, or the
+                instruction is empty.
             R1OmniError: a file cannot be decoded.
         """
         given.check_sources(video, audio, instruction, modality)
@@ -179,7 +180,7 @@ class R1Omni:
 
     def prompt(self, media: ClipMedia, instruction: str | None, modality: Modality) -> PromptInputs:
         """The prompt about a clip that is decoded already; arguments as for `prepare`."""
-        instruction = instruction or R1OMNI_INSTRUCTION
+        instruction = R1OMNI_INSTRUCTION if instruction is None else instruction
         return PromptInputs(
             token_ids=(encode_prompt(self.tokenizer, instruction, modality),),
             instruction_ids=(self.encode_instruction(instruction),),

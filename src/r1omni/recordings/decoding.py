@@ -158,7 +158,7 @@ class _Worker:
         if lost.is_late:
             return (
                 f"was not read within {self._limit_s:g} s; convert or shorten the file, or raise "
-                "--decode-limit-s"
+                "the decode limit"
             )
         assert self._process is not None
         self._process.join(5)

@@ -104,20 +104,19 @@ def find_recordings(
             missing[Path(error.filename)] = one_line(
                 f"{error.filename}: cannot be read ({error.strerror}); check who may read it"
             )
-        notes.append(
-            one_line(f"{path}: {len(recordings)} recordings, {others} other files are left out")
-        )
+        held, left = _counted(len(recordings), "recording"), _counted(others, "other file")
+        are = "is" if others == 1 else "are"
+        notes.append(one_line(f"{path}: {held}, {left} {are} left out"))
         if not recordings:
-            missing.setdefault(
-                path, one_line(f"{path}: holds no recordings ({others} other files)")
-            )
+            missing.setdefault(path, one_line(f"{path}: holds no recordings ({left})"))
     if not found:
         raise UsageError("; ".join(missing.values()))
     own: dict[str, Path] = {}
     for path in found:
         own.setdefault(os.path.abspath(path), path)
     if twice := len(found) - len(own):
-        notes.append(f"{twice} recordings are named twice, and analyzed once")
+        are = "is" if twice == 1 else "are"
+        notes.append(f"{_counted(twice, 'recording')} {are} named twice, and analyzed once")
     return list(own.values()), missing, notes
 
 
@@ -160,6 +159,10 @@ def what_opens(clip: Clip) -> str | None:
     kind = mimetypes.guess_type(clip.path.name)[0] or ""
     is_named = kind.startswith(("video/", "audio/")) and "mpegurl" not in kind
     return None if is_named else _OTHER
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def one_line(text: str) -> str:

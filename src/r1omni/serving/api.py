@@ -19,7 +19,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect
 from starlette.routing import Match, Route
 
-from r1omni.serving.asking import Asking, below, read_asking, read_json
+from r1omni.serving.asking import Asking, below, one_line, read_asking, read_json
 from r1omni.serving.config import ServeConfig
 from r1omni.serving.description import (
     NOTICE,
@@ -275,6 +275,13 @@ def _add_errors(app: FastAPI) -> None:
         line = f"{request.method} is not answered here; {allowed} is"
         return JSONResponse({"detail": line}, 405, {"Allow": allowed})
 
+    async def not_there(request: Request, _: Exception) -> Response:
+        paths = app.openapi()["paths"].items()
+        there = ", ".join(f"{' or '.join(map(str.upper, does))} {path}" for path, does in paths)
+        line = f"{one_line(request.url.path)}: there is nothing here; there are {there}"
+        return JSONResponse({"detail": f"{line}, described at {app.openapi_url}"}, 404)
+
+    app.add_exception_handler(404, not_there)
     app.add_exception_handler(405, not_allowed)
     app.add_exception_handler(ClientDisconnect, answer(400, "the body did not come to its end"))
     app.add_exception_handler(Exception, answer(500, "failed inside the server; its log says why"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+from pydantic_core import ErrorDetails
 
 from r1omni.media.windows import windows
 from r1omni.models.answering import Question
@@ -20,6 +22,10 @@ from r1omni.types import AnswerMode, Dtype, MediaAblation, Modality, UsageError
 
 _MOST_TEXT = 4096
 _LABEL_SETS: list[JsonValue] = [*sorted(LABEL_SETS)]
+_NUMBERS = {
+    "window_s": f"a number {SECONDS}", "hop_s": f"a number {SECONDS}",
+    "max_new_tokens": f"a whole number {TOKENS}",
+}  # fmt: skip
 
 
 class Asking(BaseModel):
@@ -41,7 +47,10 @@ class Asking(BaseModel):
         None, ge=TOKENS.low, le=TOKENS.high,
         description=f"{Question.max_new_tokens}, or what this server writes at most",
     )  # fmt: skip
-    instruction: str | None = Field(None, max_length=_MOST_TEXT, description="the question")
+    instruction: str | None = Field(
+        None, max_length=_MOST_TEXT, description="the question",
+        json_schema_extra={"pattern": r"\S"},  # Question refuses an empty one
+    )  # fmt: skip
     wait: bool = Field(False, description="answer when the job has ended, with its records")
 
     def asked(self, dtype: Dtype, max_new_tokens: int) -> Asked:
@@ -91,11 +100,23 @@ def read_asking(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
     try:
         return kind.model_validate(dict(values))
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}"
-            for entry in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
+        found = error.errors(include_url=False, include_context=False, include_input=False)
+        lines = [_told(kind, entry, values) for entry in found]
         raise Refusal(422, one_line("; ".join(lines))) from error
+
+
+def _told(kind: type[Asking], entry: ErrorDetails, values: Mapping[str, Any]) -> str:
+    """What is wrong with one field, and what it would be."""
+    name, fields = ".".join(map(str, entry["loc"])), kind.model_fields
+    if entry["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(name, fields, 1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(fields)}"
+        return f"{shown(name)}: there is no such field; {hint}"
+    if name in _NUMBERS:
+        value = values[name]
+        told = shown(repr(value)) if isinstance(value, str | float) else type(value).__name__
+        return f"{name}: must be {_NUMBERS[name]}, not {told}"
+    return f"{name}: {entry['msg']}"
 
 
 def read_json(body: bytes) -> AskingOfPath:

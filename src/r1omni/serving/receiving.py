@@ -19,6 +19,7 @@ _FIELD_BYTES = 2**14
 OTHER_BYTES = 2**18
 _MOST_PARTS = 32
 FILE = "file"
+PATH = "path"  # of `AskingOfPath`, which is no form
 
 
 class Form:
@@ -123,6 +124,11 @@ class Form:
             self._spool = Spool(self._folder, self._limits, self.name)
             self.path = self._spool.path
             return
+        if name == PATH:
+            raise Refusal(
+                422, f"{PATH}: goes in a body of JSON (Content-Type: application/json); a form has "
+                f"the recording itself, as {FILE}",
+            )  # fmt: skip
         if not name or name in self.fields:
             raise Refusal(422, f"{one_line(name)!r}: a field has a name, and is there once")
         self._field = name

@@ -40,6 +40,20 @@ _NOT_WHOLE = "\ufffd"
 _PLACEHOLDERS = {"<video>": VIDEO_PLACEHOLDER, "<audio>": AUDIO_PLACEHOLDER}
 
 
+def check_instruction(instruction: str | None, prefix: str = "") -> None:
+    """Refuse a question without words; None stands for one that is not given.
+
+    Args:
+        instruction: the question.
+        prefix: what a message puts before the key, such as "dataset dfew: ".
+
+    Raises:
+        UsageError: it is empty.
+    """
+    if instruction is not None and not instruction.strip():
+        raise UsageError(f"{prefix}instruction is empty; write a question, or leave it out")
+
+
 def prompt_text(instruction: str, modality: Modality) -> str:
     """The whole prompt as text, `<video>` and `<audio>` still in place.
 

@@ -5,9 +5,12 @@
   const form = byId("asking");
   const { elements } = form;
   const limits = JSON.parse(byId("limits").textContent);
+  // By answer, the choices of "again without" that the server refuses with it.
+  const apart = JSON.parse(byId("apart").textContent);
   const api = makeApi(() => elements.key.value);
   // job: null for none, "" while the clip is sent, then its id.
-  let clip = null, job = null, sending = null, result = null, playing = null;
+  // before: what was given to the model until the page itself chose the sound alone.
+  let clip = null, job = null, sending = null, result = null, playing = null, before = null;
 
   const say = (line) => { byId("state").textContent = line; };
 
@@ -27,10 +30,32 @@
 
   makeClip(api, limits, (next) => {
     clip = next;
-    if (clip && clip.kind === "audio") elements.modality.value = "audio";
-    else if (clip && elements.modality.value === "audio") elements.modality.value = "video_audio";
+    const { modality } = elements;
+    if (clip && clip.kind === "audio" && modality.value !== "audio") {
+      before = modality.value;
+      modality.value = "audio";
+    } else if (clip && clip.kind !== "audio" && before !== null) {
+      modality.value = before;
+      before = null;
+    }
     update();
   }, failed);
+  elements.modality.addEventListener("change", () => { before = null; });
+
+  /* Offer what goes with the chosen answer; what was chosen and does not is said. */
+  function couple() {
+    const { answer_mode: mode, media_ablation: again } = elements;
+    for (const option of again.options) option.disabled = apart[mode.value].includes(option.value);
+    const [chosen] = again.selectedOptions;
+    if (!chosen || !chosen.disabled) return "";
+    again.value = [...again.options].find((option) => !option.disabled).value;
+    return `“${chosen.text}” needs another answer than “${mode.selectedOptions[0].text}”; `
+      + `“${again.selectedOptions[0].text}” is chosen in its place.`;
+  }
+  elements.answer_mode.addEventListener("change", () => {
+    const line = couple();
+    if (line || job === null) say(line);
+  });
 
   function asked() {
     const body = new FormData();
@@ -115,5 +140,6 @@
     byId("result").scrollIntoView({ block: "nearest" });
   }
 
+  couple(); // a browser may keep what was chosen before the page was loaded again
   update();
 }

@@ -8,7 +8,10 @@ function showAnswer(content, at, step) {
   const place = byId("answer");
   const answers = content.records.filter((record) => !record.error);
   if (at < 0) {
-    fill(place, make("p", { class: "gap" }, "There is no answer for this recording."));
+    const failures = content.records.filter((record) => record.error);
+    fill(place, failures.length ? make("h2", { class: "word" }, "Not analyzed")
+      : make("p", { class: "gap" }, "There is no answer for this recording."),
+    failures.map((record) => make("p", { class: "failure" }, record.error)));
     fill(byId("seen"));
     return;
   }

@@ -40,7 +40,8 @@ function makeAnswers(rows, sources, go) {
   const table = makeTable("Table of answers", columns, pick,
     ({ recording, at }) => recording === sources.current() && at === sources.chosen());
   const speakers = all("speakers");
-  fill(byId("answers"),
+  const place = byId("answers");
+  fill(place,
     make("h2", { id: "answers-title" }, "Answers"),
     make("div", { class: "filters" },
       searchField("Text", set("text")),
@@ -75,6 +76,7 @@ function makeAnswers(rows, sources, go) {
     const everything = entries();
     const answers = everything.filter(({ record }) => !record.error);
     const found = answers.filter(keeps);
+    place.hidden = !answers.length && !filter.all; // why there are none is where the answer would be
     count.textContent = `${found.length} of ${counted(answers.length, "answer")}`;
     fill(failed, everything.filter(({ record }) => record.error).map(({ record }) =>
       make("p", { class: "gap" }, `Not analyzed: ${record.error}`)));

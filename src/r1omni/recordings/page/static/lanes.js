@@ -175,7 +175,7 @@ function makeTimeline(content, on) {
     charts.setPieces(own, peaks);
     fill(peakList, peaks.length ? "Peaks " : "", peaks.map(({ label, score, place: at }) =>
       make("button", { type: "button", class: "peak", onclick: () => on.choose(at) },
-        "▼ ", named(label), ` ${percent(score)} at ${clock(records[at].start)}`)));
+        "▼ ", named(label), ` ${percent(score)}, ${span(records[at].start, records[at].end)}`)));
   }
 
   const press = (text, label, action) =>

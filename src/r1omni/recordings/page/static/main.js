@@ -44,11 +44,12 @@ function showRecordings(rows, base, contentOf, follow, begin) {
 
   function about(content) {
     document.title = content.name;
+    const told = content.records.filter((record) => !record.error).length;
+    const facts = told
+      ? [clock(content.length), counted(told, "answer"), counted(content.segments.length, "segment")] : [];
+    if (content.path !== content.name) facts.unshift(content.path);
     fill(byId("about"), make("h2", {}, content.name),
-      make("p", { class: "facts" }, content.path === content.name ? "" : `${content.path} · `,
-        `${clock(content.length)} · ${counted(content.records.filter((r) => !r.error).length, "answer")} · ${
-          counted(content.segments.length, "segment")}`),
-      make("p", { class: "save" }));
+      make("p", { class: "facts" }, facts.join(" · ")), make("p", { class: "save" }));
     fill(byId("about-model"), content.model
       ? make("p", { class: "note" }, `Model ${content.model}, settings ${content.settings}.`) : "",
     make("p", { class: "note" }, "Keys: space plays and pauses, ← and → go to the answer before and after, "
