@@ -96,7 +96,8 @@ def test_a_clip_is_answered_in_the_browser_and_forgotten(tmp_path: Path) -> None
             assert answer.locator(".word").inner_text().split() == [
                 str(analysis.label), f"{round(100 * analysis.scores[str(analysis.label)])}%",
             ]  # fmt: skip
-            row = answer.locator("tbody tr", has_text=str(analysis.direct_label))
+            scores = answer.locator("table.scores").first
+            row = scores.locator("tbody tr", has_text=str(analysis.direct_label))
             direct = (analysis.direct_scores or {})[str(analysis.direct_label)]
             expect(row).to_contain_text(f"{round(100 * direct)}%")
             expect(answer.locator(".verdict")).to_contain_text("supported")

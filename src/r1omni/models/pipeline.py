@@ -297,10 +297,7 @@ class R1Omni:
         batch_size: int = 1,
         media_ablation: MediaAblation = "none",
     ) -> list[Analysis]:
-        """What the model says about a recording: the list of what `iter_analyses` gives.
-
-        Intervals are answered in the order in which they were given.
-        """
+        """The list of what `iter_analyses` gives; intervals in the order they were given in."""
         asked = modality, window_s, hop_s, instruction, max_new_tokens, label_set, answer_mode
         found = list(self.iter_analyses(path, *asked, intervals, batch_size, media_ablation))
         return found if intervals is None else as_given(found, intervals)
@@ -332,8 +329,7 @@ class R1Omni:
                 `Question`.
             window_s: length of a window in seconds; None takes the recording as a whole.
             hop_s: seconds from the start of one window to the next; None is `window_s`.
-            intervals: (start, end) in seconds in place of windows; answered by their ends, those
-                of one end by their starts.
+            intervals: (start, end) in seconds in place of windows; answered by their ends.
             batch_size: spans that are answered at once, at most.
 
         Raises:

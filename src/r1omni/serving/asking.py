@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
-from pydantic_core import ErrorDetails
 
 from r1omni.media.windows import windows
 from r1omni.models.answering import Question
@@ -105,7 +104,7 @@ def read_asking(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
         raise Refusal(422, one_line("; ".join(lines))) from error
 
 
-def _told(kind: type[Asking], entry: ErrorDetails, values: Mapping[str, Any]) -> str:
+def _told(kind: type[Asking], entry: Mapping[str, Any], values: Mapping[str, Any]) -> str:
     """What is wrong with one field, and what it would be."""
     name, fields = ".".join(map(str, entry["loc"])), kind.model_fields
     if entry["type"] == "extra_forbidden":

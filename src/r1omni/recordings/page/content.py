@@ -74,8 +74,8 @@ def content(
     if not recording.summary.is_complete:
         answered = max((record.end_s for record in answers), default=0.0)
         notes.append(
-            f"Not complete: analyze was stopped at {answered:.1f} s of {length_s:.1f} s; the same "
-            "command with --resume goes on."
+            f"Not complete: analyze was stopped at {answered:.1f} s of {length_s:.1f} s; resume it "
+            "to have the rest."
         )
     media, said = _media(path, folder, embed_mb)
     files, missing = attachments(recording, name, folder)
