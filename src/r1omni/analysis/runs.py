@@ -119,6 +119,11 @@ def read_run(model: str, folder: Path) -> EvaluatedRun:
     if not file.is_file():
         raise UsageError(_no_results(folder, command))
     content = read_json(file)
+    if "fold_sets" in content:
+        raise UsageError(
+            f"{file}: is of `folds`; name one of its folders fold_K, or what "
+            f"`python -m r1omni score {folder / 'pooled'} --out FOLDER` makes of all folds"
+        )
     sets = {}
     try:
         for name, conditions in content["sets"].items():
