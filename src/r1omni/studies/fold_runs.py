@@ -170,7 +170,8 @@ def run_folds(
     finally:
         lock.release()
     if failures:
-        print(text, end="\n" * bool(text))
+        if text:
+            print(text)
         raise R1OmniError(f"{'; '.join(failures)}; the same command tries again what is left")
     return text
 
