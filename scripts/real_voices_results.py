@@ -40,6 +40,8 @@ from r1omni.types import UsageError
 SUBJECT = "R1-Omni"
 # What every one that reasons was trained from.
 COLD_START = "EMER-SFT"
+# What was tried where R1-Omni was behind label SFT.
+AFTER_LABELS = "R1-Omni after labels"
 _KEPT = ("war", "uar", "war_interval", "uar_interval")
 
 
@@ -65,7 +67,8 @@ def read_study(out: Path | None, kept: Path | None = None) -> dict[str, Any]:
         "seeds": sorted({run.seed for run in runs if run.seed is not None}),
         "models": {model: model_figures(own) for model, own in by_model.items() if own},
         "chance": {name: found for name in SETS if (found := _chance(runs, name)) is not None},
-        "differences": _differences(by_model),
+        "differences": _differences(by_model, SUBJECT),
+        "after_labels": _differences(by_model, AFTER_LABELS),
         "cue_precision_gains": _cue_precision_gains(by_model),
         "abroad": {model: abroad(own) for model, own in by_model.items() if own},
         "video_folds": _folds_of(runs, "actor_05"),
@@ -180,12 +183,12 @@ def _chance(runs: Sequence[Run], name: str) -> dict[str, Any] | None:
     }
 
 
-def _differences(by_model: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
-    """Set -> other model -> R1-Omni minus it, on the same clips of the same folds and seeds."""
+def _differences(by_model: Mapping[str, Sequence[Run]], subject: str) -> dict[str, Any]:
+    """Set -> other model -> `subject` minus it, on the same clips of the same folds and seeds."""
     found: dict[str, Any] = {}
     for name in SETS:
         for other in MODELS:
-            if other == SUBJECT:
+            if other == subject:
                 continue
             theirs = {
                 (run.fold, run.seed, r["sample_id"]): r
@@ -194,7 +197,7 @@ def _differences(by_model: Mapping[str, Sequence[Run]]) -> dict[str, Any]:
             }
             pairs = [
                 (theirs[key], r)
-                for run in by_model[SUBJECT]
+                for run in by_model[subject]
                 for r in pooled([run], name, "full")
                 # The probe has no seed: it stands beside each.
                 if (key := (run.fold, None if other == PROBE else run.seed, r["sample_id"]))

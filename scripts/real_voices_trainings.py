@@ -38,10 +38,10 @@ class Recipe:
     starts_from: str | None
 
 
-_GRPO = f"{CONFIGS}/r1omni.yaml"
+_EXPLAINED, _GRPO = f"{CONFIGS}/emer_sft.yaml", f"{CONFIGS}/r1omni.yaml"
 RECIPES = (
     Recipe("base", "base", (f"{CONFIGS}/base.yaml",), None),
-    Recipe("EMER-SFT", "emer_sft", (f"{CONFIGS}/emer_sft.yaml",), "base"),
+    Recipe("EMER-SFT", "emer_sft", (_EXPLAINED,), "base"),
     Recipe("label SFT", "label_sft", (f"{CONFIGS}/label_sft.yaml",), "base"),
     Recipe("R1-Omni", "r1omni", (_GRPO,), "emer_sft"),
     Recipe("R1-Omni, faithful", "r1omni_faithful", (_GRPO, FAITHFUL), "emer_sft"),
@@ -51,6 +51,9 @@ RECIPES = (
         (_GRPO, FAITHFUL, f"{CONFIGS}/measured_cues.yaml"),
         "emer_sft",
     ),
+    # The same cold start and GRPO, begun where labels were learned already.
+    Recipe("EMER-SFT after labels", "emer_sft_after_labels", (_EXPLAINED,), "label_sft"),
+    Recipe("R1-Omni after labels", "r1omni_after_labels", (_GRPO,), "emer_sft_after_labels"),
 )
 
 

@@ -35,6 +35,7 @@ TESTED = {
     "emer_sft": PLAYERS["EMER-SFT"],
     "label_sft": PLAYERS["MAFW-DFEW-SFT"],
     "r1omni": Player((0.85, 0.2, 0.2), "tags"),
+    "r1omni_after_labels": Player((0.6, 0.2, 0.2), "tags"),
 }
 
 
@@ -179,10 +180,15 @@ def test_the_restricted_choice_is_a_second_column(out: Path, study: dict[str, An
 
 def test_others_on_the_same_clips(study: dict[str, Any]) -> None:
     differences = study["differences"]["ravdess"]
-    assert differences.keys() == {"EMER-SFT", "label SFT", "linear probe"}
+    assert differences.keys() == {
+        "EMER-SFT", "label SFT", "R1-Omni after labels", "linear probe"
+    }  # fmt: skip
     models = study["models"]
     # The probe stands beside both seeds, the cold start beside the seed that it has.
     assert differences["linear probe"]["n"] == 2 * differences["EMER-SFT"]["n"]
+    after, label = study["after_labels"]["emodb"]["label SFT"], models["label SFT"]["sets"]["emodb"]
+    war = models["R1-Omni after labels"]["sets"]["emodb"]["war"]
+    assert after["war_difference"] == pytest.approx(war - label["war"]) and war != label["war"]
     own = models["R1-Omni"]["sets"]["ravdess"]["war"]
     assert differences["linear probe"]["war_difference"] == pytest.approx(own - 1)
     assert study["chance"]["ravdess"]["majority"] == {"war": 1 / 8, "uar": 1 / 8}

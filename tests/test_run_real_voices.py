@@ -16,7 +16,7 @@ import run_real_voices
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 # Writes what the commands write. A training waits while HOLD is there and saves on Ctrl-C; one
-# whose folder FAIL names fails.
+# whose folder ends as FAIL says fails.
 STUB = """
 import json, os, signal, sys, time
 from pathlib import Path
@@ -50,7 +50,7 @@ elif kind == "fit":
         (folder / "saved").touch()
         sys.exit(128 + signum)
     signal.signal(signal.SIGINT, save)
-    if (here / "FAIL").exists() and (here / "FAIL").read_text() in str(folder):
+    if (here / "FAIL").exists() and str(folder).endswith((here / "FAIL").read_text()):
         sys.exit(1)
     while (here / "HOLD").exists():
         time.sleep(0.01)
@@ -63,7 +63,15 @@ else:
     (folder / "test" / "results.json").write_text(json.dumps({"provenance": tested}))
 """
 GRPO = ("r1omni", "r1omni_faithful", "r1omni_measured_cues")
-STAGES = ("base", "emer_sft", "label_sft", *GRPO)
+AFTER_LABELS = ("emer_sft_after_labels", "r1omni_after_labels")
+STAGES = ("base", "emer_sft", "label_sft", *GRPO, *AFTER_LABELS)
+STARTS = {
+    "base": "../init", "emer_sft": "base/model", "label_sft": "base/model",
+    "emer_sft_after_labels": "label_sft/model",
+    "r1omni_after_labels": "emer_sft_after_labels/model",
+    **dict.fromkeys(GRPO, "emer_sft/model"),
+}  # fmt: skip
+COLD_STARTS = ("base", "emer_sft", "emer_sft_after_labels")  # the last step is taken
 
 
 class Table:
@@ -137,7 +145,7 @@ def test_the_whole_table_is_made_once(table: Table, capsys: pytest.CaptureFixtur
     assert len(again) == 2 * 2 * (len(STAGES) - 1)  # the base answers with no emotion
     for words in again:
         folder = Path(folder_of(words, out)).parent
-        chosen = "best" if folder.name in STAGES[2:] else "last"
+        chosen = "last" if folder.name in COLD_STARTS else "best"
         assert value(words, "--ckpt_path") == f"{chosen} that was tested"
         roots = [entry["root"] for entry in json.loads(value(words, "--data.test"))]
         assert roots == ["levels/RAVDESS", "levels/EmoDB"]
@@ -150,15 +158,14 @@ def test_the_whole_table_is_made_once(table: Table, capsys: pytest.CaptureFixtur
     fits = {folder_of(words, out): words for words in calls if words[0] == "fit"}
     for folder, words in fits.items():
         fold, seed, stage = folder.split("/")
-        origin = {"base": "../init", "emer_sft": "base/model", "label_sft": "base/model"}
-        start = os.path.normpath(out / fold / seed / origin.get(stage, "emer_sft/model"))
+        start = os.path.normpath(out / fold / seed / STARTS[stage])
         assert value(words, "--model.init_args.init_from") == start
         assert value(words, "--seed_everything") == seed.removeprefix("seed_")
         train, test = (json.loads(value(words, f"--data.{name}")) for name in ("train", "test"))
         own = {"folds": 5, "fold": int(fold.removeprefix("fold_")), "hold_out_val": True}
         assert [entry["options"] for entry in test] == [own, {"protocol": "4way"}]
         assert test[0]["split"] == "test"
-        if stage in ("base", "emer_sft"):
+        if stage in COLD_STARTS:
             assert train[0]["root"] == f"{fold}/tables"
             assert train[0]["options"]["video_root"] == str(out / "data/RAVDESS")
         else:
@@ -170,7 +177,7 @@ def test_the_whole_table_is_made_once(table: Table, capsys: pytest.CaptureFixtur
             assert order.index(("fit", before)) < order.index(("fit", folder))
     for words in calls:
         if words[0] == "test":  # what other speakers chose is tested, where they choose at all
-            chosen = folder_of(words, out).split("/")[2] in STAGES[2:]
+            chosen = folder_of(words, out).split("/")[2] not in COLD_STARTS
             assert value(words, "--ckpt_path") == ("best" if chosen else "last")
     laid = ("r1omni", "faithful", "measured_cues")
     for count, stage in enumerate(GRPO, start=1):
@@ -197,6 +204,7 @@ def test_a_failure_ends_what_needs_it_and_nothing_else(
     tested = {folder_of(words, table.out) for words in table.calls() if words[0] == "test"}
     assert {folder for folder in tested if not folder.endswith("/levels")} == {
         "fold_1/seed_0/base", "fold_1/seed_0/label_sft",
+        *(f"fold_1/seed_0/{stage}" for stage in AFTER_LABELS),
         *(f"fold_2/seed_0/{stage}" for stage in STAGES),
     }  # fmt: skip
     assert capsys.readouterr().err.splitlines() == [
