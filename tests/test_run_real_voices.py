@@ -268,7 +268,7 @@ def test_other_settings_and_wrong_use_are_refused(
 ) -> None:
     assert table.run("--dry-run") == 0
     assert not table.out.exists()
-    assert "\n24 commands, about " in capsys.readouterr().out
+    assert "\n30 commands, about " in capsys.readouterr().out
     assert table.run() == 0
     recipe = table.out / "fold_1/seed_0/label_sft/recipe.json"
     made = json.loads(recipe.read_text())
