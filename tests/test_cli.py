@@ -187,6 +187,7 @@ def test_help_answers_without_heavy_imports(command: str) -> None:
     [
         (["analyse"], "unknown command 'analyse'; did you mean analyze?"),
         (["analyze", "x", "--model", "m", "--windows-s", "3"], "did you mean --window-s?"),
+        (["analyze", "x", "--model", "m", "--modality", "vidio"], "; did you mean video?"),
         (["analyze", "x", "--modle", "m"], "--model; --modle is no option; did you mean --model?"),
         (["fit", "--confg", "x"], "confg is no option; did you mean config?"),
         (["fit", "--learning_rates", "3"], "did you mean model.init_args.optimizer.learning_rate?"),
@@ -214,9 +215,13 @@ def test_a_refusal_among_several_types_is_wrong_use(
     ("option", "value", "told"),
     [
         ("--model.init_args.grpo.scale_rewards", "nope",
-         "model.init_args.grpo.scale_rewards: 'nope' is unknown; use one of group, batch, none "),
+         "model.init_args.grpo.scale_rewards: 'nope' is unknown; use one of group, batch, "
+         "none; did you mean none? "),
         ("--model.init_args.grpo.group_sise", "3", "model.init_args.grpo.group_sise is no option; "
          "did you mean model.init_args.grpo.group_size? (see "),
+        ("--model.init_args.grpo.loss.loss_type", "gmp",
+         "model.init_args.grpo.loss.loss_type: 'gmp' is unknown; use one of grpo, bnpo, dr_grpo, "
+         "dapo, cispo, sapo, luspo, gmpo, vespo; did you mean gmpo? (see "),
         ("--data.conditions", "[full, loud]", "data.conditions: 'loud' is unknown; use one of"),
         ("--data.train", "[{name: foo, root: x}]", "dataset 'foo' is unknown; use one of"),
     ],

@@ -176,7 +176,8 @@ def _wrong_value(place: str, text: str) -> str | None:
         names = ", ".join(dict.fromkeys(", ".join(choices).replace("'", "").split(", ")))
         if "Expected a <class 'list'>" in text:
             return f"{place} is {shown}; it must be a list of any of {names}"
-        return f"{place}: {shown!r} is unknown; use one of {names}"
+        near = did_you_mean(shown.strip("'"), names.split(", "))
+        return f"{place}: {shown!r} is unknown; use one of {names}{near}"
     if shown == "None" and "NoneType" in expected:
         return f"{place}: null cannot be set on the command line; set it in a file, with --config"
     finite = "finite " if shown.strip("-") in ("nan", "inf") else ""

@@ -25,8 +25,8 @@ from r1omni.recordings import decoding
 from r1omni.recordings.decoding import Plan, decoded
 from r1omni.recordings.given_intervals import intervals_of
 from r1omni.recordings.log import LOG, LogState, read_log, read_recordings
+from r1omni.recordings.output import Output
 from r1omni.recordings.records import Record
-from r1omni.recordings.running import Output
 from r1omni.types import UsageError
 
 Run = Callable[..., list[Record]]
@@ -118,7 +118,8 @@ def test_what_failed_or_changed_is_told_when_a_run_goes_on(
         return capfd.readouterr().err
 
     table.write_text("file,start,end\na,0,1\nb,0,1\nc,0.5,1\nc,0,1.5\n")
-    assert "1 of 3 recordings" in analyze("--intervals", table, status=1)
+    told = analyze("--intervals", table, status=1)
+    assert f"answered 2 of 3 recordings: {out / LOG}\n" in told and "1 of 3 recordings" in told
     lines = (out / LOG).read_bytes().splitlines(keepends=True)
     (folder / "d.mp4").write_bytes((clips / "b.mp4").read_bytes())  # another one, later
     table.write_text(table.read_text() + "d,0,1\n")
@@ -143,6 +144,8 @@ def test_what_is_complete_is_written_in_formats_without_the_model(
     run("--window-s", 0.5)
     monkeypatch.setattr(R1Omni, "from_pretrained", None)
     run("--window-s", 0.5, "--resume", "--format", "csv,eaf")
+    done = f"answered 2 of 3 recordings: {tmp_path / 'out' / LOG}, with csv, eaf beside it\n"
+    assert done in capfd.readouterr().err
     assert {"records.csv", "a.eaf"} <= {file.name for file in (tmp_path / "out").iterdir()}
     for words, told in (
         (("--window-s", 0.5), "go on with --resume"),

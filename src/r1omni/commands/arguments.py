@@ -52,6 +52,10 @@ class Parser(argparse.ArgumentParser):
             for name in (word.partition("=")[0] for word in self._words if word.startswith("--")):
                 if not any(option.startswith(name) for option in known):
                     message += f"; {name} is no option{did_you_mean(name, known)}"
+        choice = re.search(r"invalid choice: (.+?) \(choose from (.+)\)$", message)
+        if choice:
+            word, *known = (text.strip().strip("'") for text in [choice[1], *choice[2].split(", ")])
+            message += did_you_mean(word, known)
         raise UsageError(f"{message} (see `{self.prog} --help`)")
 
 

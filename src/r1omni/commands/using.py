@@ -92,12 +92,12 @@ def analyze(args: list[str]) -> None:
     from r1omni.media.windows import windows
 
     windows(0.0, options.window_s, options.hop_s)  # lengths that are none
-    from r1omni.recordings.running import Output
-    from r1omni.recordings.running import analyze as run
+    from r1omni.recordings.output import Output
 
     formats = [name for name in options.format.split(",") if name]
     output = Output.of(options.out, formats, options.resume, options.retry_failed, options.embed)
     from r1omni.models.answering import Question
+    from r1omni.recordings.running import analyze as run
 
     question = Question(
         options.modality, options.instruction, options.max_new_tokens, options.label_set,
