@@ -291,8 +291,8 @@ def _canonical(name: str) -> str:
 # What only a command calls may name its options.
 _OF_A_COMMAND = {
     "models": ("fresh.py", "parts.py", "sizes.py", "card.py"),  # create and export
-    "recordings": ("finding.py", "intervals.py", "given_intervals.py", "running.py", "log.py",
-                   "formats/__init__.py"),  # analyze
+    "recordings": ("finding.py", "intervals.py", "given_intervals.py", "running.py", "output.py",
+                   "log.py", "formats/__init__.py"),  # analyze
 }  # fmt: skip
 
 
