@@ -25,6 +25,8 @@ _logger = logging.getLogger(__name__)
 Listed = Sequence[tuple[DatasetSpec, Sequence[Sample]]]
 # Options of loaders that say whose recordings a split has.
 _CHOOSE_SPEAKERS = ("fold", "folds", "hold_out_val", "actors")
+# The data set whose splits a person makes, and whose rows name the speaker or do not.
+_OWN = "own"
 # Most files of one size differ here already.
 _HEAD_BYTES = 65_536
 
@@ -75,7 +77,8 @@ def refuse_shared(splits: Mapping[str, Listed]) -> None:
         if told is not None:
             raise UsageError(
                 f"data.train and data.{name} share {told}; give both the same folds, fold and "
-                "hold_out_val, or, where speakers need not be apart, none of these"
+                "hold_out_val, or a speaker of your own tables one split; where speakers need not "
+                "be apart, none of these, and tables of your own the option shared_speakers: true"
             )
     told = _shared_speakers(splits.get("val", ()), splits.get("test", ()))
     if told is not None:
@@ -86,8 +89,10 @@ def _shared_speakers(first: Listed, second: Listed) -> str | None:
     """Who is in data sets of both sides that are divided by speakers, in words; None for nobody.
 
     Divided are two data sets of which one is told whose recordings it has, and the other is told
-    otherwise or nothing; of one choice, they share its speakers on purpose. A name is one person in
-    one data set, whatever its folder, and in lists of clips that lie in one folder.
+    otherwise or nothing; of one choice, they share its speakers on purpose. A table of one's own
+    that names speakers is divided from any other list, unless `shared_speakers` says otherwise. A
+    name is one person in one data set, whatever its folder, and in lists of clips that lie in one
+    folder.
     """
     found: dict[str, str] = {}
     for spec, samples in first:
@@ -109,13 +114,21 @@ def _are_divided(spec: DatasetSpec, other: DatasetSpec) -> bool:
         {name: one.options[name] for name in _CHOOSE_SPEAKERS if one.options.get(name)}
         for one in (spec, other)
     )
-    is_told = bool(chosen or chosen_there)
-    return is_told and (spec.split, chosen) != (other.split, chosen_there)
+    if chosen or chosen_there:
+        return (spec.split, chosen) != (other.split, chosen_there)
+    if any(one.options.get("shared_speakers") for one in (spec, other)):
+        return False
+    return _OWN in (spec.name, other.name) and _rows_of(spec) != _rows_of(other)
+
+
+def _rows_of(spec: DatasetSpec) -> tuple[object, ...]:
+    """What names the rows that a data set is drawn from; equal for two parts by `sampling`."""
+    return spec.name, os.path.realpath(spec.root), spec.options.get("file"), spec.split
 
 
 def _same_people(spec: DatasetSpec, other: DatasetSpec) -> bool:
     """Whether a speaker's name means the same person in both."""
-    if spec.name == other.name != "own":
+    if spec.name == other.name != _OWN:
         return True
     folder, other_folder = _clips_folder(spec), _clips_folder(other)
     return folder.is_relative_to(other_folder) or other_folder.is_relative_to(folder)
