@@ -321,13 +321,13 @@ def test_only_files_of_a_size_found_on_both_sides_are_read(
 ) -> None:
     write(tmp_path, a=b"1", b=b"22", c=b"333", d=b"4444", e=b"ee", empty=b"", blank=b"")
     read: list[tuple[str, int | None]] = []
-    digest = overlap_module._digest
+    digest = overlap_module.digest
 
     def counted(path: str, limit: int | None = None) -> str | None:
         read.append((Path(path).name, limit))
         return digest(path, limit)
 
-    monkeypatch.setattr(overlap_module, "_digest", counted)
+    monkeypatch.setattr(overlap_module, "digest", counted)
     train = listed(tmp_path, "a.mp4", "b.mp4", "empty.mp4", "lost.mp4")
     assert shared_clips(train, listed(tmp_path, "c.mp4", "d.mp4", "e.mp4", "blank.mp4")) == []
     assert sorted(read) == [("b.mp4", 65_536), ("e.mp4", 65_536)]

@@ -28,7 +28,7 @@ _CHOOSE_SPEAKERS = ("fold", "folds", "hold_out_val", "actors")
 # The data set whose splits a person makes, and whose rows name the speaker or do not.
 _OWN = "own"
 # Most files of one size differ here already.
-_HEAD_BYTES = 65_536
+HEAD_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -220,10 +220,10 @@ def _contents(first: set[str], second: set[str]) -> dict[str, str]:
     """Real path -> a name for its content, for files that a file of the other side may equal."""
     sizes = {path: _size(path) for path in first | second}
     alike = _found_on_both_sides(sizes, first, second)
-    heads = {path: _digest(path, _HEAD_BYTES) for path in alike}
+    heads = {path: digest(path, HEAD_BYTES) for path in alike}
     alike = _found_on_both_sides(heads, first, second)
     whole = {
-        path: heads[path] if (sizes[path] or 0) <= _HEAD_BYTES else _digest(path) for path in alike
+        path: heads[path] if (sizes[path] or 0) <= HEAD_BYTES else digest(path) for path in alike
     }
     return {path: f"content {digest}" for path, digest in whole.items() if digest is not None}
 
@@ -244,12 +244,12 @@ def _size(path: str) -> int | None:
         return None
 
 
-def _digest(path: str, limit: int | None = None) -> str | None:
+def digest(path: str, limit: int | None = None) -> str | None:
     """SHA-256 of a file, or of its first bytes; None where it cannot be read."""
     try:
         with open(path, "rb") as file:
             if limit is None:
-                return hashlib.file_digest(file, "sha256").hexdigest()
+                return hashlib.filedigest(file, "sha256").hexdigest()
             return hashlib.sha256(file.read(limit)).hexdigest()
     except OSError:
         return None
