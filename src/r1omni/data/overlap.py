@@ -244,12 +244,12 @@ def _size(path: str) -> int | None:
         return None
 
 
-def digest(path: str, limit: int | None = None) -> str | None:
+def digest(path: str | Path, limit: int | None = None) -> str | None:
     """SHA-256 of a file, or of its first bytes; None where it cannot be read."""
     try:
         with open(path, "rb") as file:
             if limit is None:
-                return hashlib.filedigest(file, "sha256").hexdigest()
+                return hashlib.file_digest(file, "sha256").hexdigest()
             return hashlib.sha256(file.read(limit)).hexdigest()
     except OSError:
         return None
