@@ -16,6 +16,7 @@ from r1omni.types import Clip, Modality, Sample
 # `max_broken_ratio` of the data module: a run stops above it.
 ALLOWED_SHARE = 0.01
 _NUM_NAMES = 3
+_TAG = re.compile(r"</?\w+>")
 _HAN = re.compile(r"[\u3400-\u9fff]")
 # How many clips there are of each class, or of all.
 Counts = Mapping[str, int] | int
@@ -102,7 +103,7 @@ def _is_other_script(sample: Sample) -> bool:
     """Whether the target is mostly in Chinese characters and the question is not, or vice versa."""
     shares = [
         len(_HAN.findall(text)) / max(1, sum(map(str.isalpha, text)))
-        for text in (sample.instruction, sample.target or "")
+        for text in (sample.instruction, _TAG.sub("", sample.target or ""))
     ]
     return bool(sample.target) and (shares[0] > 0.5) != (shares[1] > 0.5)
 
