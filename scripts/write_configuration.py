@@ -324,7 +324,8 @@ def page() -> str:
         "value of another type, outside its range or that is none of the choices is refused by "
         "its name, with status 2, before anything is loaded. So is another `class_path` than a "
         "file's where settings of the file's own class would be lost, and a setting that a file "
-        "has twice.",
+        "has twice. A list of sections that is given again, such as data sets, rewards or "
+        "callbacks, takes the place of the former one as a whole; `--data.train+` appends.",
         "",
         "It does not list what a model folder fixes (architecture, frames, sampling rate), and the "
         "arguments of `analyze`, `export` and the other plain commands, which `--help` of each "

@@ -322,7 +322,7 @@ def test_a_run_that_was_not_tested_is_named(tmp_path: Path) -> None:
         ("{", "is no JSON"),
         ("[]", "expected one JSON object"),
         ("{}", "is no result of `test`"),
-        ('{"fold_sets": {}}', "is of `folds`; name one of its .*, or what .*run/pooled"),
+        ('{"fold_sets": {}}', "is of `folds`; name one of its folders fold_K$"),
         ('{"sets": {"dfew": {"muted": {}}}, "label_sets": {}}', "condition full"),
         ('{"sets": {}, "label_sets": {}}', "no run has a test set"),
     ],

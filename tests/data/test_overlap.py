@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -170,6 +171,72 @@ def test_a_list_of_the_clips_of_a_data_set_has_its_speakers(
     assert "data.val and data.test share 1 speakers: actor_02" in caplog.text
 
 
+def grouped(root: Path, name: str, *rows: str) -> DatasetSpec:
+    """A table of own clips with speakers; a row is `path,split,group`."""
+    for row in rows:
+        clip = root / row.partition(",")[0]
+        clip.write_bytes(f"{clip}".encode())
+    text = "path,split,group,label\n" + "".join(f"{row},happy\n" for row in rows)
+    layouts.write(root / name, text)
+    return DatasetSpec("own", str(root), "train", options={"file": name})
+
+
+SPEAKERS = ("a.mp4,train,Ann", "b.mp4,train,Bo", "c.mp4,test,Ann", "d.mp4,test,Cy")
+
+
+@pytest.mark.parametrize(("stage", "held"), STAGES)
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_speaker_of_own_tables_is_in_one_split(
+    stage: str, held: str, kind: str, tmp_path: Path
+) -> None:
+    train = grouped(tmp_path, "list.csv", *SPEAKERS)
+    if kind == "jsonl":
+        _, *lines = (tmp_path / "list.csv").read_text().splitlines()
+        keys = ("path", "split", "group", "label")
+        rows = [json.dumps(dict(zip(keys, line.split(","), strict=True))) for line in lines]
+        layouts.write(tmp_path / "list.jsonl", "\n".join(rows))
+        train = replace(train, options={"file": "list.jsonl"})
+    test = replace(train, split="test")
+    line = (
+        rf"data.train and data.{held} share 1 speakers: Ann \(own/a.mp4 and own/c.mp4\); .*"
+        r"shared_speakers: true"
+    )
+    with pytest.raises(UsageError, match=line):
+        EmotionDataModule(**{"train": [train], held: [test]}).setup(stage)
+    for side in range(2):  # either place may say so
+        sides = [train, test]
+        sides[side] = replace(sides[side], options={**sides[side].options, "shared_speakers": True})
+        EmotionDataModule(**{"train": [sides[0]], held: [sides[1]]}).setup(stage)
+
+
+def test_speakers_of_two_own_tables(tmp_path: Path) -> None:
+    first = replace(grouped(tmp_path, "one.csv", "a.mp4,,Ann", "b.mp4,,Bo"), split="all")
+    second = replace(grouped(tmp_path, "two.csv", "c.mp4,,Bo"), split="all")
+    with pytest.raises(UsageError, match=r"share 1 speakers: Bo \(own/b.mp4 and own/c.mp4\)"):
+        EmotionDataModule(train=[first], test=[second]).setup("fit")
+    # In another folder a name is somebody else, and a part by `sampling` is one of clips.
+    (tmp_path / "far").mkdir()
+    (tmp_path / "near").mkdir()
+    near = replace(grouped(tmp_path / "near", "one.csv", "a.mp4,,Bo", "b.mp4,,Bo"), split="all")
+    far = replace(grouped(tmp_path / "far", "two.csv", "c.mp4,,Bo"), split="all")
+    EmotionDataModule(train=[near], test=[far]).setup("fit")
+    halves = [replace(near, sampling=f"{word}first:1") for word in ("", "not ")]
+    EmotionDataModule(train=halves[:1], test=halves[1:]).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("more", "line"),
+    [({"folds": 2, "fold": 1}, "folds 2 keep speakers apart"), ({}, "no row has a speaker")],
+)
+def test_shared_speakers_without_effect_are_refused(
+    more: dict[str, object], line: str, tmp_path: Path
+) -> None:
+    spec = grouped(tmp_path, "list.csv", "a.mp4,,", "b.mp4,,")
+    options = {**spec.options, "shared_speakers": True, **more}
+    with pytest.raises(UsageError, match=line):
+        load_dataset(replace(spec, options=options))
+
+
 def linked(root: Path) -> None:
     (root / "b.mp4").symlink_to("a.mp4")
 
@@ -254,13 +321,13 @@ def test_only_files_of_a_size_found_on_both_sides_are_read(
 ) -> None:
     write(tmp_path, a=b"1", b=b"22", c=b"333", d=b"4444", e=b"ee", empty=b"", blank=b"")
     read: list[tuple[str, int | None]] = []
-    digest = overlap_module._digest
+    digest = overlap_module.digest
 
     def counted(path: str, limit: int | None = None) -> str | None:
         read.append((Path(path).name, limit))
         return digest(path, limit)
 
-    monkeypatch.setattr(overlap_module, "_digest", counted)
+    monkeypatch.setattr(overlap_module, "digest", counted)
     train = listed(tmp_path, "a.mp4", "b.mp4", "empty.mp4", "lost.mp4")
     assert shared_clips(train, listed(tmp_path, "c.mp4", "d.mp4", "e.mp4", "blank.mp4")) == []
     assert sorted(read) == [("b.mp4", 65_536), ("e.mp4", 65_536)]

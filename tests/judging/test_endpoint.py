@@ -311,14 +311,43 @@ def test_failures_are_counted_said_and_at_last_stop_the_run(
     one = judge(server, tmp_path, max_retries=0, max_failed_ratio=0.1)
     with caplog.at_level(logging.WARNING):
         assert scores(one) == [None, None, *EXPECTED[2:]]
-    line = "judge m: 2 of 12 judgements failed (2 x the reply is no JSON object)"
+    line = "judge m: 2 of 12 answers have no grade (2 x the reply is no JSON object)"
     assert line in caplog.text
     # Two of twenty are a tenth; a third is more than that of at least twenty.
     with pytest.raises(RunStopped) as caught:
         ask(one, CASES[:1])
-    assert "3 of 13 so far are more than max_failed_ratio 0.1 of at least 20" in str(caught.value)
+    assert "3 of 13 so far are more than max_failed_ratio 0.1 of at least 20 answers" in str(
+        caught.value
+    )
     with pytest.raises(RunStopped, match="1 of 1"):
         ask(judge(server, tmp_path, max_retries=0, max_failed_ratio=0.0), CASES[:1])
+
+
+def test_a_failed_question_counts_for_every_answer_that_asks_it(
+    server: FakeServer, tmp_path: Path
+) -> None:
+    """One question of three fails, which leaves 20 of 22 answers without a grade."""
+
+    def failing_on_one(handler: Handler, body: dict[str, Any]) -> None:
+        if "same" in body["messages"][0]["content"]:
+            handler.reply("no")
+        else:
+            grade_by_length(handler, body)
+
+    server.behave = failing_on_one
+    cases = [*[Case("same", "")] * 20, *CASES[:2]]
+    one = judge(server, tmp_path, max_retries=0, max_failed_ratio=0.5)
+    with pytest.raises(RunStopped) as caught:
+        ask(one, cases)
+    assert "20 of 22 answers have no grade (20 x the reply" in str(caught.value)
+    assert "20 of 22 so far are more than max_failed_ratio 0.5" in str(caught.value)
+    # Those that have a grade keep it, and are counted no more.
+    with pytest.raises(RunStopped, match="20 of 20 answers have no grade"):
+        ask(judge(server, tmp_path, max_retries=0, max_failed_ratio=0.5), cases)
+    # Answers of which there are fewer than 20 count as that many: a tenth is two of them.
+    with pytest.raises(RunStopped, match="3 of 3 so far"):
+        ask(judge(server, tmp_path, max_retries=0, max_failed_ratio=0.1), cases[:3])
+    assert len(ask(judge(server, tmp_path, max_retries=0, max_failed_ratio=0.1), cases[:2])) == 2
 
 
 # Budgets -----------------------------------------------------------------------------------------

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 
 from processes import Running
+from r1omni.analysis.runs import read_run
 from r1omni.analysis.scores import write_scores
 from r1omni.cli import main
+from r1omni.metrics.protocol import protocol_items
 from r1omni.studies.fold_results import finished_folds, write_folds
 from r1omni.studies.fold_sets import Folding, words_of_fold
 from r1omni.types import UsageError
@@ -170,19 +172,101 @@ def test_a_fold_that_fails_loses_nothing(
     assert "no_2" in log.read_text()
 
 
-def test_mean_deviation_and_all_clips_by_hand(tmp_path: Path) -> None:
-    """Of 4 clips 1 is right, of 2 none: 25 and 0, mean 12.5, deviation 25 / sqrt(2)."""
-    for fold, (labels, said) in {1: ("hhss", "hshh"), 2: ("ss", "hh")}.items():
-        file = tmp_path / "given" / f"fold_{fold}" / "predictions" / "dfew.full.jsonl"
+def write_tested(out: Path, answers: dict[int, tuple[str, str]]) -> None:
+    """Folds as `test` leaves them, of labels and answers, h for happy and s for sad."""
+    words = {"h": "happy", "s": "sad"}
+    for fold, (labels, said) in answers.items():
+        file = out / "given" / f"fold_{fold}" / "predictions" / "dfew.full.jsonl"
         file.parent.mkdir(parents=True)
-        words = {"h": "happy", "s": "sad"}
         rows = [
-            {"sample_id": f"dfew/{fold}_{k}", "label": words[label], "group": None, "ended": True,
-             "text": f"<think>So.</think>\n<answer>{words[word]}</answer>", "label_set": "dfew"}
+            {"sample_id": f"dfew/{fold}_{k}", "label": words[label], "group": f"{fold}{label}",
+             "text": f"<think>So.</think>\n<answer>{words[word]}</answer>", "label_set": "dfew",
+             "ended": True, "votes": [words[word]] * 3}
             for k, (label, word) in enumerate(zip(labels, said, strict=True))
         ]  # fmt: skip
         file.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-        write_scores([file], tmp_path / f"fold_{fold}" / "test")
+        provenance = {
+            "start": {"init_from": "init", "hub": None, "sha256": "ab" * 32},
+            "checkpoint": {"sha256": f"{fold}" * 64, "step": 10 * fold},
+            "sets": {"dfew": {
+                "dataset": "dfew", "split": "test", "sampling": "all", "num_samples": len(rows),
+                "options": {"fold": fold, "labels_csv": None}, "modalities": ["video_audio"],
+                "instructions": ["Which emotion?"], "num_instructions": 1,
+            }},
+            "answers": {"temperature": 0.0, "max_new_tokens": 77, "precision": "32-true",
+                        "frame_fit": "pad", "voting": {"samples": 3, "temperature": 0.7}},
+            "versions": {"r1omni": "9.8.7"}, "source_sha256": "ef" * 32,
+            "date": f"2031-12-0{fold}T01:02:03+00:00",
+        }  # fmt: skip
+        beside = {"provenance": provenance, "label_sets": {"dfew": "dfew"}}
+        (file.parents[1] / "results.json").write_text(json.dumps(beside))
+        write_scores([file], out / f"fold_{fold}" / "test")
+
+
+def test_pooled_folds_have_the_protocol_of_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tested(tmp_path, {1: ("hhss", "hshh"), 2: ("ss", "hh")})
+    write_folds(tmp_path, finished_folds(tmp_path, [1, 2]), 5)
+    pooled = read(tmp_path / "pooled" / "results.json")
+    protocol = pooled["protocols"]["dfew"]
+    assert (protocol["fold"], protocol["num_folds"], protocol["num_clips"]) == ([1, 2], 5, 6)
+    assert protocol["classes"][0] == "happy" and len(protocol["classes"]) == 7
+    assert protocol["speakers"] == ["1h", "1s", "2s"]
+    assert protocol["prompts"] == ["Which emotion?"] and protocol["answer_mode"] == "think"
+    assert protocol["checkpoint"] is None and protocol["date"].startswith("2031-12-02")
+    hashes = [protocol["folds"][fold]["checkpoint"]["sha256"] for fold in ("1", "2")]
+    assert hashes == ["1" * 64, "2" * 64]
+    assert pooled["voting"]["dfew"]["full"]["temperature"] == 0.7
+    said = protocol_items(protocol)
+    assert said == {
+        "data set": "dfew, test, 6 clips",
+        "fold": "1, 2 of 5, pooled",
+        "classes": "7 (dfew): happy, sad, neutral, angry, surprise, disgust, fear",
+        "speakers": "3: 1h, 1s, 2s",
+        "prompt": "Which emotion?",
+        "media": "video_audio",
+        "answer mode": "think",
+        "decoding": "the most probable token, at most 77 tokens, 32-true",
+        "voting": "3 samples at temperature 0.7",
+        "frame fit": "pad",
+        "weights": "fold 1 checkpoint 111111111111, step 10; fold 2 checkpoint 222222222222, "
+        "step 20",
+        "code version": "r1omni 9.8.7, source efefefefefef",
+        "date": "2031-12-02",
+    }
+    # What reads the pooled folder has it, too.
+    write_scores([tmp_path / "pooled"], tmp_path / "scored")
+    scored = read(tmp_path / "scored" / "results.json")
+    assert scored["protocols"]["dfew"] == protocol
+    assert scored["sets"] == pooled["sets"] and scored["voting"] == pooled["voting"]
+    first, second = f"A={tmp_path / 'pooled'}", f"B={tmp_path / 'scored'}"
+    for command, given, page in (
+        ("compare", (first, second), "compare.html"), ("report", ("--runs", first), "report.html"),
+    ):  # fmt: skip
+        out = tmp_path / command
+        assert main([command, *given, "--out", str(out)]) == 0, capsys.readouterr().err
+        assert "fold 2 checkpoint 222222222222" in (out / page).read_text()
+
+
+def test_sets_that_are_pooled_no_longer_leave_no_file(tmp_path: Path) -> None:
+    write_tested(tmp_path, {1: ("hhss", "hshh"), 2: ("ss", "hh")})
+    pooled = tmp_path / "pooled"
+    write_folds(tmp_path, finished_folds(tmp_path, [1, 2]), 2)
+    assert (pooled / "predictions" / "dfew.full.jsonl").is_file()
+    write_folds(tmp_path, finished_folds(tmp_path, [1]), 2)
+    assert not [file for file in pooled.rglob("*") if file.is_file()]
+    with pytest.raises(UsageError, match=r"name one of its folders fold_K$"):
+        read_run("A", tmp_path)
+    write_folds(tmp_path, finished_folds(tmp_path, [1, 2]), 2)
+    with pytest.raises(UsageError, match=r"fold_K, or \S+/pooled, which has all folds$"):
+        read_run("A", tmp_path)
+    assert read_run("A", pooled).sets["dfew"].protocol["fold"] == [1, 2]
+
+
+def test_mean_deviation_and_all_clips_by_hand(tmp_path: Path) -> None:
+    """Of 4 clips 1 is right, of 2 none: 25 and 0, mean 12.5, deviation 25 / sqrt(2)."""
+    write_tested(tmp_path, {1: ("hhss", "hshh"), 2: ("ss", "hh")})
     (tmp_path / "fold_3" / "test").mkdir(parents=True)
     (tmp_path / "fold_3" / "test" / "results.json").write_text('{"sets": {"dfew"')  # cut off
     tested = finished_folds(tmp_path, [1, 2, 3])

@@ -85,9 +85,8 @@ def test_votes_beside_answers(mini_world: Path, tmp_path: Path) -> None:
     assert module.evaluation is not None
     assert module.evaluation.metrics("test")["test/mafw/voted_war"] == found["war"]
 
-    # All but the seconds and the temperature can be computed again from the predictions.
+    # All but the seconds can be computed again from the predictions.
     again = write_scores([tmp_path / "four" / "test"])
-    found.pop("temperature")
     assert json.loads(json.dumps(again["voting"]["mafw"]["full"])) == found
     assert "voted WAR" in scores_text(again)
     # Under another label set, votes are read as its classes.

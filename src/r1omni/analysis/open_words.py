@@ -41,8 +41,8 @@ def open_words_section(runs: Sequence[EvaluatedRun]) -> Section | None:
             _words(found[f"words_{whose}"], found[f"unknown_{whose}"])
             for whose in ("answered", "reference")
         ]
-        title = _title(run, name, condition)
-        rows.append(_row(runs, run, title, (Cell(str(found["n"])), *shares, *counts)))
+        cells = (Cell(str(found["n"])), *shares, *counts)
+        rows.append(_row(runs, run, cells, name, condition))
     sources = sorted({found["source"] for _, _, _, found in _entries(known, "open_vocabulary")})
     table = Table(
         "Answers in free words, on wheels of emotions",
@@ -71,8 +71,8 @@ def judge_section(runs: Sequence[EvaluatedRun]) -> Section | None:
         told = "" if ends is None else f"{ends[0]:.3f} to {ends[1]:.3f}"
         grade = NOT_MEASURED if mean is None else cell(f"{mean:.3f}", told)
         counts = [found[key] for key in ("n", "judged", "malformed", "failed", "not_applicable")]
-        title = _title(run, name, condition)
-        rows.append(_row(runs, run, title, (grade, *(Cell(str(count)) for count in counts))))
+        cells = (grade, *(Cell(str(count)) for count in counts))
+        rows.append(_row(runs, run, cells, name, condition))
     table = Table(
         "Mean grades, and how many answers have one",
         ["Mean grade", "Answers", "Judged", "Malformed", "Failed", "Not asked"],
@@ -104,7 +104,7 @@ def unibench_section(runs: Sequence[EvaluatedRun]) -> Section | None:
         mean = found["mean"]
         cells = [_unibench_cell(found["figures"].get(name)) for name in names]
         last = NOT_MEASURED if mean is None else Cell(percent(mean))
-        rows.append(_row(runs, run, run.model, (*cells, last)))
+        rows.append(_row(runs, run, (*cells, last)))
     table = Table(
         "What MER-UniBench measures on each set",
         [*(set_title(name) for name in names), "Mean"],
@@ -134,15 +134,18 @@ def _entries(
     ]
 
 
-def _title(run: EvaluatedRun, name: str, condition: str) -> str:
-    where = set_title(name) if condition == "full" else f"{set_title(name)}, {condition}"
-    return f"{run.model} on {where}"
-
-
 def _row(
-    runs: Sequence[EvaluatedRun], run: EvaluatedRun, title: str, cells: tuple[Cell, ...]
+    runs: Sequence[EvaluatedRun],
+    run: EvaluatedRun,
+    cells: tuple[Cell, ...],
+    name: str | None = None,
+    condition: str = "full",
 ) -> Row:
-    return Row(title, cells, "subject" if run is find_subject(list(runs)) else "")
+    """The row of a model, or of a model on one set under a condition."""
+    where = "" if name is None else f" on {set_title(name)}"
+    shown = "" if condition == "full" else f", {condition}"
+    mark = "subject" if run is find_subject(list(runs)) else ""
+    return Row(f"{run.model}{where}{shown}", cells, mark)
 
 
 def _words(count: float, unknown: float | None) -> Cell:

@@ -120,10 +120,9 @@ def read_run(model: str, folder: Path) -> EvaluatedRun:
         raise UsageError(_no_results(folder, command))
     content = read_json(file)
     if "fold_sets" in content:
-        raise UsageError(
-            f"{file}: is of `folds`; name one of its folders fold_K, or what "
-            f"`python -m r1omni score {folder / 'pooled'} --out FOLDER` makes of all folds"
-        )
+        pooled = folder / "pooled"
+        whole = f", or {pooled}, which has all folds" if (pooled / RESULTS_FILE).is_file() else ""
+        raise UsageError(f"{file}: is of `folds`; name one of its folders fold_K{whole}")
     sets = {}
     try:
         for name, conditions in content["sets"].items():

@@ -76,9 +76,9 @@ def write_scores(
     results["protocols"] = {
         one.name: protocol_of_answers(one, is_ours=references is None) for one in reversed(answers)
     }
+    name_vote_temperatures(results)
     results["scored"] = {
-        "r1omni": r1omni.__version__,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        **scored_by(),
         "references": None if references is None else str(references),
         "num_missing": sum(bool(r.get("missing")) for one in answers for r in one.records),
     }
@@ -93,6 +93,22 @@ def write_scores(
     if out is not None:
         _write(out, results, answers, fitted)
     return results
+
+
+def name_vote_temperatures(results: dict[str, Any]) -> None:
+    """Put the temperature of votes, None where it is not known, beside what they gained."""
+    for name, conditions in results.get("voting", {}).items():
+        temperature = (results["protocols"][name]["voting"] or {}).get("temperature")
+        for figures in conditions.values():
+            figures["temperature"] = temperature
+
+
+def scored_by() -> dict[str, str]:
+    """Which version computes figures, and when (UTC)."""
+    return {
+        "r1omni": r1omni.__version__,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def _write(
@@ -125,7 +141,12 @@ def protocol_of_answers(answers: Answers, is_ours: bool = True) -> dict[str, Any
     made = protocol_of(content.get("provenance") or {}, answers.name, answers.labels.name)
     found = made if recorded is None else {**made, **recorded}
     groups = {str(record["group"]) for record in answers.records if record["group"]}
-    told = {"speakers": sorted(groups) or None, "num_clips": len(answers.records)}
+    votes = max(len(record.get("votes", ())) for record in answers.records)
+    told = {
+        "speakers": sorted(groups) or None,
+        "num_clips": len(answers.records),
+        "voting": {"samples": votes, "temperature": None} if votes else None,
+    }
     known = {key: value for key, value in told.items() if found[key] is None}
     # The classes may be others than those that were tested.
     return {**found, **known, "label_set": made["label_set"], "classes": made["classes"]}

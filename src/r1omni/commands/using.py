@@ -232,6 +232,16 @@ def doctor(args: list[str]) -> None:
     """Check this machine, a model and data, and say what to do about each problem."""
     parser = parser_of("doctor", doctor)
     parser.add_argument("--data", type=Path, help="folder that holds DFEW, MAFW, RAVDESS, ...")
+    parser.add_argument(
+        "--every-clip",
+        action="store_true",
+        help="with --data: open every recording, and find the silent and the doubled ones",
+    )
+    parser.add_argument(
+        "--num-workers", type=Number(at_least(1, WORKERS.high)), default=2,
+        help="with --every-clip: processes that open recordings",
+    )  # fmt: skip
+    parser.add_argument("--json", type=Path, help="file for all findings and counts")
     parser.add_argument("--model", help="model folder, or owner/name[@revision] on the hub")
     for tower, kind in (
         ("--vision-tower", "SigLIP tower"),
@@ -247,6 +257,12 @@ def doctor(args: list[str]) -> None:
     options = parser.parse_args(args)
     if options.data is not None and not options.data.is_dir():
         raise UsageError(f"--data {options.data}: there is no such folder")
+    if options.every_clip and options.data is None:
+        raise UsageError("--every-clip is of data; give --data as well")
+    if "num_workers" in parser.given and not options.every_clip:
+        raise UsageError("--num-workers opens recordings; give --every-clip as well")
+    if options.json is not None and options.json.is_dir():
+        raise UsageError(f"--json {options.json}: is a folder; name a file")
     towers = (options.vision_tower, options.audio_tower, options.text_encoder)
     if options.model is None and any(tower is not None for tower in towers):
         raise UsageError("a tower belongs to a model; give --model as well")
@@ -256,4 +272,5 @@ def doctor(args: list[str]) -> None:
     model = None
     if options.model is not None:
         model = ModelRequest(options.model, *towers, options.device, options.dtype)
-    examine(model, options.data)
+    num_workers = options.num_workers if options.every_clip else None
+    examine(model, options.data, num_workers, options.json)

@@ -25,8 +25,10 @@ _logger = logging.getLogger(__name__)
 Listed = Sequence[tuple[DatasetSpec, Sequence[Sample]]]
 # Options of loaders that say whose recordings a split has.
 _CHOOSE_SPEAKERS = ("fold", "folds", "hold_out_val", "actors")
+# The data set whose splits a person makes, and whose rows name the speaker or do not.
+_OWN = "own"
 # Most files of one size differ here already.
-_HEAD_BYTES = 65_536
+HEAD_BYTES = 65_536
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def refuse_shared(splits: Mapping[str, Listed]) -> None:
         if told is not None:
             raise UsageError(
                 f"data.train and data.{name} share {told}; give both the same folds, fold and "
-                "hold_out_val, or, where speakers need not be apart, none of these"
+                "hold_out_val, or a speaker of your own tables one split; where speakers need not "
+                "be apart, none of these, and tables of your own the option shared_speakers: true"
             )
     told = _shared_speakers(splits.get("val", ()), splits.get("test", ()))
     if told is not None:
@@ -86,8 +89,10 @@ def _shared_speakers(first: Listed, second: Listed) -> str | None:
     """Who is in data sets of both sides that are divided by speakers, in words; None for nobody.
 
     Divided are two data sets of which one is told whose recordings it has, and the other is told
-    otherwise or nothing; of one choice, they share its speakers on purpose. A name is one person in
-    one data set, whatever its folder, and in lists of clips that lie in one folder.
+    otherwise or nothing; of one choice, they share its speakers on purpose. A table of one's own
+    that names speakers is divided from any other list, unless `shared_speakers` says otherwise. A
+    name is one person in one data set, whatever its folder, and in lists of clips that lie in one
+    folder.
     """
     found: dict[str, str] = {}
     for spec, samples in first:
@@ -109,13 +114,21 @@ def _are_divided(spec: DatasetSpec, other: DatasetSpec) -> bool:
         {name: one.options[name] for name in _CHOOSE_SPEAKERS if one.options.get(name)}
         for one in (spec, other)
     )
-    is_told = bool(chosen or chosen_there)
-    return is_told and (spec.split, chosen) != (other.split, chosen_there)
+    if chosen or chosen_there:
+        return (spec.split, chosen) != (other.split, chosen_there)
+    if any(one.options.get("shared_speakers") for one in (spec, other)):
+        return False
+    return _OWN in (spec.name, other.name) and _rows_of(spec) != _rows_of(other)
+
+
+def _rows_of(spec: DatasetSpec) -> tuple[object, ...]:
+    """What names the rows that a data set is drawn from; equal for two parts by `sampling`."""
+    return spec.name, os.path.realpath(spec.root), spec.options.get("file"), spec.split
 
 
 def _same_people(spec: DatasetSpec, other: DatasetSpec) -> bool:
     """Whether a speaker's name means the same person in both."""
-    if spec.name == other.name != "own":
+    if spec.name == other.name != _OWN:
         return True
     folder, other_folder = _clips_folder(spec), _clips_folder(other)
     return folder.is_relative_to(other_folder) or other_folder.is_relative_to(folder)
@@ -207,10 +220,10 @@ def _contents(first: set[str], second: set[str]) -> dict[str, str]:
     """Real path -> a name for its content, for files that a file of the other side may equal."""
     sizes = {path: _size(path) for path in first | second}
     alike = _found_on_both_sides(sizes, first, second)
-    heads = {path: _digest(path, _HEAD_BYTES) for path in alike}
+    heads = {path: digest(path, HEAD_BYTES) for path in alike}
     alike = _found_on_both_sides(heads, first, second)
     whole = {
-        path: heads[path] if (sizes[path] or 0) <= _HEAD_BYTES else _digest(path) for path in alike
+        path: heads[path] if (sizes[path] or 0) <= HEAD_BYTES else digest(path) for path in alike
     }
     return {path: f"content {digest}" for path, digest in whole.items() if digest is not None}
 
@@ -231,7 +244,7 @@ def _size(path: str) -> int | None:
         return None
 
 
-def _digest(path: str, limit: int | None = None) -> str | None:
+def digest(path: str | Path, limit: int | None = None) -> str | None:
     """SHA-256 of a file, or of its first bytes; None where it cannot be read."""
     try:
         with open(path, "rb") as file:

@@ -52,6 +52,7 @@ def load_own(
     folds: int | None = None,
     fold: int | None = None,
     hold_out_val: bool = False,
+    shared_speakers: bool = False,
 ) -> list[Sample]:
     """Rows with `path`, `label`, and optionally `reasoning`, `start`, `end` (seconds), `split`,
     `audio` (a separate sound file), `group` (speaker, for intervals and folds), `sex` (of the
@@ -77,6 +78,8 @@ def load_own(
             column says it, and by rows.
         fold: 1 to `folds`: whose speakers are the test split; the others train.
         hold_out_val: the next fold's speakers are the split val, and train leaves them out.
+        shared_speakers: speakers of the column `group` may be trained on and tested, too; without
+            it they may not (`overlap.refuse_shared`).
 
     Raises:
         UsageError: a missing file, a malformed row, an unknown label, a path outside the root, a
@@ -101,6 +104,8 @@ def load_own(
     if not path.is_file():
         raise UsageError(f"{path}: {why_no_file(path)}; correct the option file")
     rows = _rows(path)
+    if shared_speakers:
+        _check_shared(path, rows, folds)
     if folds is not None and fold is not None:
         rows = _of_speakers(path, rows, split, folds, fold, hold_out_val)
     else:
@@ -143,6 +148,19 @@ def _rows(path: Path) -> list[Row]:
             f"as one of {', '.join(_SUFFIXES)}"
         )
     return list(read_csv(path, ["path", "label"]) if suffix in _TABLES else read_json_rows(path))
+
+
+def _check_shared(path: Path, rows: list[Row], folds: int | None) -> None:
+    """Refuse `shared_speakers` where it would do nothing, or the opposite is asked for."""
+    if folds is not None:
+        raise UsageError(
+            f"own: shared_speakers is true, and folds {folds} keep speakers apart; leave one out"
+        )
+    if all(row.optional("group") is None for row in rows):
+        raise UsageError(
+            f"{path}: shared_speakers is true, but no row has a speaker in a column group; leave "
+            "the option out"
+        )
 
 
 def _of_split(path: Path, rows: list[Row], split: str) -> list[Row]:

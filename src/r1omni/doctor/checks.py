@@ -95,13 +95,13 @@ class Table:
     def __init__(self, width: int | None = None) -> None:
         columns = shutil.get_terminal_size((100, 24)).columns
         self._width = min(max(columns, 80), 120) if width is None else width
-        self._findings: list[Finding] = []
+        self.findings: list[Finding] = []
 
     def show(self, title: str, findings: Iterable[Finding]) -> None:
         """Print a section."""
         print(title, flush=True)
         for finding in findings:
-            self._findings.append(finding)
+            self.findings.append(finding)
             print("\n".join(self._row(finding)), flush=True)
         print()
 
@@ -111,7 +111,7 @@ class Table:
         Raises:
             R1OmniError: a finding fails; the line names all that do.
         """
-        problems = [finding for finding in self._findings if finding.status != "ok"]
+        problems = [finding for finding in self.findings if finding.status != "ok"]
         advice: dict[tuple[Status, str], list[str]] = {}
         # What would stop a run comes first; what helps several subjects is said once.
         for finding in sorted(problems, key=lambda problem: problem.status != "fails"):
@@ -123,11 +123,11 @@ class Table:
                 row = self._columns((status,), f"{', '.join(subjects)}: {remedy}")
                 print("\n".join(row), flush=True)
             print()
-        failed = [finding.subject for finding in self._findings if finding.status == "fails"]
+        failed = [finding.subject for finding in self.findings if finding.status == "fails"]
         if failed:
             verb = "check fails" if len(failed) == 1 else "checks fail"
             raise R1OmniError(f"doctor: {len(failed)} {verb}: {', '.join(failed)}")
-        print(f"doctor: nothing fails (checks: {len(self._findings)}, notes: {len(problems)})")
+        print(f"doctor: nothing fails (checks: {len(self.findings)}, notes: {len(problems)})")
 
     def _row(self, finding: Finding) -> list[str]:
         return self._columns((finding.status, finding.subject), finding.found)

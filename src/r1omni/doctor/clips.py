@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from r1omni.doctor.checks import Finding
-from r1omni.types import Sample
+from r1omni.types import Clip, Modality, Sample
 
 # `max_broken_ratio` of the data module: a run stops above it.
 ALLOWED_SHARE = 0.01
 _NUM_NAMES = 3
+_TAG = re.compile(r"</?\w+>")
+_HAN = re.compile(r"[\u3400-\u9fff]")
+# How many clips there are of each class, or of all.
+Counts = Mapping[str, int] | int
 _NUM_TRIES = 3
 
 
 @dataclass
 class Shelf:
-    """Says which files are there; looks each up once, however many folds name it."""
+    """Says which files are there, each looked up once, and keeps what was found of each split.
 
+    Attributes:
+        title: the data set that is examined.
+        splits: title -> what was looked at -> split -> `split_report`.
+        clips: title -> its clips, each with the modality of a sample.
+    """
+
+    title: str = ""
+    splits: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    clips: dict[str, dict[Clip, Modality]] = field(default_factory=dict)
     _known: dict[Path, bool] = field(default_factory=dict)
+
+    def keep(
+        self, subject: str, split: str, samples: Sequence[Sample], told: Counts | None
+    ) -> None:
+        """Keep what is to be said of a split, and its clips."""
+        found = split_report(samples, self.missing(samples), told)
+        self.splits.setdefault(self.title, {}).setdefault(subject, {})[split] = found
+        clips = self.clips.setdefault(self.title, {})
+        for sample in samples:
+            clips.setdefault(sample.clip, sample.modality)
 
     def missing(self, samples: Sequence[Sample]) -> list[Path]:
         """Of each clip that is not whole on disk, the first file that is not there or empty."""
@@ -38,8 +63,58 @@ class Shelf:
         return self._known[path]
 
 
+def split_report(
+    samples: Sequence[Sample], missing: Sequence[Path], told: Counts | None
+) -> dict[str, Any]:
+    """What is in a split, as the report in JSON has it.
+
+    Args:
+        samples: of the split.
+        missing: files that are not there or empty.
+        told: what its publisher counts: of each class, or of all; None where nothing is published.
+
+    Returns:
+        clips, classes, speakers: counts; null for speakers that are not known.
+        published: `told`; differs: where it is another number, what is there and what is published.
+        missing: paths.
+        other_script: samples whose explanation is written in another script than the question.
+    """
+    classes = Counter(str(sample.label) for sample in samples)
+    groups = Counter(str(sample.group) for sample in samples if sample.group is not None)
+    expected = told if isinstance(told, Mapping) else {} if told is None else {"clips": told}
+    counted = classes if isinstance(told, Mapping) else Counter({"clips": len(samples)})
+    names = dict.fromkeys((*expected, *counted)) if expected else ()
+    return {
+        "clips": len(samples),
+        "classes": dict(classes.most_common()),
+        "speakers": dict(groups.most_common()) or None,
+        "published": told,
+        "differs": {
+            name: {"found": counted[name], "published": expected.get(name, 0)}
+            for name in names
+            if counted[name] != expected.get(name, 0)
+        },
+        "missing": list(map(str, missing)),
+        "other_script": [s.sample_id for s in samples if _is_other_script(s)],
+    }
+
+
+def _is_other_script(sample: Sample) -> bool:
+    """Whether the target is mostly in Chinese characters and the question is not, or vice versa."""
+    shares = [
+        len(_HAN.findall(text)) / max(1, sum(map(str.isalpha, text)))
+        for text in (sample.instruction, _TAG.sub("", sample.target or ""))
+    ]
+    return bool(sample.target) and (shares[0] > 0.5) != (shares[1] > 0.5)
+
+
 def completeness(
-    subject: str, counts: str, splits: Mapping[str, Sequence[Sample]], shelf: Shelf, notes: str = ""
+    subject: str,
+    counts: str,
+    splits: Mapping[str, Sequence[Sample]],
+    shelf: Shelf,
+    notes: str = "",
+    told: Mapping[str, Counts] | None = None,
 ) -> Finding:
     """A finding about the clips of some splits.
 
@@ -49,7 +124,10 @@ def completeness(
         splits: name -> samples.
         shelf: knows which files are there.
         notes: what differs from the publisher's files, or "".
+        told: what the publisher counts, by split.
     """
+    for split, samples in splits.items():
+        shelf.keep(subject, split, samples, (told or {}).get(split))
     missing = {split: shelf.missing(samples) for split, samples in splits.items()}
     lost = [path for paths in missing.values() for path in paths]
     if not lost:

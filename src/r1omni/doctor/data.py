@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from r1omni.data.emodb import class_of_file, group_of_file, utterances
 from r1omni.data.labels_io import MissingDataError
@@ -14,6 +15,7 @@ from r1omni.data.registry import DatasetSpec, load_dataset
 from r1omni.doctor import published
 from r1omni.doctor.checks import Finding, failure, guarded
 from r1omni.doctor.clips import (
+    Counts,
     Shelf,
     check_first_clip,
     class_differences,
@@ -22,6 +24,7 @@ from r1omni.doctor.clips import (
     group_differences,
 )
 from r1omni.doctor.field_sets import FIELD_SETS, check_field_set, is_any_there, is_field_set
+from r1omni.doctor.recordings import check_recordings, other_scripts
 from r1omni.types import Sample, UsageError
 
 _LAYOUT = (
@@ -34,22 +37,45 @@ _LAYOUT = (
 )
 
 
-def check_data(root: Path) -> Iterator[Finding]:
+def check_data(
+    root: Path, num_workers: int | None = None, report: dict[str, Any] | None = None
+) -> Iterator[Finding]:
     """Every known data set below a folder, or the one that the folder itself is.
 
     Args:
         root: holds DFEW, MAFW, RAVDESS, EMER, HumanOmni, EmoDB or one of `FIELD_SETS`, in any case
             of letters.
+        num_workers: processes that open every recording; None opens one of each data set.
+        report: gets what was found, by title: `source` of the published counts, `splits`
+            (`split_report`), and of recordings that were opened what `RecordingsReport` has.
     """
     shelf = Shelf()
     found = _locate(root)
     if not found:
         yield Finding("data", "fails", f"no known data set in {root}", _LAYOUT)
     for title, folder in found.items():
+        shelf.title = title
         yield from guarded(title, _CHECKS[title], folder, shelf)
+        yield from other_scripts(title, shelf)
+        told = {
+            "source": published.SOURCES.get(_registered(title)),
+            "splits": shelf.splits.get(title, {}),
+        }
+        if num_workers is not None:
+            yield from guarded(
+                f"{title} recordings", check_recordings, title, _registered(title), shelf,
+                num_workers, told,
+            )  # fmt: skip
+        if report is not None:
+            report[title] = told
     absent = [title for title in _CHECKS if title not in found and title not in FIELD_SETS]
     if found and absent and root not in found.values():
         yield Finding("other sets", "note", f"no folder {', '.join(absent)} in {root}")
+
+
+def _registered(title: str) -> str:
+    """The name of a data set in the registry."""
+    return FIELD_SETS[title].name if title in FIELD_SETS else title.lower()
 
 
 def _locate(root: Path) -> dict[str, Path]:
@@ -139,7 +165,10 @@ def _fold_finding(title: str, fold: int, splits: dict[str, list[Sample]], shelf:
         notes = f"published: train {train:,}, test {test:,}"
     elif title == "DFEW" and fold == 1:
         notes = class_differences(splits["test"], published.DFEW_TEST_CLASSES)
-    return completeness(f"{title} fold {fold}", counts, splits, shelf, notes)
+    told: dict[str, Counts] = {"train": train, "test": test}
+    if title == "DFEW" and fold == 1:
+        told["test"] = published.DFEW_TEST_CLASSES
+    return completeness(f"{title} fold {fold}", counts, splits, shelf, notes, told)
 
 
 def _check_dfew(folder: Path, shelf: Shelf) -> Iterator[Finding]:
@@ -167,7 +196,10 @@ def _check_ravdess(folder: Path, shelf: Shelf) -> Iterator[Finding]:
         samples[0].modality, ""
     )
     notes = [_differing(*channel) for channel in channels if channel[1]]
-    yield completeness("RAVDESS", counts, {"all": samples}, shelf, "; ".join(filter(None, notes)))
+    told = sum((Counter(channel[2]) for channel in channels if channel[1]), Counter[str]())
+    yield completeness(
+        "RAVDESS", counts, {"all": samples}, shelf, "; ".join(filter(None, notes)), {"all": told}
+    )
     yield from guarded("RAVDESS clip", check_first_clip, "RAVDESS", samples, shelf)
 
 
@@ -195,7 +227,8 @@ def _check_emodb(folder: Path, shelf: Shelf) -> Iterator[Finding]:
     total = sum(published.EMODB_CLASSES.values())
     notes = f"published: {total}; {'; '.join(filter(None, wrong))}" if any(wrong) else ""
     samples = load_dataset(DatasetSpec("emodb", str(folder), split="all"))
-    yield completeness("EmoDB", counts, {"all": samples}, shelf, notes)
+    told = {"all": {k: n for k, n in published.EMODB_CLASSES.items() if k != "boredom"}}
+    yield completeness("EmoDB", counts, {"all": samples}, shelf, notes, told)
     yield from guarded("EmoDB clip", check_first_clip, "EmoDB", samples, shelf)
 
 
@@ -211,7 +244,8 @@ def _check_emer(folder: Path, shelf: Shelf) -> Iterator[Finding]:
             continue
         notes = f"published: {rows}" if len(samples) != rows else ""
         counts = f"{len(samples):,} explained clips"
-        yield completeness(f"EMER {version}", counts, {"train": samples}, shelf, notes)
+        told = {"train": rows}
+        yield completeness(f"EMER {version}", counts, {"train": samples}, shelf, notes, told)
         first = first or samples
     if len(absent) == len(published.EMER_ROWS):
         yield Finding("EMER", "fails", str(absent[0]), _LAYOUT)

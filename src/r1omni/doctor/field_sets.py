@@ -112,7 +112,8 @@ def check_field_set(title: str, folder: Path, shelf: Shelf) -> Iterator[Finding]
             continue
         counts = f"{len(samples):,} clips{_speakers(name, samples)}"
         notes = _notes(name, split, samples)
-        yield completeness(subject, counts, {split: samples}, shelf, notes)
+        told = {split: splits[split]}
+        yield completeness(subject, counts, {split: samples}, shelf, notes, told)
         first = first or samples
     if len(absent) == len(splits) and entry.clips_for and _holds_clips(folder, splits):
         yield Finding(title, "ok", f"clips without labels, as {entry.clips_for} need them")

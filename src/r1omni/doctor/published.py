@@ -125,3 +125,26 @@ SPLITS: Mapping[str, Mapping[str, Mapping[str, int] | int]] = {
 SPEAKERS: Mapping[str, int] = {"cremad": 91, "savee": 4, "tess": 2, "enterface": 43, "iemocap": 10}
 # Version -> rows of its file.
 EMER_ROWS: Mapping[str, int] = {"v2": 332, "v1": 100}
+# Data set -> where its counts come from.
+_LOADERS = "counted by public loaders: MAE-DFER, DFER-CLIP, HiCMAE"
+SOURCES: Mapping[str, str] = {
+    "dfew": _LOADERS,
+    "mafw": _LOADERS,
+    "ravdess": "Livingstone and Russo 2018, PLoS ONE 13(5): e0196391; Zenodo, record 1188976",
+    "emer": "its publisher's files, counted",
+    "emodb": "Burkhardt et al. 2005, Interspeech; the publisher's download.zip, counted",
+    "cremad": "Cao et al. 2014, IEEE Transactions on Affective Computing 5(4); users of the set",
+    "savee": "Haq and Jackson 2009, AVSP; the page of the database",
+    "tess": "Dupuis and Pichora-Fuller 2010, University of Toronto",
+    "enterface": "Martin et al. 2006, ICDE Workshops; users of the set",
+    "meld": "Poria et al. 2019, arXiv 1810.02508; users of the set",
+    "iemocap": "Busso et al. 2008, Language Resources and Evaluation 42(4); users of the set",
+    "mer2023": "Lian et al. 2023, arXiv 2304.08981; users of the set",
+    "mer2024": "Lian et al. 2024, arXiv 2404.17113",
+    "mer2025": "the page of the challenge",
+    "merr": "Cheng et al. 2024, arXiv 2406.11161",
+}
+# Data set -> sampling rate of its sound, in Hz, where the publisher or a source above states it.
+RATES_HZ: Mapping[str, int] = {"ravdess": 48_000, "emodb": 16_000}
+# Data set -> clips whose sound cannot be extracted.
+WITHOUT_SOUND: Mapping[str, int] = {"mafw": 21}

@@ -59,7 +59,8 @@ class JudgeConfig:
         batch_limit_s: seconds that the judgements of a batch may take in all.
         max_retries: more tries of a request that failed.
         backoff_s: seconds before the second try, about; they double with every further one.
-        max_failed_ratio: share of the judgements asked for that may fail; more stop the run.
+        max_failed_ratio: share of the answers asked about, of at least 20, that may be left without
+            a grade; more stop the run.
         max_requests: budget of requests, tries included, over all runs with the same cache; None
             has no bound.
         max_total_tokens: budget of tokens as the endpoint counts them, likewise.

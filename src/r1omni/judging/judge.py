@@ -21,7 +21,7 @@ from r1omni.judging.questions import Case, NoGrade, question, read_grade
 from r1omni.types import NUM_EXAMPLES, RunStopped
 
 _logger = logging.getLogger(__name__)
-# Judgements below which a share of failures says nothing.
+# Answers below which a share of failures says nothing.
 _FEW = 20
 # Of what a grade depends on beside the configuration: our own reading and asking.
 _JUDGING_VERSION = 1
@@ -68,12 +68,13 @@ class Judge:
             self._identity["dtype"] = config.dtype
         config.key()
         self._num_asked = 0
-        self._failures: Counter[str] = Counter()
+        self._num_failed = 0
 
     async def judge(self, cases: Sequence[Case]) -> list[Judgement]:
         """Judge cases, those of the same question once.
 
-        Grades that are kept are not asked for again, nor counted.
+        Grades that are kept are not asked for again, nor counted. Failures are counted by case:
+        a question that fails leaves every case that asks it without a grade.
 
         Raises:
             RunStopped: the budget is spent, too many judgements fail, or the endpoint refuses to
@@ -87,7 +88,8 @@ class Judge:
             grades = cache.find(list(asked))
             missing = {key: q for key, q in asked.items() if key not in grades}
             found, failed = await self._ask(missing, cache) if missing else ({}, {})
-        self._count(len(missing), failed)
+        new = [key for key in keys if key in missing]
+        self._count(len(new), [failed[key] for key in new if key in failed])
         low, high = self.config.score_range
         scores = {key: (grade - low) / (high - low) for key, grade in {**grades, **found}.items()}
         return [
@@ -158,25 +160,25 @@ class Judge:
                     failed[key] = str(error)
         return found, failed
 
-    def _count(self, num_asked: int, failed: Mapping[str, str]) -> None:
+    def _count(self, num_asked: int, failed: Sequence[str]) -> None:
+        """Count the answers of a batch whose grade was not kept, and why some have none."""
         self._num_asked += num_asked
-        self._failures.update(failed.values())
+        self._num_failed += len(failed)
         if not failed:
             return
-        most = Counter(failed.values()).most_common(NUM_EXAMPLES)
+        most = Counter(failed).most_common(NUM_EXAMPLES)
         reasons = "; ".join(f"{count} x {reason}" for reason, count in most)
-        num_failed = self._failures.total()
         line = (
-            f"judge {self.config.model}: {len(failed)} of {num_asked} judgements failed ({reasons})"
+            f"judge {self.config.model}: {len(failed)} of {num_asked} answers have no grade "
+            f"({reasons})"
         )
-        allowed = self.config.max_failed_ratio * max(self._num_asked, _FEW)
-        if num_failed > allowed:
+        if self._num_failed > self.config.max_failed_ratio * max(self._num_asked, _FEW):
             raise RunStopped(
-                f"{line}; {num_failed} of {self._num_asked} so far are more than max_failed_ratio "
-                f"{self.config.max_failed_ratio:g} of at least {_FEW}; mend the judge and go on, "
-                "what was judged is kept"
+                f"{line}; {self._num_failed} of {self._num_asked} so far are more than "
+                f"max_failed_ratio {self.config.max_failed_ratio:g} of at least {_FEW} answers; "
+                "mend the judge and go on, what was judged is kept"
             )
-        _logger.warning("%s; they say nothing of their completions", line)
+        _logger.warning("%s; the judge says nothing of them", line)
 
 
 def judge_of(options: Mapping[str, Any], place: str = "judge") -> Judge:

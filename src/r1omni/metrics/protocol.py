@@ -13,6 +13,10 @@ from r1omni.text.emotions import LABEL_SETS
 
 _NUM_HEX = 12
 _GREEDY = "the most probable token"
+# Different questions that are kept, as the record of a test keeps them.
+_NUM_PROMPTS = 5
+# Of answers pooled from folds these are put together; anything else is of all folds, or of each.
+_PUT_TOGETHER = ("data set", "fold", "speakers", "date")
 
 
 def protocol_of(provenance: Mapping[str, Any], name: str, label_set: str) -> dict[str, Any]:
@@ -27,7 +31,8 @@ def protocol_of(provenance: Mapping[str, Any], name: str, label_set: str) -> dic
     Returns:
         data_set, split, sampling: which clips; None where it is not recorded.
         fold: the one whose clips are tested, of `num_folds`; None for a data set without folds, and
-            where it is not recorded. A mean over folds is a mean of several results.
+            where it is not recorded; a list where answers are pooled. A mean over folds is a mean
+            of several results.
         options: the data set's other options that are set, such as a protocol.
         classes: of the label set `label_set`.
         speakers: names of the units of resampling (actors), or None where they are not known.
@@ -35,6 +40,7 @@ def protocol_of(provenance: Mapping[str, Any], name: str, label_set: str) -> dic
         prompts: up to five questions, of `num_prompts` different ones.
         answer_mode, decoding, frame_fit: how answers were drawn; `decoding` has temperature,
             longest answer and precision.
+        voting: samples and temperature of the votes beside the answers, or None.
         model: `init_from` and `sha256` of the model folder's weights.
         checkpoint: `sha256` and `step` of the checkpoint over them, or None.
         hub: commits of what came from the hub.
@@ -69,6 +75,7 @@ def protocol_of(provenance: Mapping[str, Any], name: str, label_set: str) -> dic
         "decoding": {
             key: answers[key] for key in ("temperature", "max_new_tokens", "precision")
         } if answers else None,
+        "voting": answers.get("voting"),
         "frame_fit": answers.get("frame_fit"),
         "model": {key: start.get(key) for key in ("init_from", "sha256")} if start else None,
         "checkpoint": {key: checkpoint[key] for key in ("sha256", "step")} if checkpoint else None,
@@ -81,8 +88,59 @@ def protocol_of(provenance: Mapping[str, Any], name: str, label_set: str) -> dic
     }  # fmt: skip
 
 
+def pooled_protocol(folds: Mapping[int, Mapping[str, Any]], number: int) -> dict[str, Any]:
+    """The protocol of the answers of several folds together.
+
+    Args:
+        folds: `protocol_of` each fold.
+        number: of folds that there are.
+
+    Returns:
+        the keys of `protocol_of`, `fold` as the list of folds, clips added up, speakers and prompts
+        of all, and the last date. What differs between folds is None, and `folds` has it by fold.
+    """
+    all_of_them = list(folds.values())
+    first = all_of_them[0]
+    differing = [key for key in first if any(one.get(key) != first[key] for one in all_of_them)]
+    pooled = {key: None if key in differing else first[key] for key in first}
+    speakers, prompts, dates = (
+        [one[key] for one in all_of_them] for key in ("speakers", "prompts", "date")
+    )
+    counts = [one["num_clips"] for one in all_of_them]
+    if all(speakers):
+        pooled["speakers"] = sorted({name for own in speakers for name in own})
+    if all(prompts) and "prompts" in differing:
+        asked = sorted({prompt for own in prompts for prompt in own})
+        pooled["prompts"] = asked[:_NUM_PROMPTS]
+        pooled["num_prompts"] = max(len(asked), *(one["num_prompts"] for one in all_of_them))
+    return {
+        **pooled,
+        "fold": list(folds),
+        "num_folds": number,
+        "options": pooled["options"] or {},
+        "num_clips": None if None in counts else sum(counts),
+        "code": pooled["code"] or {"version": None, "sha256": None},
+        "date": max(filter(None, dates), default=None),
+        "folds": {
+            str(fold): {key: one[key] for key in differing} for fold, one in folds.items()
+        },
+    }  # fmt: skip
+
+
 def protocol_items(protocol: Mapping[str, Any]) -> dict[str, str]:
     """What is known of a protocol, in words by their names, for tables and lines."""
+    found = _items(protocol)
+    folds = {
+        fold: _items({**protocol, **own}) for fold, own in (protocol.get("folds") or {}).items()
+    }
+    for name in dict.fromkeys(name for own in folds.values() for name in own):
+        words = [f"fold {fold} {own[name]}" for fold, own in folds.items() if name in own]
+        if name not in _PUT_TOGETHER and len({own.get(name) for own in folds.values()}) > 1:
+            found[name] = "; ".join(words)
+    return found
+
+
+def _items(protocol: Mapping[str, Any]) -> dict[str, str]:
     found = {
         "data set": _set_words(protocol),
         "fold": _fold_words(protocol),
@@ -94,6 +152,7 @@ def protocol_items(protocol: Mapping[str, Any]) -> dict[str, str]:
         "media": " and ".join(protocol["modalities"] or ()),
         "answer mode": protocol["answer_mode"] or "",
         "decoding": _decoding_words(protocol["decoding"]),
+        "voting": _voting_words(protocol.get("voting")),
         "frame fit": protocol["frame_fit"] or "",
         "weights": _weight_words(protocol),
         "hub revision": _hub_words(protocol["hub"]),
@@ -123,10 +182,11 @@ def _set_words(protocol: Mapping[str, Any]) -> str:
 
 
 def _fold_words(protocol: Mapping[str, Any]) -> str:
-    if protocol["fold"] is None:
+    fold = protocol["fold"]
+    if fold is None:
         return ""
     of = f" of {protocol['num_folds']}" if protocol["num_folds"] else ""
-    return f"{protocol['fold']}{of}"
+    return f"{', '.join(map(str, fold))}{of}, pooled" if isinstance(fold, list) else f"{fold}{of}"
 
 
 def _speaker_words(speakers: list[str] | None) -> str:
@@ -147,6 +207,13 @@ def _decoding_words(decoding: Mapping[str, Any] | None) -> str:
     heat = decoding["temperature"]
     way = _GREEDY if heat == 0 else f"temperature {heat}"
     return f"{way}, at most {decoding['max_new_tokens']} tokens, {decoding['precision']}"
+
+
+def _voting_words(voting: Mapping[str, Any] | None) -> str:
+    if voting is None:
+        return ""
+    heat = voting["temperature"]
+    return f"{voting['samples']} samples" + ("" if heat is None else f" at temperature {heat}")
 
 
 def _weight_words(protocol: Mapping[str, Any]) -> str:

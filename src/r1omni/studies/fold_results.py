@@ -6,14 +6,15 @@ import csv
 import io
 import json
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from r1omni.analysis.runs import set_title
+from r1omni.analysis.scores import name_vote_temperatures, scored_by
 from r1omni.metrics.predictions import RESULTS_FILE, Answers, read_answers, score_answers
-from r1omni.metrics.protocol import protocol_line
+from r1omni.metrics.protocol import pooled_protocol, protocol_line
 from r1omni.training.evaluation import EW_FIGURES, EXPLANATION_FIGURES, FIGURES
 from r1omni.training.run_folder import write_whole
 
@@ -46,15 +47,15 @@ def write_folds(out: Path, tested: Mapping[int, dict[str, Any]], number: int) ->
     """Write `results.json`, `folds.csv` and `folds.md`, and the answers to pooled sets.
 
     Args:
-        out: folder of all folds; `pooled/predictions/` has the answers of all folds to each set
-            whose clips are tested in one fold alone.
+        out: folder of all folds; `pooled/` has the answers of all folds to each set whose clips
+            are tested in one fold alone, and their figures, as `score` writes them.
         tested: from `finished_folds`.
         number: of folds that there are.
 
     Returns:
         the table, as Markdown.
     """
-    pooled, why_not = _pooled(out, tested)
+    pooled, why_not = _pooled(out, tested, number)
     sets: dict[str, dict[str, Any]] = {}
     for name, condition in _tested_sets(tested):
         own = {fold: _figures(content, name, condition) for fold, content in tested.items()}
@@ -140,13 +141,19 @@ def _over_folds(values: Mapping[int, float]) -> dict[str, Any]:
     }
 
 
-def _pooled(out: Path, tested: Mapping[int, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The figures of all folds' answers to each set that they divide, and why others have none."""
+def _pooled(
+    out: Path, tested: Mapping[int, dict[str, Any]], number: int
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The figures of all folds' answers to each set that they divide, and why others have none.
+
+    `pooled/` gets what `score` would write of these answers, with the protocol of all folds.
+    """
     answers: dict[str, list[tuple[int, Answers]]] = {}
     for fold in tested:
         for file in sorted((out / f"fold_{fold}" / "test" / "predictions").glob("*.jsonl")):
             answers.setdefault(file.name, []).append((fold, read_answers(file)))
     why_not, whole = {}, []
+    folder = out / "pooled"
     for file_name, parts in answers.items():
         names = [r["sample_id"] for _, one in parts for r in one.records]
         first, twice = parts[0][1], len(names) - len(set(names))
@@ -157,13 +164,44 @@ def _pooled(out: Path, tested: Mapping[int, Any]) -> tuple[dict[str, Any], dict[
             why_not[first.name] = f"{clips} answered in more than one fold"
         else:
             records = [{**r, "fold": fold} for fold, one in parts for r in one.records]
-            target = out / "pooled" / "predictions" / file_name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            lines = "".join(f"{json.dumps(record)}\n" for record in records)
-            target.write_text(lines, encoding="utf-8")
-            whole.append(replace(first, file=target, records=records))
+            whole.append(replace(first, file=folder / "predictions" / file_name, records=records))
     judged = [one for one in whole if one.labelled or any("open_labels" in r for r in one.records)]
-    return (score_answers(judged) if judged else {}), why_not
+    figures = score_answers(judged) if judged else {}
+    if figures:
+        figures |= _told_of(whole, tested, number)
+        name_vote_temperatures(figures)
+    _write_pooled(folder, whole, figures)
+    return figures, why_not
+
+
+def _told_of(
+    whole: Sequence[Answers], tested: Mapping[int, dict[str, Any]], number: int
+) -> dict[str, Any]:
+    """What `results.json` holds beside the figures of pooled sets."""
+    names = dict.fromkeys(one.name for one in whole)
+    protocols = {
+        name: {k: v["protocols"][name] for k, v in tested.items() if name in v["protocols"]}
+        for name in names
+    }
+    broken = {k: v for told in tested.values() for k, v in told.get("broken_clips", {}).items()}
+    return {
+        "protocols": {name: pooled_protocol(own, number) for name, own in protocols.items()},
+        "broken_clips": broken,
+        "scored": scored_by(),
+    }
+
+
+def _write_pooled(folder: Path, whole: Sequence[Answers], figures: Mapping[str, Any]) -> None:
+    """Write answers and figures; files of sets that are pooled no longer are removed."""
+    written = {one.file for one in whole}
+    former = {*(folder / "predictions").glob("*.jsonl"), *folder.glob(RESULTS_FILE)}
+    for file in former - written:
+        file.unlink()
+    for one in whole:
+        one.file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(one.file, "".join(f"{json.dumps(record)}\n" for record in one.records))
+    if figures:
+        write_whole(folder / RESULTS_FILE, json.dumps(figures, indent=2) + "\n")
 
 
 def folds_text(results: Mapping[str, Any]) -> str:

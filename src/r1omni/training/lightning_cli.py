@@ -43,6 +43,7 @@ from r1omni.training.run_folder import (
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.training.termination import SIGNALS, Termination
 from r1omni.training.trainer_options import check_trainer_options
+from r1omni.training.whole_lists import with_whole_lists
 from r1omni.types import UsageError
 
 _logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class R1OmniCLI(LightningCLI):
         self._changes = ChangesOfClass()
         handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
         try:
-            self._parse_and_run(with_new_names(args), run)
+            self._parse_and_run(with_whole_lists(with_new_names(args)), run)
         finally:
             self._changes.close()
             for signum, handler in handlers.items():
