@@ -7,7 +7,7 @@ alone is computed over padded prompts and completions; everything else knows no 
 that share a head of keys read the same numbers: keys are never laid out once a query head.
 
 The language model runs this function in every layer; on anything but packed rows it is the
-library's own scaled dot-product attention.
+library's own scaled dot-product attention. `flex.py` has another way over packed rows.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from r1omni.models.flex import FlexRows
+from r1omni.models.flex import attend as attend_by_flex
 
 PACKED_ATTENTION = "r1omni_packed"
 # Numbers, of rows of a bias that torch's memory-efficient kernel takes as they are.
@@ -87,7 +90,7 @@ def packed_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    attention_mask: Tensor | PackedRows | None,
+    attention_mask: Tensor | PackedRows | FlexRows | None,
     scaling: float | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
@@ -98,13 +101,15 @@ def packed_attention(
         query: float [1, H, T, d], all tokens of packed rows; or [B, H, L, d].
         key: float [1, Hkv, T, d], positions already rotated in; or [B, Hkv, L, d].
         value: as key.
-        attention_mask: `PackedRows`, or a usual mask.
+        attention_mask: `PackedRows`, `FlexRows`, or a usual mask.
         scaling: factor of the scores.
         kwargs: what the library's attention takes besides.
 
     Returns:
         float [1, T, H, d] or [B, L, H, d], and None for the weights.
     """
+    if isinstance(attention_mask, FlexRows):
+        return attend_by_flex(query, key, value, attention_mask, scaling), None
     if not isinstance(attention_mask, PackedRows):
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
