@@ -53,6 +53,7 @@ from r1omni.training.optimization import (
     check_precision,
     choose_trained,
     trained_parts,
+    warn_of_slow_bfloat16,
 )
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.training.termination import Termination
@@ -164,6 +165,7 @@ class EmotionModule(CheckpointedModule):
         # The first hook that knows the trainer.
         plugin = self.trainer.precision_plugin
         check_precision(plugin.precision, plugin)
+        warn_of_slow_bfloat16(plugin.precision, self.trainer.strategy.root_device)
         check_any_trainer(self.trainer)
         if self._fits:
             is_sharded = isinstance(self.trainer.strategy, FSDP2Strategy)
