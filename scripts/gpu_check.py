@@ -27,7 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from script_options import ScriptParser
@@ -73,8 +73,9 @@ _NOISE = (*_MODEL, "lightning", "torchmetrics", "av")
 _TRAINING = (*_NOISE, "mlflow")
 _COMMANDS = (*_TRAINING, "omegaconf", "jsonargparse", "scipy", "threadpoolctl", "openpyxl")
 _SIZED = ("--size", "{size}")
+_FLEX = "tests/models/test_flex.py"
 _TESTS = (
-    "tests/kernels", "tests/models/test_sampler_gpu.py", "tests/training/test_fused_loss.py",
+    "tests/kernels", "tests/models/test_sampler_gpu.py", _FLEX, "tests/training/test_fused_loss.py",
     "tests/doctor",
 )  # fmt: skip
 _KERNEL_SIZES = {"tokens": 64, "vocabulary": 500, "hidden": 32, "dtype": "float32"}
@@ -105,6 +106,12 @@ PARTS = (
     _own("memory", "memory.py", *_SIZED, limit_s=90, needs=_TRAINING),
     _own("sft", "steps.py", "sft", *_SIZED, limit_s=50, needs=_TRAINING),
     _own("grpo_lora", "steps.py", "grpo_lora", *_SIZED, limit_s=90, needs=(*_TRAINING, "peft")),
+    # Beside `grpo`, which has the other attention. Not run on a GPU yet.
+    replace(
+        _own("grpo_flex", "steps.py", "grpo_flex", *_SIZED, limit_s=100, needs=_TRAINING),
+        on_cpu=("-m", "pytest", "-q", "--co", "-m", "gpu", _FLEX),
+        not_run="FlexAttention trains on a GPU alone, its tests are collected",
+    ),
     # Not timed on a GPU yet: each arm of each size is a process of half a minute or less.
     Part("benchmark_step", (*_STEP, "--size", "middle", "0.5b", "--steps", "2", "--arms", "ours",
                             "without_graphs", "release", "trl_rows"), 240, _TRAINING,

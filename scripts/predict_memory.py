@@ -56,6 +56,8 @@ class Step:
         fused: the loss never holds its logits as a whole.
         eight_bit: `optimizer.kind` adamw_8bit.
         on_gpu: sampling keeps its buffers and weights from one rollout to the next.
+        copied_keys: attention lays keys out once a query head, as it did when the files of
+            `MEASURED` were made.
     """
 
     prompts: int = 4
@@ -69,6 +71,7 @@ class Step:
     fused: bool = True
     eight_bit: bool = False
     on_gpu: bool = True
+    copied_keys: bool = False
 
     @property
     def rows(self) -> int:
@@ -188,8 +191,12 @@ class Memory:
         norms = (8 if step.lora else 16) * d
         factors = width * ((6 if step.mixed else 3) * d + 4 * self.inner)
         turned = FP32 * (self.queries + self.keys) + width * self.keys
-        seen = 2 * rows * (step.prompt + step.completion) + 2 * rows * step.completion
-        attention = width * self.queries * (seen + 4 * step.micro_batch * step.prompt)
+        # Keys and values that completions see, laid side by side, and those of prompts; queries of
+        # both, and what is found.
+        seen = 2 * rows * (step.prompt + step.completion) + 2 * step.micro_batch * step.prompt
+        asked = 2 * rows * step.completion + 2 * step.micro_batch * step.prompt
+        keys = self.queries if step.copied_keys else self.keys
+        attention = width * (keys * seen + self.queries * asked)
         weights = width * self.products if step.mixed else 0
         return tokens * (norms + factors + turned) + attention + weights
 
@@ -288,10 +295,10 @@ def _count(module: nn.Module) -> int:
 RELEASED = ROOT / "configs" / "r1omni_0.5b" / "model.yaml"
 # Files of docs/benchmarks/gpu and the steps that they measured; the SFT target has 42 tokens.
 MEASURED: Mapping[str, Step] = {
-    "grpo": Step(),
-    "grpo_gathered": Step(fused=False),
-    "grpo_lora": Step(lora=16, fused=False),
-    "sft": Step(group=0, completion=42, micro_batch=4),
+    "grpo": Step(copied_keys=True),
+    "grpo_gathered": Step(fused=False, copied_keys=True),
+    "grpo_lora": Step(lora=16, fused=False, copied_keys=True),
+    "sft": Step(group=0, completion=42, micro_batch=4, copied_keys=True),
 }
 # R1-Omni's own batch, and the two stages before it with the targets of EMER.
 PAPER = Step(prompts=16, completion=512)

@@ -205,8 +205,9 @@ def test_an_update_holds_what_its_tokens_say(model: OmniModel) -> None:
     # Norms, queries, keys, values and the residual stream, 12.25 of its widths as torch keeps them;
     # gate, up, their activation and product.
     layer = (length + members * tokens) * (49 * width // 4 + 4 * inner)
-    # What completions see of a prompt is laid out a row: keys and values of all heads.
-    layer += 2 * members * (length + tokens) * width
+    # What completions see of a prompt is laid out a row: keys and values of the heads of keys.
+    shared = config.num_attention_heads // config.num_key_value_heads
+    layer += 2 * members * (length + tokens) * width // shared
     bias = members * tokens * (length + tokens)
     # Logits, what the loss keeps of them, and their gradient.
     head = 3 * members * tokens * VOCABULARY + VOCABULARY * width

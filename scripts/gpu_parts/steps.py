@@ -28,7 +28,7 @@ from r1omni.rewards import RewardSpec
 from r1omni.training import FSDP2Strategy, GRPOConfig, GRPOModule, SFTModule
 from r1omni.training.module import weights_read_in_place
 
-KINDS = ("sft", "grpo", "grpo_gathered", "grpo_lora", "grpo_fsdp2", "profile")
+KINDS = ("sft", "grpo", "grpo_gathered", "grpo_flex", "grpo_lora", "grpo_fsdp2", "profile")
 GIB = 2**30
 # Random weights never answer in tags; how often they repeat a token differs all the same.
 REWARDS = [RewardSpec("repetition", options={"ngram_size": 1})]
@@ -81,8 +81,9 @@ def train(kind: str, size: str, device: str, folder: Path, scratch: Path) -> dic
         else:
             lora = LoRAConfig(rank=16, alpha=32) if kind == "grpo_lora" else None
             module = GRPOModule(
-                str(folder), grpo=grpo, lora=lora, activation_checkpointing=kind == "grpo_fsdp2"
-            )
+                str(folder), grpo=grpo, lora=lora, activation_checkpointing=kind == "grpo_fsdp2",
+                attention="flex" if kind == "grpo_flex" else "sdpa",
+            )  # fmt: skip
     watch = Watch(profiled)
     options: dict[str, Any] = {"precision": "bf16-mixed" if on_gpu else "32-true"}
     if kind == "grpo_fsdp2":

@@ -29,6 +29,7 @@ from benchmark_sampling import Work, loop
 
 from r1omni import kernels
 from r1omni.data.batch import Batch, collate
+from r1omni.models.flex import Attention
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import pack, pad_embeds
 from r1omni.models.sampler import Sampled, Sampling, generate
@@ -81,7 +82,7 @@ class _Steps(L.Callback):
 
 
 def run(case: Case, folder: Path, switched: str, watch: Watch) -> dict[str, Any]:
-    """The steps that a watch asks for, with a part switched off (`SWITCHES`), or "" for none.
+    """The steps that a watch asks for, with a part switched off or put in another's place, or "".
 
     Returns:
         what the step was made of.
@@ -94,7 +95,8 @@ def run(case: Case, folder: Path, switched: str, watch: Watch) -> dict[str, Any]
         fused_loss=fused.get(switched, "auto"),  # type: ignore[arg-type]
     )  # fmt: skip
     rate = OptimizerConfig(LEARNING_RATE, schedule="constant", warmup_ratio=0.0)
-    module = GRPOModule(str(folder), grpo=grpo, optimizer=rate)
+    attention: Attention = "flex" if switched == "flex" else "sdpa"
+    module = GRPOModule(str(folder), grpo=grpo, optimizer=rate, attention=attention)
     module.omni.end_ids = ()
     module.model.to(case.device)
     materials = Materials(case, folder, switched != "towers_each_step", module.omni)

@@ -16,6 +16,7 @@ TITLES = {
     "prompt_per_completion": "a prompt a completion",
     "plain_rows": "padded rows",
     "full_logits": "logits of all tokens",
+    "flex": "FlexAttention",
     "without_triton": "without Triton",
     "without_graphs": "without CUDA graphs",
     "release": "the release",

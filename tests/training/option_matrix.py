@@ -132,6 +132,7 @@ ELSEWHERE: dict[str, str] = {
     "loader.batch_size": "its product with ranks and accumulated batches is what is held equal",
     "trainer.accumulate_grad_batches": "one of the axes",
     "grpo.micro_batch_size": "one of the axes",
+    "model.attention": "flex needs a GPU: test_flex.py has it equal",
     "grpo.fused_loss": "another way to the same number, to a few bits: test_fused_loss.py",
     "entropy.coef_min": "shows where entropies fall again: test_adaptive_entropy.py",
     "optimizer.kind": "another way to keep moments, by an extra: test_eight_bit.py",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,15 +11,16 @@ import pytest
 import torch
 from lightning.fabric.connector import _PRECISION_INPUT
 from lightning.pytorch.plugins.precision import HalfPrecision
-from small_training import BASE, fit, logged, short_grpo
+from small_training import BASE, fit, logged, short_grpo, short_sft
 
 from r1omni.cli import main
 from r1omni.models.sampler import Sampled, generate
 from r1omni.training import SFTModule, policy
-from r1omni.training.optimization import PRECISIONS, check_precision
+from r1omni.training.optimization import PRECISIONS, check_precision, warn_of_slow_bfloat16
 from r1omni.types import UsageError
 
 REPOSITORY = Path(__file__).parents[2]
+OVERLAY = "configs/overlay/bf16_cpu.yaml"
 
 
 def _names(annotation: Any) -> set[Any]:
@@ -102,3 +104,49 @@ def test_mixed_precision_trains_float32_weights(
     ]  # fmt: skip
     same_way = torch.nn.functional.cosine_similarity(*moved, dim=0)
     assert same_way > 0.95
+
+
+@pytest.mark.parametrize("own", ["", "_is_avx512_bf16_supported", "_is_amx_tile_supported"])
+def test_a_cpu_without_bfloat16_is_warned_of(
+    own: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda name=name: name == own)
+    cpu = torch.device("cpu")
+    for precision, device in (("32-true", cpu), (None, cpu), ("bf16-mixed", torch.device("cuda"))):
+        warn_of_slow_bfloat16(precision, device)
+    assert not caplog.messages
+    for precision in ("bf16-mixed", "bf16"):
+        warn_of_slow_bfloat16(precision, cpu)
+    assert len(caplog.messages) == (0 if own else 2)
+    assert all("avx512_bf16" in line and "\n" not in line for line in caplog.messages)
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_the_overlay_trains_in_bfloat16(
+    kind: str, mini_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    """By the command line; the loss is not that of float32, and a slow CPU is told of."""
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    first = {}
+    for name, overlay in (("plain", []), ("mixed", ["--config", OVERLAY])):
+        run = tmp_path / name
+        words = short_sft(mini_world, run)
+        if kind == "grpo":
+            words = ["--config", "configs/mini/r1omni.yaml",
+                     *map(str, short_grpo(mini_world, run, "length")),
+                     "--trainer.max_steps", "1", "--trainer.log_every_n_steps", "1",
+                     "--data.train", "[{name: mafw, root: MAFW, sampling: 'first:8', "
+                     "options: {fold: 1}}]", "--data.test", "[]"]  # fmt: skip
+        caplog.clear()
+        assert main(["fit", *words, *overlay]) == 0
+        warned = [line for line in caplog.messages if "avx512_bf16" in line]
+        assert len(warned) == (name == "mixed")
+        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        figures = [json.loads(line)["metrics"] for line in lines]
+        first[name] = next(f["grad_norm"] for f in figures if "grad_norm" in f)
+    assert first["mixed"] != first["plain"]
+    if kind == "sft":  # rounding may turn a token of GRPO, after which there is nothing to compare
+        assert first["mixed"] == pytest.approx(first["plain"], rel=0.1)

@@ -17,6 +17,7 @@ from transformers import Cache, Qwen2Model
 from r1omni.media.config import normalise_frames
 from r1omni.models.attention import PACKED_ATTENTION, PackedRows
 from r1omni.models.config import OmniConfig
+from r1omni.models.flex import Attention, FlexRows
 from r1omni.models.packed import Embedded, pack, pad_embeds, pad_ids
 from r1omni.models.projector import Gate, VideoProjector, audio_projector
 from r1omni.models.towers import AudioTower, TextTower, VisionTower
@@ -77,6 +78,8 @@ class OmniModel(nn.Module):
         self.language_model.set_attn_implementation(PACKED_ATTENTION)
         if config.language.tie_word_embeddings:
             self.lm_head.weight = self.language_model.embed_tokens.weight
+        # How attention over packed rows is computed.
+        self.attention: Attention = "sdpa"
         # What sampling on a CUDA device keeps from one call to the next.
         self.sampler_memory: SamplerMemory | None = None
 
@@ -203,7 +206,7 @@ class OmniModel(nn.Module):
     def hidden_states(
         self,
         embedded: Embedded,
-        packed: PackedRows | Tensor | None = None,
+        packed: PackedRows | FlexRows | Tensor | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
         """Last hidden states of the language model, float [B, L, D].
@@ -220,7 +223,7 @@ class OmniModel(nn.Module):
     def _hidden(
         self,
         embedded: Embedded,
-        packed: PackedRows | Tensor | None = None,
+        packed: PackedRows | FlexRows | Tensor | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
         mask = embedded.mask if packed is None else {"full_attention": packed}
@@ -299,7 +302,7 @@ class OmniModel(nn.Module):
         """Hidden states [tokens, D] that predict the completions, and the tokens' ids."""
         embedded = self._embedded(prompts) if isinstance(prompts, PromptInputs) else prompts
         ids = completion_ids[mask]
-        packed = pack(embedded, self.embed_tokens(ids), mask)
+        packed = pack(embedded, self.embed_tokens(ids), mask, self.attention)
         return packed.predicting(self._hidden(packed.embedded, packed.rows)), ids
 
 

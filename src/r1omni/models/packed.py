@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from r1omni.models.attention import PackedRows
+from r1omni.models.flex import Attention, FlexRows
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Packed:
     """
 
     embedded: Embedded
-    rows: PackedRows
+    rows: PackedRows | FlexRows
     ends: Tensor
     starts: Tensor
     filled: Tensor
@@ -98,13 +99,16 @@ def _dtype_of_scores(embeds: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind)
 
 
-def pack(prompts: Sequence[Tensor], completions: Tensor, mask: Tensor) -> Packed:
+def pack(
+    prompts: Sequence[Tensor], completions: Tensor, mask: Tensor, attention: Attention = "sdpa"
+) -> Packed:
     """Put prompts and completions into one row.
 
     Args:
         prompts: B embedded prompts [P_i, D].
         completions: float [tokens, D], the embedded tokens of N = B * G completions, row by row.
         mask: bool [N, C], which tokens these are; the first ones of each row.
+        attention: how attention over the row will be computed.
     """
     device = completions.device
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=device)
@@ -121,7 +125,8 @@ def pack(prompts: Sequence[Tensor], completions: Tensor, mask: Tensor) -> Packed
         mask=torch.ones(embeds.shape[:2], dtype=torch.bool, device=device),
         positions=torch.cat([own, positions[mask[:, :length]]])[None],
     )
-    rows = PackedRows.of(in_prompts, mask[:, :length], _dtype_of_scores(embeds))
+    kind = FlexRows if attention == "flex" else PackedRows
+    rows = kind.of(in_prompts, mask[:, :length], _dtype_of_scores(embeds))
     filled = torch.nonzero(counts).flatten()
     return Packed(
         embedded, rows, lengths.cumsum(0) - 1, (counts.cumsum(0) - counts)[filled], filled

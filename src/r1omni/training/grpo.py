@@ -17,6 +17,7 @@ import torch
 from r1omni.data.batch import Batch
 from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
+from r1omni.models.flex import Attention
 from r1omni.models.parallelize import gathered
 from r1omni.ops import GRPOLoss, StepTotals
 from r1omni.ops.importance import importance_weights
@@ -45,7 +46,7 @@ class GRPOModule(EmotionModule):
     Args:
         init_from: model folder to start from. A frozen copy of it is the reference; with `lora`
             the reference is the model without its adapters, and no copy is made.
-        trainable, frame_fit, lora, activation_checkpointing: as for `EmotionModule`.
+        trainable, frame_fit, lora, activation_checkpointing, attention: as for `EmotionModule`.
         optimizer: rates and schedule, over optimizer steps.
         max_new_tokens: longest completion in evaluation, in tokens; None is that of the sampling.
         grpo: sampling, rewards and loss.
@@ -63,10 +64,11 @@ class GRPOModule(EmotionModule):
         frame_fit: FrameFit | None = None,
         lora: LoRAConfig | None = None,
         activation_checkpointing: bool = False,
+        attention: Attention = "sdpa",
     ) -> None:
         check_trained(trainable, lora, grpo)
         evaluated = grpo.max_new_tokens if max_new_tokens is None else max_new_tokens
-        shared = (frame_fit, lora, activation_checkpointing)
+        shared = (frame_fit, lora, activation_checkpointing, attention)
         super().__init__(init_from, trainable, optimizer, evaluated, *shared)
         self.grpo = grpo
         self.policy = Policy(self.omni, grpo)

@@ -22,6 +22,7 @@ from r1omni.media.config import FrameFit
 from r1omni.media.processor import MediaProcessor
 from r1omni.models.activations import checkpoint_activations
 from r1omni.models.adapters import LoRAConfig
+from r1omni.models.flex import Attention, check_flex
 from r1omni.models.omni import CLIP_TOWERS
 from r1omni.models.packed import pad_ids
 from r1omni.models.parallelize import full_tensor, gathered, parallelize
@@ -52,6 +53,7 @@ from r1omni.training.optimization import (
     check_precision,
     choose_trained,
     trained_parts,
+    warn_of_slow_bfloat16,
 )
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.training.termination import Termination
@@ -100,6 +102,9 @@ class EmotionModule(CheckpointedModule):
         activation_checkpointing: compute each decoder layer, the projector of pictures and the
             layers of trained towers again in the backward pass instead of keeping what they
             computed. Same results, less memory, about a third more time for an update.
+        attention: how attention over prompts with their completions is computed: "sdpa" piece by
+            piece, "flex" by torch's FlexAttention, for a CUDA device alone and not tried on one
+            yet. Same results but for rounding.
     """
 
     RANGES: ClassVar[Ranges] = {"max_new_tokens": TOKENS}
@@ -122,6 +127,7 @@ class EmotionModule(CheckpointedModule):
         frame_fit: FrameFit | None = None,
         lora: LoRAConfig | None = None,
         activation_checkpointing: bool = False,
+        attention: Attention = "sdpa",
     ) -> None:
         super().__init__()
         check_type("model.init_from", init_from, str)
@@ -130,6 +136,7 @@ class EmotionModule(CheckpointedModule):
         check_number("model.max_new_tokens", max_new_tokens, TOKENS, int)
         check_type("model.activation_checkpointing", activation_checkpointing, bool)
         check_choice("model.frame_fit", frame_fit, FrameFit | None)
+        check_choice("model.attention", attention, Attention)
         check_parts(trainable)
         arguments = SimpleNamespace(trainable=trained_parts(trainable, lora), optimizer=optimizer)
         check_effects(arguments, self.ONLY_WITH, "model.")
@@ -140,6 +147,7 @@ class EmotionModule(CheckpointedModule):
         if frame_fit is not None:
             self.omni.use_frame_fit(frame_fit)
         self.model = self.omni.model
+        self.model.attention = attention
         self.optimizer_config = optimizer
         if optimizer.learning_rate is None:
             self.optimizer_config = replace(optimizer, learning_rate=_own_learning_rate(type(self)))
@@ -157,6 +165,7 @@ class EmotionModule(CheckpointedModule):
         # The first hook that knows the trainer.
         plugin = self.trainer.precision_plugin
         check_precision(plugin.precision, plugin)
+        warn_of_slow_bfloat16(plugin.precision, self.trainer.strategy.root_device)
         check_any_trainer(self.trainer)
         if self._fits:
             is_sharded = isinstance(self.trainer.strategy, FSDP2Strategy)
@@ -190,6 +199,9 @@ class EmotionModule(CheckpointedModule):
         Called before every stage; what is done already is left alone.
         """
         strategy = self.trainer.strategy
+        if self.model.attention == "flex":
+            heads: Any = self.model.language_model.layers[0].self_attn
+            check_flex(strategy.root_device, heads.head_dim)
         if isinstance(strategy, FSDP2Strategy) and not self._is_sharded:
             parallelize(self.model, strategy.mesh, strategy.sharding)
             self._is_sharded = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import clip_grad_norm_
@@ -29,6 +31,8 @@ from r1omni.options import (
     check_options,
 )
 from r1omni.types import R1OmniError, UsageError
+
+_logger = logging.getLogger(__name__)
 
 Part = Literal["vision_tower", "audio_tower", "text_tower", "projectors", "language_model"]
 # Part of the shared model -> the modules it stands for.
@@ -123,6 +127,23 @@ def check_precision(precision: str | int | None, plugin: Precision | None = None
         f"trainer.precision {found} would give wrong results; use bf16-mixed (float32 weights, "
         "products in bfloat16) or 32-true"
     )
+
+
+@rank_zero_only
+def warn_of_slow_bfloat16(precision: str | int | None, device: torch.device) -> None:
+    """Say so where products in bfloat16 take longer than in float32.
+
+    Args:
+        precision: as `check_precision` has it.
+        device: that computes.
+    """
+    mixed = _SAME_PRECISION.get(str(precision), precision) == "bf16-mixed"
+    has_it = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if mixed and device.type == "cpu" and not has_it:
+        _logger.warning(
+            "trainer.precision bf16-mixed is slower than 32-true on this CPU, which has neither "
+            "avx512_bf16 nor amx_bf16; figures are those of a CPU that has"
+        )
 
 
 def check_parts(trainable: Sequence[str] | None) -> None:

@@ -137,6 +137,7 @@ def frozen_copy(policy: OmniModel, strategy: Strategy, moves: bool) -> OmniModel
         a model without towers for clips, which are encoded already.
     """
     model = unfilled(policy.config)
+    model.attention = policy.attention
     for name in CLIP_TOWERS:
         setattr(model, name, nn.Module())
     model.requires_grad_(False).eval()

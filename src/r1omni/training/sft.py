@@ -13,6 +13,7 @@ from torch import Tensor
 from r1omni.data.batch import Batch, collate
 from r1omni.media.config import FrameFit
 from r1omni.models.adapters import LoRAConfig
+from r1omni.models.flex import Attention
 from r1omni.models.parallelize import full_tensor
 from r1omni.options import TOKENS, Range, Ranges, check_number
 from r1omni.streams import stream_seed, uniform_streams
@@ -35,8 +36,8 @@ class SFTModule(EmotionModule):
     into ranks and accumulated batches.
 
     Args:
-        init_from, trainable, optimizer, max_new_tokens, frame_fit, lora, activation_checkpointing:
-            as for `EmotionModule`.
+        init_from, trainable, optimizer, max_new_tokens, frame_fit, lora, activation_checkpointing,
+            attention: as for `EmotionModule`.
         max_target_tokens: longest target of a training sample in tokens, the end token included;
             a longer one is refused before anything is decoded. Memory and time of a step grow with
             its longest target.
@@ -61,12 +62,13 @@ class SFTModule(EmotionModule):
         max_target_tokens: int = 2048,
         feature_dropout: float = 0.0,
         activation_checkpointing: bool = False,
+        attention: Attention = "sdpa",
     ) -> None:
         check_number("model.max_target_tokens", max_target_tokens, TOKENS, int)
         check_number("model.feature_dropout", feature_dropout, self.RANGES["feature_dropout"])
         super().__init__(
             init_from, trainable, optimizer, max_new_tokens, frame_fit, lora,
-            activation_checkpointing,
+            activation_checkpointing, attention,
         )  # fmt: skip
         self.max_target_tokens = max_target_tokens
         self.feature_dropout = feature_dropout
