@@ -38,8 +38,8 @@ PARTS_OFF = ("towers_each_step", "library_cache", "prompt_per_completion", "plai
              "full_logits")  # fmt: skip
 ARMS = {
     "cpu": ("ours", "fused_always", *PARTS_OFF, "release", "trl", "trl_rows"),
-    "cuda": ("ours", "fused_never", "flex", *PARTS_OFF, "without_triton", "without_graphs", "release",
-             "trl", "trl_rows"),
+    "cuda": ("ours", "fused_never", "flex", *PARTS_OFF, "without_triton", "without_graphs",
+             "release", "trl", "trl_rows"),
 }  # fmt: skip
 PROMPTS: dict[str, tuple[int, ...]] = {"mini": (1, 16), "middle": (1,), "0.5b": (1,)}
 # Along each axis the others stay as they are; words lengthen the prompt.

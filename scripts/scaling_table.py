@@ -154,6 +154,17 @@ def communication(c: Counts, ranks: int) -> dict[str, float]:
     }
 
 
+def by_layers(c: Counts, ranks: int) -> dict[str, float]:
+    """What sampling would take that gathers one decoder layer at a time, for every token."""
+    sent = (ranks - 1) / ranks * c.layer * c.num_layers * BF16
+    return {
+        "gathered at once, GB": (2 * c.layer + c.rest) * BF16 / GB,
+        "sent for a token, GB": sent / GB,
+        "seconds at 50 GB/s": sent / LINK,
+        f"seconds for {COMPLETION} tokens": COMPLETION * sent / LINK,
+    }
+
+
 def table() -> str:
     """The tables in Markdown."""
     names = [(name, ranks) for name in LANGUAGES for ranks in RANKS[name]]
@@ -161,6 +172,7 @@ def table() -> str:
     memories = [memory(counts[name], ranks) for name, ranks in names]
     hosts = [host(counts[name], ranks) for name, ranks in names]
     sent = [communication(counts[name], ranks) for name, ranks in names]
+    layers = [by_layers(counts[name], ranks) for name, ranks in names]
     head = "".join(f" {name} on {ranks} |" for name, ranks in names)
     rule = "---|" * len(names)
 
@@ -176,6 +188,8 @@ def table() -> str:
     lines += [row(part, [s[part] / GB for s in sent]) for part in sent[0]]
     lines += [row("**sum**", [sum(s.values()) / GB for s in sent])]
     lines += [row("seconds at 50 GB/s", [sum(s.values()) / LINK for s in sent])]
+    lines += ["", f"| sampling by layers, not built |{head}", f"|---|{rule}"]
+    lines += [row(part, [found[part] for found in layers]) for part in layers[0]]
     return "\n".join(lines)
 
 

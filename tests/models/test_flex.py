@@ -1,7 +1,7 @@
 """FlexAttention over packed rows against the attention that goes over them piece by piece.
 
-On a CPU torch computes it as it is defined, all scores at once; which blocks a GPU would skip is held
-to torch's own search of them.
+On a CPU torch computes it as it is defined, all scores at once; which blocks a GPU would skip is
+held to what torch finds itself.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ def heads_of(dtype: torch.dtype, total: int = TOTAL) -> tuple[list[Tensor], Tens
     return tensors, torch.randn(1, total, 4, 16, dtype=dtype)
 
 
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)]
-)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)])
 def test_it_attends_as_piece_by_piece(
     with_gradients: None, dtype: torch.dtype, tolerance: float
 ) -> None:

@@ -99,7 +99,7 @@ def _blocks(prompt: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor]) -> BlockM
 
 
 def _listed(chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Bool [blocks, blocks] as `BlockMask` has it: of each row how many are chosen, and these first."""
+    """Bool [blocks, blocks] as `BlockMask` has it: how many of each row, and these first."""
     order = chosen.int().argsort(dim=1, descending=True, stable=True)
     return chosen.sum(dim=1).int()[None, None], order.int()[None, None]
 
