@@ -34,7 +34,6 @@ TRAIN = [{"name": "mafw", "root": "MAFW", "options": {"fold": 1}},
 # Of a rollout; those of the lag are there where batches are sampled ahead.
 CURVES = ("reward", "rewards/accuracy/mean", "rewards/format/mean", "kl", "entropy",
           "clip_ratio/region_mean", "sampling_logp_difference", "overlap/kl")  # fmt: skip
-TIMES = ("time/generate", "time/update", "overlap/sampling_s")
 
 
 def main() -> None:
@@ -97,7 +96,7 @@ def train(options: Any, folder: Path, way: str, seed: int) -> float | None:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Curves, validations and mean seconds of a finished run."""
+    """Curves and validations of a finished run."""
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     entries = [json.loads(line)["metrics"] for line in lines]
     rollouts = [found for found in entries if "reward" in found]
@@ -107,8 +106,6 @@ def read(folder: Path) -> dict[str, Any]:
         "curves": {name: [round(found[name], 5) for found in rollouts if name in found]
                    for name in CURVES},
         "val_war": [round(mean(found[name] for name in sets), 4) for found in validated],
-        "seconds": {name: round(mean(values), 4) for name in TIMES
-                    if (values := [found[name] for found in rollouts if name in found])},
     }  # fmt: skip
 
 

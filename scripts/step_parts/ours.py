@@ -87,6 +87,7 @@ class _Steps(L.Callback):
             for name, value in found.items()
             if name.startswith("time/")
         }
+        seconds.pop("sampling_ahead", None)  # beside the update
         # Clips are encoded while sampling is timed.
         seconds["sampling"] -= self.watch.phases.seconds.get("towers", 0.0)
         self.watch.phases.seconds |= seconds

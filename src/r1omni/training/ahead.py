@@ -87,7 +87,7 @@ class SamplesAhead:
             yield
             with log.timed("generate"):
                 sampled = beside.result()
-        log.add("overlap/sampling_s", beside.seconds)
+        log.add("time/sampling_ahead", beside.seconds)  # beside the others
         ids = [sample.sample_id for sample in batch.samples]
         rows, of_prompts = module.layout.rows(batch.samples), dict(zip(ids, lengths, strict=True))
         self._waiting = _Waiting(rows, sampled, of_prompts, prompts)

@@ -149,7 +149,8 @@ class StepLog:
             "sampling_logp_difference": self._drift,
         }
         if module.grpo.overlap_sampling:
-            own["overlap/kl"] = float(self._lag[0] / self._lag[1].clamp(min=1))
+            summed, count = module.sum_over_ranks(self._lag.to(self.device)).tolist()
+            own["overlap/kl"] = summed / max(count, 1)
         everyone = gathered_objects((own, RolloutFigures.of(batch)))
         figures = [figures for _, figures in everyone]
         whole = RolloutFigures.joined(figures, module.grpo.groups_across_ranks)

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import pytest
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from r1omni.models.adapters import LoRAConfig
 from r1omni.models.sampler import beside
+from r1omni.models.sampler.graphs import StepGraphs
 from r1omni.models.sampler.writer import Writer
 from r1omni.rewards import RewardSpec
 from r1omni.streams import stream_seed
@@ -183,6 +184,27 @@ def test_what_is_refused() -> None:
     assert changed_settings({}, {name: False}, file) == []  # of a version without it
     with pytest.raises(UsageError, match="overlap_sampling: True -> False"):
         changed_settings({name: True}, {name: False}, file)
+
+
+def test_graphs_are_recorded_when_nothing_else_uses_the_gpu() -> None:
+    """What a thread meets for the first time it computes; the caller records it afterwards."""
+
+    class Recording(StepGraphs):
+        recorded: ClassVar[list[Any]] = []
+
+        def _record(self, step: Any) -> Any:
+            self.recorded.append(step)
+            return type("Graph", (), {"replay": lambda _: done.append("replayed")})()
+
+    done: list[str] = []
+    graphs = Recording()
+    graphs.records = False
+    for place in ((1,), (2,), (2,)):  # what was recorded over other memory goes
+        graphs.run("shape", place, lambda place=place: done.append(f"computed at {place}"))  # type: ignore[misc]
+    assert done == ["computed at (1,)", "computed at (2,)", "computed at (2,)"]
+    graphs.record_missing()
+    graphs.run("shape", (2,), lambda: done.append("computed"))
+    assert len(Recording.recorded) == 1 and done[3:] == ["replayed"]
 
 
 class _Policy:
