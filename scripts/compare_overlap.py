@@ -49,14 +49,16 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=["in place", "ahead"], choices=WAYS)
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks" / "overlap.json")
     options = parser.parse_args()
-    runs = []
+    runs: list[dict[str, Any]] = []
+    start = start_war(options)
     for seed, way in product(options.seeds, options.ways):
         folder = options.work / f"{way.replace(' ', '_').replace(',', '')}_{seed}"
         cpu_s = train(options, folder, way, seed)
         runs.append({"way": way, "seed": seed, "cpu_s": cpu_s, **read(folder)})
         report = {
             "what": f"`fit` of {CONFIG} from {options.start.name}, validated on the test split",
-            "steps": options.steps, "prompts": options.prompts, "threads": 1, "runs": runs,
+            "steps": options.steps, "prompts": options.prompts, "threads": 1,
+            "start_val_war": start, "runs": runs,
         }  # fmt: skip
         options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         print(f"{way}, seed {seed}: {runs[-1]['val_war']}, {cpu_s} s", flush=True)
@@ -67,32 +69,46 @@ def train(options: Any, folder: Path, way: str, seed: int) -> float | None:
     costs = folder / "cpu_s.json"
     if (folder / "model" / "config.json").exists():
         return float(json.loads(costs.read_text())) if costs.exists() else None
-    validated = [{**spec, "split": "test"} for spec in TRAIN]
-    settings = [word for given in WAYS[way]
-                for word in (f"--model.init_args.grpo.{given}",)]  # fmt: skip
-    words = [
-        "fit", "--config", CONFIG, "--seed_everything", seed, "--run.name", f"{way}, {seed}",
-        "--run.tracking_uri", f"sqlite:///{options.work.resolve() / 'mlflow.db'}",
-        "--trainer.default_root_dir", folder.resolve(), "--trainer.max_steps", options.steps,
+    spent = command(
+        options, folder, "fit", seed, "--trainer.max_steps", options.steps,
         "--trainer.log_every_n_steps", 1, "--trainer.check_val_every_n_epoch", "null",
         "--trainer.val_check_interval", options.val_every,
+        *(f"--model.init_args.grpo.{given}" for given in WAYS[way]),
+    )  # fmt: skip
+    costs.write_text(json.dumps(spent), encoding="utf-8")
+    return spent
+
+
+def start_war(options: Any) -> float:
+    """How the start does on the validation clips."""
+    folder = options.work / "start"
+    if not (folder / "metrics.jsonl").exists():
+        command(options, folder, "validate", 0)
+    return float(read(folder)["val_war"][-1])
+
+
+def command(options: Any, folder: Path, name: str, seed: int, *more: object) -> float:
+    """`r1omni NAME` with one thread, its output in a log; returns its CPU seconds."""
+    validated = [{**spec, "split": "test"} for spec in TRAIN]
+    words = [
+        name, "--config", CONFIG, "--seed_everything", seed, "--run.name", folder.name,
+        "--run.tracking_uri", f"sqlite:///{options.work.resolve() / 'mlflow.db'}",
+        "--trainer.default_root_dir", folder.resolve(),
         "--model.init_args.init_from", options.start.resolve(),
         "--data.root", options.world.resolve(), "--data.train", json.dumps(TRAIN),
         "--data.val", json.dumps(validated), "--data.loader.batch_size", options.prompts,
-        "--data.loader.cache_dir", options.work.resolve() / "cache", *settings,
+        "--data.loader.cache_dir", options.work.resolve() / "cache", *more,
     ]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     environment = dict(os.environ, PYTHONPATH=str(ROOT / "src"), OMP_NUM_THREADS="1",
                        MLFLOW_DISABLE_TELEMETRY="true")  # fmt: skip
-    with (folder / "fit.log").open("w", encoding="utf-8") as log:
-        command = [sys.executable, "-m", "r1omni", *map(str, words)]
-        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    with (folder / f"{name}.log").open("w", encoding="utf-8") as log:
+        call = [sys.executable, "-m", "r1omni", *map(str, words)]
+        process = subprocess.Popen(call, cwd=ROOT, env=environment, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(f"compare_overlap: `fit` failed; see {folder / 'fit.log'}")
-    spent = round(usage.ru_utime + usage.ru_stime, 1)
-    costs.write_text(json.dumps(spent), encoding="utf-8")
-    return spent
+        raise SystemExit(f"compare_overlap: `{name}` failed; see {folder / f'{name}.log'}")
+    return float(round(usage.ru_utime + usage.ru_stime, 1))
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -221,13 +221,13 @@ def overlap() -> str:
                 f"{mean(curves[name][:sixth]):.3f}, {mean(curves[name][-sixth:]):.3f}"
                 for name in ("reward", "rewards/format/mean")
             ]
-            lag = [f"{mean(curves[name][1:]):.1e}" if name in curves and curves[name] else ""
-                   for name in ("clip_ratio/region_mean", "overlap/kl")]  # fmt: skip
+            clipped = f"{100 * mean(curves['clip_ratio/region_mean'][1:]):.2f}"
+            lag = f"{mean(lags):.1e}" if (lags := curves["overlap/kl"][1:]) else ""
             wars = ", ".join(f"{100 * war:.1f}" for war in run["val_war"])
             spent = "" if run["cpu_s"] is None else f"{run['cpu_s']:.0f}"
-            rows.append([f"{way}, seed {run['seed']}", wars, *ends, *lag, spent])
+            rows.append([f"{way}, seed {run['seed']}", wars, *ends, clipped, lag, spent])
     head = ["", "validation WAR, half way and at the end", "reward, first and last sixth",
-            "format", "tokens clipped", "lag, nats", "CPU, s"]  # fmt: skip
+            "format", "tokens clipped, %", "lag, nats", "CPU, s"]  # fmt: skip
     return table(head, rows)
 
 

@@ -212,7 +212,9 @@ class Reads(Numbers):
 def test_the_batch_after_the_next_is_told_and_read_once() -> None:
     """Across epochs and after a resume; the place in the data stays where it is."""
     numbers = Reads(10)
-    loader = ResumableLoader(numbers, sampler_of(10, 4), collate_fn=torch.tensor)
+    loader, resumed = (
+        ResumableLoader(numbers, sampler_of(10, 4), collate_fn=torch.tensor) for _ in range(2)
+    )
     told, came = [], []
     for _ in range(2):
         for batch in loader:
@@ -222,7 +224,6 @@ def test_the_batch_after_the_next_is_told_and_read_once() -> None:
             assert loader.state_dict() == place
     assert told[:-1] == came[1:] and len(came) == 6
     assert len(numbers.read) == 20 + len(told[-1])
-    resumed = loader_of(10, 4)
     resumed.load_state_dict(place)
     assert resumed.following().tolist() == told[-1] == next(iter(resumed)).tolist()
 
