@@ -37,9 +37,9 @@ from r1omni.models.sizes import config_from_sizes
 PARTS_OFF = ("towers_each_step", "library_cache", "prompt_per_completion", "plain_rows",
              "full_logits")  # fmt: skip
 ARMS = {
-    "cpu": ("ours", "fused_always", *PARTS_OFF, "release", "trl", "trl_rows"),
-    "cuda": ("ours", "fused_never", "flex", *PARTS_OFF, "without_triton", "without_graphs",
-             "release", "trl", "trl_rows"),
+    "cpu": ("ours", "fused_always", "sampled_ahead", *PARTS_OFF, "release", "trl", "trl_rows"),
+    "cuda": ("ours", "fused_never", "flex", "sampled_ahead", *PARTS_OFF, "without_triton",
+             "without_graphs", "release", "trl", "trl_rows"),
 }  # fmt: skip
 PROMPTS: dict[str, tuple[int, ...]] = {"mini": (1, 16), "middle": (1,), "0.5b": (1,)}
 # Along each axis the others stay as they are; words lengthen the prompt.

@@ -114,7 +114,8 @@ PARTS = (
     ),
     # Not timed on a GPU yet: each arm of each size is a process of half a minute or less.
     Part("benchmark_step", (*_STEP, "--size", "middle", "0.5b", "--steps", "2", "--arms", "ours",
-                            "without_graphs", "release", "trl_rows"), 240, _TRAINING,
+                            "sampled_ahead", "without_graphs", "release", "trl_rows"), 300,
+         _TRAINING,
          on_cpu=(*_STEP, "--size", "mini", "--prompts", "1", "--group-size", "2", "--completion",
                  "3", "--threads", "1", "--arms", "ours", "release")),
     _own("profile", "steps.py", "profile", *_SIZED, limit_s=90, needs=_TRAINING),

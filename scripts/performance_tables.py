@@ -1,4 +1,4 @@
-"""Tables of docs/performance.md and docs/kernels.md from the JSON files of what was measured.
+"""Tables of docs/performance.md, kernels.md and grpo.md from the JSON files of what was measured.
 
 python scripts/performance_tables.py
 """
@@ -18,6 +18,7 @@ from step_parts.picture import TITLES
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "benchmarks" / "gpu"
 STEP = ROOT / "docs" / "benchmarks" / "step.json"
+OVERLAP = ROOT / "docs" / "benchmarks" / "overlap.json"
 STEPS = {
     "GRPO": "grpo",
     "GRPO, the update from log-probabilities": "grpo_gathered",
@@ -209,7 +210,29 @@ def step_growth() -> str:
     return table(head, rows)
 
 
+def overlap() -> str:
+    """What was learned with completions sampled in place and one batch ahead."""
+    found = json.loads(OVERLAP.read_text(encoding="utf-8"))
+    rows = []
+    for way in dict.fromkeys(run["way"] for run in found["runs"]):
+        for run in (run for run in found["runs"] if run["way"] == way):
+            curves, sixth = run["curves"], max(1, found["steps"] // 6)
+            ends = [
+                f"{mean(curves[name][:sixth]):.3f}, {mean(curves[name][-sixth:]):.3f}"
+                for name in ("reward", "rewards/format/mean")
+            ]
+            clipped = f"{100 * mean(curves['clip_ratio/region_mean'][1:]):.2f}"
+            lag = f"{mean(lags):.1e}" if (lags := curves["overlap/kl"][1:]) else ""
+            wars = ", ".join(f"{100 * war:.1f}" for war in run["val_war"])
+            spent = "" if run["cpu_s"] is None else f"{run['cpu_s']:.0f}"
+            rows.append([f"{way}, seed {run['seed']}", wars, *ends, clipped, lag, spent])
+    head = ["", "validation WAR, half way and at the end", "reward, first and last sixth",
+            "format", "tokens clipped, %", "lag, nats", "CPU, s"]  # fmt: skip
+    return table(head, rows)
+
+
 PAGES = {
+    "grpo.md": (overlap,),
     "performance.md": (
         whole_steps, step_counts, step_growth, steps, sampling, kernels, parity,
     ),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from r1omni.data.batch import Batch, collate
 from r1omni.models.flex import Attention
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import pack, pad_embeds
-from r1omni.models.sampler import Sampled, Sampling, generate
+from r1omni.models.sampler import Sampled, Sampling, beside, generate
 from r1omni.ops import GRPOLossConfig, selective_logprob, selective_logprob_and_entropy
 from r1omni.rewards import RewardSpec
 from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig
@@ -40,6 +41,9 @@ from r1omni.training import policy as training_policy
 from r1omni.types import PromptInputs
 
 Patches = Iterator[None]
+
+
+SAMPLED_AHEAD = "sampled_ahead"
 
 
 class _Data(noise.NoiseData):
@@ -57,17 +61,26 @@ class _Data(noise.NoiseData):
         pairs: Any = self.pairs
         return DataLoader(pairs, batch_size=self.loader.batch_size, collate_fn=collate)
 
+    def following(self) -> Batch:
+        return collate(self.pairs[: self.loader.batch_size])
+
 
 class _Steps(L.Callback):
-    """Tells the watch when a step begins and ends."""
+    """Tells the watch when a step begins and ends; the first `unwatched` are not looked at."""
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: Watch, unwatched: int) -> None:
         self.watch = watch
+        self.unwatched = unwatched
 
-    def on_train_batch_start(self, *_: Any) -> None:
-        self.watch.begin()
+    def on_train_batch_start(self, trainer: L.Trainer, module: Any, batch: Any, index: int) -> None:
+        if index >= self.unwatched:
+            self.watch.begin()
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, module: Any, outputs: Any, batch: Any, index: int
+    ) -> None:
+        if index < self.unwatched:
+            return
         named = {"generate": "sampling"}
         found = {name: float(value) for name, value in trainer.callback_metrics.items()}
         seconds = {
@@ -75,6 +88,7 @@ class _Steps(L.Callback):
             for name, value in found.items()
             if name.startswith("time/")
         }
+        seconds.pop("sampling_ahead", None)  # beside the update
         # Clips are encoded while sampling is timed.
         seconds["sampling"] -= self.watch.phases.seconds.get("towers", 0.0)
         self.watch.phases.seconds |= seconds
@@ -93,6 +107,7 @@ def run(case: Case, folder: Path, switched: str, watch: Watch) -> dict[str, Any]
         rewards=[RewardSpec(f"{by_place.__module__}:{by_place.__name__}")],
         max_grad_norm=MAX_GRAD_NORM, loss=GRPOLossConfig(beta=BETA),
         fused_loss=fused.get(switched, "auto"),  # type: ignore[arg-type]
+        overlap_sampling=switched == SAMPLED_AHEAD,
     )  # fmt: skip
     rate = OptimizerConfig(LEARNING_RATE, schedule="constant", warmup_ratio=0.0)
     attention: Attention = "flex" if switched == "flex" else "sdpa"
@@ -100,25 +115,75 @@ def run(case: Case, folder: Path, switched: str, watch: Watch) -> dict[str, Any]
     module.omni.end_ids = ()
     module.model.to(case.device)
     materials = Materials(case, folder, switched != "towers_each_step", module.omni)
-    sample = module.policy.sample
+    sampled_as = module.policy.rollout
 
-    def sampled_then_given(prompts: PromptInputs, seeds: Sequence[int]) -> Any:
-        rollout = sample(prompts, seeds)
+    def sampled_then_given(*sampled: Any) -> Any:
+        rollout = sampled_as(*sampled)
         assert rollout.completion_ids.shape == materials.completions.shape
         return replace(rollout, completion_ids=materials.completions)
 
-    module.policy.sample = sampled_then_given  # type: ignore[method-assign]
+    module.policy.rollout = sampled_then_given  # type: ignore[method-assign]
+    unwatched = int(switched == SAMPLED_AHEAD)
+    num_steps = watch.num_steps + unwatched
     trainer = L.Trainer(
         accelerator="gpu" if case.device == "cuda" else "cpu", devices=1, logger=False,
         precision="bf16-mixed" if case.device == "cuda" else "32-true",
-        max_steps=watch.num_steps, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, use_distributed_sampler=False, callbacks=[_Steps(watch)],
-        default_root_dir=folder.parent,
+        max_steps=num_steps, max_epochs=1, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, use_distributed_sampler=False,
+        callbacks=[_Steps(watch, unwatched)], default_root_dir=folder.parent,
     )  # fmt: skip
     watch.models = (module.model,)
-    with SWITCHES[switched]() if switched in SWITCHES else ExitStack():
-        trainer.fit(module, _Data(materials, watch.num_steps))
+    with SWITCHES[switched]() if switched in SWITCHES else ExitStack() as stack:
+        if unwatched:
+            stack.enter_context(always_beside(module, watch))
+        trainer.fit(module, _Data(materials, num_steps))
     return {"prompt_tokens": materials.prompt_length}
+
+
+# Sampling beside the update --------------------------------------------------------------------
+
+
+@contextmanager
+def always_beside(module: GRPOModule, watch: Watch) -> Patches:
+    """Every watched step updates on what was sampled before, and samples for the next meanwhile.
+
+    The first step samples and learns nothing, so that the next one begins with the weights that
+    the other arms have. Where operations are counted, which is done in one thread, sampling comes
+    before the update.
+    """
+    update, given = module.update, module.policy.rollout
+
+    def but_at_first(rollouts: Any, step: Any) -> None:
+        if hasattr(watch, "kind"):
+            update(rollouts, step)
+
+    recorded: list[Tensor] = []
+
+    def as_recorded(*sampled: Any) -> Any:
+        rollout = given(*sampled)
+        if not recorded:
+            recorded.append(module.policy.logps(rollout))
+        return replace(rollout, logps=recorded[0])
+
+    def pool(*words: Any, **named: Any) -> Any:
+        is_counted = getattr(watch, "kind", "warm") in ("counts", "operations")
+        return _AtOnce() if is_counted else ThreadPoolExecutor(*words, **named)
+
+    with (
+        patch.object(module, "update", but_at_first),
+        patch.object(module.policy, "rollout", as_recorded),
+        patch.object(beside, "ThreadPoolExecutor", pool),
+    ):
+        yield
+
+
+class _AtOnce(Executor):
+    """Work is done when it is submitted."""
+
+    def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> Any:
+        future: Future[Any] = Future()
+        future.set_result(work(*given, **named))
+        return future
 
 
 # Parts switched off ---------------------------------------------------------------------------

@@ -11,6 +11,7 @@ TITLES = {
     "ours": "ours",
     "fused_always": "fused loss on",
     "fused_never": "fused loss off",
+    "sampled_ahead": "sampling beside the update",
     "towers_each_step": "towers in every step",
     "library_cache": "the library's cache",
     "prompt_per_completion": "a prompt a completion",

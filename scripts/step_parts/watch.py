@@ -28,6 +28,7 @@ class Watch:
 
     Attributes:
         models: of which clips through the towers are counted; set before the first step.
+        kind: what the step that runs, or ran last, is looked at for; not there before the first.
         phases: of the step that runs.
         found: figures of all steps that have ended.
     """
@@ -44,16 +45,16 @@ class Watch:
 
     def begin(self) -> None:
         """A step begins."""
-        self._kind = self.kinds[len(self.found)]
+        self.kind = self.kinds[len(self.found)]
         self.phases = Phases(self.device)
         self._stack = ExitStack()
         self._towers = self._stack.enter_context(TowerCounts(*self.models))
         self._stack.enter_context(self.phases.towers(*self.models))
         gc.collect()
         self._held = restart_peak(self.device)
-        if self._kind == "counts":
+        if self.kind == "counts":
             self._counting = self._stack.enter_context(Counting(self.device))
-        if self._kind == "operations":
+        if self.kind == "operations":
             self._operations = self._stack.enter_context(Operations())
         synchronize(self.device)
         self._started = time.perf_counter()
@@ -64,16 +65,16 @@ class Watch:
         whole = time.perf_counter() - self._started
         peak = memory_peak(self.device)
         self._stack.close()
-        found: dict[str, Any] = {"kind": self._kind, "figures": figures}
-        if self._kind == "timed":
+        found: dict[str, Any] = {"kind": self.kind, "figures": figures}
+        if self.kind == "timed":
             seconds = dict(self.phases.seconds)
             seconds["rest"] = whole - sum(seconds.values())
             found |= {"whole_s": whole, "seconds": seconds, "peak_gib": peak / GIB}
             found["peak_beyond_gib"] = (peak - self._held) / GIB
-        if self._kind == "counts":
+        if self.kind == "counts":
             clips = self._towers
             found |= {"counts": self._counting.counts, "clips": [clips.video, clips.audio]}
-        if self._kind == "operations":
+        if self.kind == "operations":
             found["operations"] = self._operations.total
         self.found.append(found)
 

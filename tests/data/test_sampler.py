@@ -197,6 +197,37 @@ def test_the_state_counts_what_was_handed_out() -> None:
     assert place() == {"epoch": 1, "offset": 1, "seed": 5}
 
 
+class Reads(Numbers):
+    """Keeps what was read."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.read: list[int] = []
+
+    def __getitem__(self, index: int) -> int:
+        self.read.append(index)
+        return index
+
+
+def test_the_batch_after_the_next_is_told_and_read_once() -> None:
+    """Across epochs and after a resume; the place in the data stays where it is."""
+    numbers = Reads(10)
+    loader, resumed = (
+        ResumableLoader(numbers, sampler_of(10, 4), collate_fn=torch.tensor) for _ in range(2)
+    )
+    told, came = [], []
+    for _ in range(2):
+        for batch in loader:
+            came.append(batch.tolist())
+            place = loader.state_dict()
+            told.append(loader.following().tolist())
+            assert loader.state_dict() == place
+    assert told[:-1] == came[1:] and len(came) == 6
+    assert len(numbers.read) == 20 + len(told[-1])
+    resumed.load_state_dict(place)
+    assert resumed.following().tolist() == told[-1] == next(iter(resumed)).tolist()
+
+
 def test_batches_read_ahead_by_workers_are_not_counted() -> None:
     sampler = sampler_of(20, 3)
     loader = ResumableLoader(

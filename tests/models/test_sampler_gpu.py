@@ -19,7 +19,15 @@ from transformers import Qwen2Config
 from r1omni.kernels import use
 from r1omni.models.omni import OmniModel
 from r1omni.models.packed import pad_embeds
-from r1omni.models.sampler import Sampled, Sampling, generate, generate_each
+from r1omni.models.sampler import (
+    Sampled,
+    SamplerMemory,
+    Sampling,
+    WritingBeside,
+    begun,
+    generate,
+    generate_each,
+)
 from r1omni.models.sizes import config_from_sizes
 from r1omni.streams import stream_seed
 
@@ -122,6 +130,28 @@ def test_a_stream_gives_the_completions_of_batches() -> None:
 
 
 @torch.no_grad()
+def test_a_thread_samples_beside_an_update() -> None:
+    """By the weights as they were, whatever is done to them meanwhile; graphs come later."""
+    model, prompts = made()
+    sampling = Sampling(100, 1.0, ENDS, 0)
+    seeds = [stream_seed(row) for row in range(len(prompts) * GROUP_SIZE)]
+    memory = SamplerMemory(copy_all=True)
+    large = torch.randn(4096, 4096, device="cuda")
+    for _ in range(3):  # eager, then replayed
+        wanted = draw(model, prompts, graphs=True)
+        with WritingBeside(begun(model, prompts, sampling, GROUP_SIZE, seeds, memory)) as beside:
+            for parameter in model.parameters():
+                parameter.mul_(1.05)
+            for _ in range(50):
+                large = torch.tanh(large @ large)
+            found = beside.result()
+        equal = (found.ids == wanted.ids).all(dim=1)
+        assert equal.float().mean() > 0.9
+        assert_close(found.logps[equal], wanted.logps[equal], rtol=0, atol=1e-3)
+        assert memory.graphs._graphs and not memory.graphs._missing
+
+
+@torch.no_grad()
 def test_half_precision() -> None:
     model, prompts = made()
     with torch.autocast("cuda", torch.bfloat16):
@@ -138,5 +168,6 @@ if __name__ == "__main__":
         test_graphs_and_kernels_change_nothing(wanted)
     test_graphs_see_new_weights_and_new_prompts()
     test_a_stream_gives_the_completions_of_batches()
+    test_a_thread_samples_beside_an_update()
     test_half_precision()
     print("sampling on this GPU agrees with the library")

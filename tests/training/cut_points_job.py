@@ -129,7 +129,10 @@ RUNS = {
         ),
     ),
     "lora": CutRun(
-        arguments=(*_REUSE, "--config", CONFIGS / "overlay" / "lora.yaml"),
+        arguments=(
+            *_REUSE, "--config", CONFIGS / "overlay" / "lora.yaml",
+            "--model.init_args.grpo.overlap_sampling", "true",
+        ),
         steps=10,
         checkpoint_every=1,
         cuts=(

@@ -90,6 +90,7 @@ TRAININGS: dict[str, Training] = {
     ),
     "a moved reference": Training(replace(BASE, ref_sync_steps=1, ref_mixup_alpha=0.5)),
     "adapters": Training(lora=LoRAConfig(rank=4, alpha=16)),
+    "sampled ahead": Training(replace(BASE, overlap_sampling=True), 3),
     # Most groups of so short completions are alike.
     "refilled": Training(replace(BASE, max_new_tokens=2, group_size=2, max_refills=2)),
     "different lengths": Training(

@@ -105,6 +105,7 @@ class EmotionDataModule(L.LightningDataModule):
         # wrong, and training does without it.
         self.unreadable: dict[str, list[list[tuple[Sample, str]]]] = {}
         self._store: ClipStore | None = None
+        self._train_loader: ResumableLoader | None = None
         self._encode: Callable[[], None] | None = None
         self._is_settled = False
 
@@ -265,9 +266,21 @@ class EmotionDataModule(L.LightningDataModule):
             rank=rank if self._splits_batches else 0,
             names=[s.sample_id for s in samples],
         )
-        return ResumableLoader(
+        self._train_loader = ResumableLoader(
             store.dataset(samples), sampler, collate_fn=collate, num_workers=self.loader.num_workers
         )
+        return self._train_loader
+
+    def following(self) -> Batch:
+        """The training batch that comes after the one at work, read ahead.
+
+        Raises:
+            UsageError: a subclass has a loader of its own.
+        """
+        if self._train_loader is None:
+            raise UsageError(f"{type(self).__name__} has to override `following`, too")
+        batch: Batch = self._train_loader.following()
+        return batch
 
     def draw(self, count: int, stream: Sequence[int]) -> Batch:
         """Training samples at random, beside the order of the loader.

@@ -112,6 +112,13 @@ class _Remaining(DistributedSampler[Any]):
     def __iter__(self) -> Iterator[list[int]]:
         return iter(self.sampler.batches(self.epoch)[self.offset :])
 
+    @property
+    def next_place(self) -> tuple[int, int]:
+        """Epoch and offset of the batch that comes next."""
+        if self.offset >= len(self):
+            return self.epoch + 1, 0
+        return self.epoch, self.offset
+
     def __len__(self) -> int:
         # The whole epoch: Lightning counts the batches already done by itself.
         return len(self.sampler)
@@ -149,14 +156,21 @@ class _Batches(Dataset[Any]):
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
+        self._kept: tuple[list[int], list[Any]] = ([], [])
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int | list[int]) -> Any:
         if isinstance(index, list):
-            return [self.dataset[one] for one in index]
+            indices, items = self._kept
+            return items if index == indices else [self.dataset[one] for one in index]
         return self.dataset[index]
+
+    def keep(self, indices: list[int]) -> list[Any]:
+        """Items that are read now, and not once more when the loader comes to them."""
+        self._kept = indices, self[indices]
+        return self._kept[1]
 
 
 class ResumableLoader(DataLoader[Any]):
@@ -167,17 +181,26 @@ class ResumableLoader(DataLoader[Any]):
 
     def __init__(self, dataset: Any, sampler: LengthGroupedSampler, **options: Any) -> None:
         self._position = _Remaining(sampler)
+        self._batches = _Batches(dataset)
+        # Of an epoch that `following` looked into; sorting takes long where samples are many.
+        self._orders: dict[int, list[list[int]]] = {}
         # Not as `batch_sampler`, beside which there is another sampler that Lightning would see.
-        super().__init__(_Batches(dataset), sampler=self._position, batch_size=None, **options)
+        super().__init__(self._batches, sampler=self._position, batch_size=None, **options)
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         position = self._position
-        if position.offset >= len(position):
-            position.epoch, position.offset = position.epoch + 1, 0
+        position.epoch, position.offset = position.next_place
         for batch in super().__iter__():
             # Counted before the step runs: a checkpoint taken after the step is past this batch.
             position.offset += 1
             yield batch
+
+    def following(self) -> Any:
+        """The batch that comes after the one handed out last, of the next epoch after the last."""
+        epoch, offset = self._position.next_place
+        if epoch not in self._orders:
+            self._orders = {epoch: self._position.sampler.batches(epoch)}
+        return self.collate_fn(self._batches.keep(self._orders[epoch][offset]))
 
     def state_dict(self) -> dict[str, int | str]:
         """The epoch, the number of its batches handed out, and what they are batches of."""

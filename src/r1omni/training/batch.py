@@ -20,6 +20,7 @@ from r1omni.ops import (
     TokenObjective,
     part_loss,
 )
+from r1omni.ops.importance import importance_weights
 from r1omni.ops.step_totals import entropy_threshold
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.policy import Policy
@@ -49,7 +50,8 @@ class RolloutBatch:
             logged; `rewards` itself unless members of a group are on several ranks. Of the whole
             rollout, also in a part of it.
         ref_logps: float32 [N, C] under the reference, or None.
-        old_logps: float32 [N, C] under the policy that sampled, or None where it is not needed.
+        old_logps: float32 [N, C] that ratios compare with, or None where none is needed
+            (`with_old_logps`).
         importance_weights: float32 [N, C] or [N, 1], or None.
         entropy_mask: bool [N, C], tokens chosen for their entropy among those of an optimizer
             step, or None for all that are learned from.
@@ -227,11 +229,34 @@ class RolloutBatch:
         for start, stop in pairwise(cuts):
             yield self.select(range(start, stop))
 
+    def num_updates(self, config: GRPOConfig) -> int:
+        """Optimizer steps that a training learns from it in, unless the training ends before."""
+        return config.num_iterations * min(config.steps_per_generation, len(self))
+
     def micro_batches(self, size: int | None) -> Iterator[RolloutBatch]:
         """Parts of `size` prompts, or all in one for None."""
         size = size or len(self)
         for start in range(0, len(self), size):
             yield self.select(range(start, min(start + size, len(self))))
+
+
+def with_old_logps(batch: RolloutBatch, policy: Policy) -> RolloutBatch:
+    """A rollout with what ratios compare the policy with, and its correction of the sampler.
+
+    That is the policy as it is now, before any update on the rollout. It is the one that sampled,
+    but with `overlap_sampling`, where the correction then is for its lag, too (the decoupled
+    objective of arXiv 2505.24298). There without a correction, ratios compare with what was
+    recorded while sampling.
+    """
+    config, rollout = policy.config, batch.rollout
+    if config.overlap_sampling and config.importance_correction == "none":
+        return replace(batch, old_logps=rollout.logps)
+    old_logps = policy.logps(rollout)
+    weights = importance_weights(
+        old_logps, rollout.logps, rollout.mask, config.importance_correction,
+        config.importance_cap,
+    )  # fmt: skip
+    return replace(batch, old_logps=old_logps, importance_weights=weights)
 
 
 def step_totals(

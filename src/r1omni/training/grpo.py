@@ -20,12 +20,12 @@ from r1omni.models.adapters import LoRAConfig
 from r1omni.models.flex import Attention
 from r1omni.models.parallelize import gathered
 from r1omni.ops import GRPOLoss, StepTotals
-from r1omni.ops.importance import importance_weights
 from r1omni.rewards.schedule import RewardWeights
 from r1omni.streams import stream_seed
 from r1omni.training.adaptive_entropy import EntropyCoefficient
 from r1omni.training.advantages import in_force, kl_penalty, score_rollout, with_advantages
-from r1omni.training.batch import RolloutBatch, step_totals, with_entropy_mask
+from r1omni.training.ahead import SamplesAhead
+from r1omni.training.batch import RolloutBatch, step_totals, with_entropy_mask, with_old_logps
 from r1omni.training.evidence import with_evidence
 from r1omni.training.grpo_checks import check_fit, check_trained, check_trainer
 from r1omni.training.grpo_config import GRPOConfig
@@ -73,6 +73,7 @@ class GRPOModule(EmotionModule):
         self.grpo = grpo
         self.policy = Policy(self.omni, grpo)
         self.reference: Reference | None = None  # the start, or moved since; in training only
+        self.ahead = self.kept_states["sampled_ahead"] = SamplesAhead(self.policy)
         self.step_log = self.kept_states["num_tokens_seen"] = StepLog()
         self.reward_weights = self.kept_states["reward_weights"] = RewardWeights(grpo.rewards)
         self.entropy_coef = self.kept_states["entropy_coef"] = EntropyCoefficient(grpo)
@@ -80,7 +81,7 @@ class GRPOModule(EmotionModule):
     def training_step(self, batch: Batch, batch_idx: int) -> None:
         log = self.step_log.begin(self.device, self.global_step)
         rollouts = self.roll_out(batch)
-        with log.timed("update"):
+        with self.ahead.sampling(self, rollouts), log.timed("update"):
             for _ in range(self.grpo.num_iterations):
                 for step in rollouts.steps(self.grpo.steps_per_generation):
                     if self.global_step < self.trainer.max_steps:
@@ -99,38 +100,33 @@ class GRPOModule(EmotionModule):
             if grpo.max_refills:
                 rollouts, dropped = refilled(rollouts, self._sample_more, grpo, self.layout)
                 self.step_log.add("frac_dropped", dropped)
-        rollout = rollouts.rollout
-        old_logps = ref_logps = penalty = weights = None
+        ref_logps = penalty = None
         if self.grpo.needs_old_logps:
             with self.step_log.timed("old_logps"):
-                old_logps = self.policy.logps(rollout)
-            weights = importance_weights(
-                old_logps, rollout.logps, rollout.mask,
-                self.grpo.importance_correction, self.grpo.importance_cap,
-            )  # fmt: skip
+                rollouts = with_old_logps(rollouts, self.policy)
         if self.reference is not None:
             with self.step_log.timed("reference"):
-                ref_logps = self.reference.logps(rollout)
+                ref_logps = self.reference.logps(rollouts.rollout)
         if self.grpo.kl_in_reward:
-            penalty, kl = kl_penalty(old_logps, ref_logps, rollout.mask, self.grpo.kl_in_reward)
+            mask, rate = rollouts.rollout.mask, self.grpo.kl_in_reward
+            penalty, kl = kl_penalty(rollouts.old_logps, ref_logps, mask, rate)
             self.step_log.add_mean("kl", self.sum_over_ranks(kl))
-        if not (self.grpo.loss.beta or self.grpo.log_kl):
-            ref_logps = None
-        rollouts = replace(
-            rollouts, old_logps=old_logps, ref_logps=ref_logps, importance_weights=weights
-        )
+        is_used = self.grpo.loss.beta or self.grpo.log_kl
+        rollouts = replace(rollouts, ref_logps=ref_logps if is_used else None)
         return with_advantages(rollouts, grpo, self.layout, penalty)
 
-    def _sample_and_score(self, batch: Batch, round_index: int) -> RolloutBatch:
-        stream = (self.grpo.seed, self.global_step, *([round_index] if round_index else []))
-        seeds = [
-            stream_seed(*stream, sample.sample_id, member)
-            for sample in batch.samples for member in self.layout.members
-        ]  # fmt: skip
+    def seeds(self, batch: Batch, step: int, round_index: int = 0) -> list[int]:
+        """N seeds of the completions that are learned from at an optimizer step."""
+        stream = (self.grpo.seed, step, *([round_index] if round_index else []))
+        return [stream_seed(*stream, *row) for row in self.layout.rows(batch.samples)]
 
+    def _sample_and_score(self, batch: Batch, round_index: int) -> RolloutBatch:
         def sample_and_score() -> RolloutBatch:
             with self.step_log.timed("generate"):
-                rollout = self.policy.sample(self.encoded_prompts(batch), seeds)
+                rollout = None if round_index else self.ahead.rollout_of(self, batch)
+                if rollout is None:
+                    seeds = self.seeds(batch, self.global_step, round_index)
+                    rollout = self.policy.sample(self.encoded_prompts(batch), seeds)
                 self.step_log.count_prompt_tokens(rollout)
             with self.step_log.timed("reward"):
                 rewards = score_rollout(rollout, batch.samples, self.grpo, self.policy)
@@ -197,6 +193,7 @@ class GRPOModule(EmotionModule):
     def setup(self, stage: str) -> None:
         if stage == "fit":
             check_fit(self.grpo, self.trainer, self.datamodule, self.omni)
+            self.ahead.load(None)
         super().setup(stage)
 
     def configure_model(self) -> None:

@@ -16,6 +16,7 @@ from r1omni.options import check_type
 from r1omni.training.data_checks import check_labels, check_targets
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.training.optimization import check_parts
+from r1omni.training.sharded import FSDP2Strategy
 from r1omni.types import UsageError
 
 _logger = logging.getLogger(__name__)
@@ -85,8 +86,14 @@ def check_fit(
     """What a training is refused for, and what is said of settings that can never act in it.
 
     Raises:
-        UsageError: as `check_batch_size`, `check_labels` and `check_expert`.
+        UsageError: as `check_batch_size`, `check_labels` and `check_expert`; sampling beside the
+            update where the weights are sharded.
     """
+    if config.overlap_sampling and isinstance(trainer.strategy, FSDP2Strategy):
+        raise UsageError(
+            "grpo.overlap_sampling keeps a whole copy of the language model beside the update, "
+            "which FSDP2Strategy is there to avoid; set it to false, or use DDP"
+        )
     check_batch_size(config, data.loader.batch_size)
     check_labels(data, config.rewards)
     check_expert(config, data, omni, trainer.world_size)
@@ -162,13 +169,13 @@ def warn_of_idle_settings(config: GRPOConfig, max_steps: int) -> None:
 def idle_loss_options(config: GRPOConfig) -> list[str]:
     """Options of the loss that differ from their defaults and change no gradient of the run.
 
-    While a rollout is learned from for the first time the policy is still the one that sampled:
-    ratios are 1, within every bound, sapo's gate has the slope 1 there at any temperature, and
-    vespo's kernel is 1.
+    While a rollout is learned from for the first time the policy is still the one that sampled, but
+    with `overlap_sampling`: ratios are 1, within every bound, sapo's gate has the slope 1 there at
+    any temperature, and vespo's kernel is 1.
     Cispo's cap below 1 acts on a ratio of 1, too.
     """
     loss, usual = config.loss, GRPOLossConfig()
-    if config.reuses_rollouts or (loss.loss_type == "cispo" and loss.upper_epsilon < 1):
+    if config.has_ratios or (loss.loss_type == "cispo" and loss.upper_epsilon < 1):
         return []
     names = _OF_RATIOS if config.importance_correction != "none" else (*_OF_RATIOS, *_OF_VESPO)
     return [name for name in names if getattr(loss, name) != getattr(usual, name)]

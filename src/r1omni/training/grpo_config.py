@@ -70,9 +70,13 @@ class GRPOConfig:
         max_grad_norm: gradients are scaled down to this norm; None never does.
         mask_truncated_completions: learn nothing from completions that the length limit cut off.
         importance_correction: "none", or factors on the policy terms for the difference between
-            the log-probabilities while sampling and those of the update: "token_truncate",
+            the log-probabilities while sampling and those before the update: "token_truncate",
             "token_mask", "sequence_truncate" or "sequence_mask".
         importance_cap: largest factor.
+        overlap_sampling: sample the completions of the next batch while the update on this one
+            runs, so that they are of the policy before it. Ratios then compare with the
+            log-probabilities recorded while sampling, or `importance_correction` corrects for the
+            lag. The first batch of a run, and what `max_refills` adds, is sampled in place.
         max_refills: rounds of further prompts sampled in place of groups whose rewards are all
             alike (dynamic sampling, arXiv 2503.14476); 0 keeps such groups.
         ref_sync_steps: optimizer steps between moves of the reference towards the policy; 0 never
@@ -116,6 +120,7 @@ class GRPOConfig:
     mask_truncated_completions: bool = False
     importance_correction: ImportanceCorrection = "none"
     importance_cap: float = 3.0
+    overlap_sampling: bool = False
     max_refills: int = 0
     ref_sync_steps: int = 0
     ref_mixup_alpha: float = 0.6
@@ -221,14 +226,20 @@ class GRPOConfig:
 
     @property
     def reuses_rollouts(self) -> bool:
-        """Whether the policy moves while a rollout is learned from, so that ratios leave 1."""
+        """Whether the policy moves while a rollout is learned from."""
         return self.num_iterations > 1 or self.steps_per_generation > 1
 
     @property
+    def has_ratios(self) -> bool:
+        """Whether ratios leave 1: the policy is not the one that they compare with."""
+        lags = self.overlap_sampling and self.importance_correction == "none"
+        return self.reuses_rollouts or lags
+
+    @property
     def needs_old_logps(self) -> bool:
-        """Whether log-probabilities of the policy that sampled are computed for the update."""
+        """Whether ratios, or what else there is, need log-probabilities to compare with."""
         return (
-            self.reuses_rollouts
+            self.has_ratios
             or self.importance_correction != "none"
             or self.loss.off_policy_mask_threshold is not None
             or self.kl_in_reward != 0

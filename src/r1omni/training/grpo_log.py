@@ -49,6 +49,7 @@ class StepLog:
         self._updates: list[dict[str, float]] = []
         self._prompt_tokens = 0
         self._drift = 0.0
+        self._lag = torch.zeros(2)
 
     def state(self, trained: Sequence[str]) -> int:
         """What a checkpoint keeps; `trained` is not looked at."""
@@ -69,8 +70,8 @@ class StepLog:
         """Add the seconds of a block to `time/<name>`; what is timed inside it is its own."""
         start, inner = time.perf_counter(), sum(self._seconds.values())
         yield
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        if self.device.type == "cuda":  # another stream may sample beside an update
+            torch.cuda.current_stream(self.device).synchronize()
         spent = time.perf_counter() - start - (sum(self._seconds.values()) - inner)
         self._seconds[name] = self._seconds.get(name, 0.0) + spent
 
@@ -87,11 +88,17 @@ class StepLog:
         self._prompt_tokens += sum(rollout.prompt_lengths)
 
     def compare_with_sampler(self, logps: Tensor, part: RolloutBatch) -> None:
-        """How far log-probabilities lie from those recorded while sampling, before any update."""
+        """How far log-probabilities lie from those recorded while sampling, before any update.
+
+        The largest difference; and k3 over the tokens, the divergence of the policy that sampled
+        from the one that learns.
+        """
         if not self._updates:
             # Where nothing is learned, a fused loss reads nothing.
             difference = torch.where(part.loss_mask, logps.detach() - part.rollout.logps, 0.0)
             self._drift = max(self._drift, float(difference.abs().max()))
+            lag = torch.stack([(difference.exp() - 1 - difference).sum(), part.loss_mask.sum()])
+            self._lag += lag.cpu()
 
     def add_loss(self, result: GRPOLoss, mask: Tensor, totals: StepTotals) -> None:
         """What a pass adds to the loss of its step, and its metrics by their share of the step.
@@ -141,6 +148,9 @@ class StepLog:
             "num_tokens": float(self._prompt_tokens + completion_tokens),
             "sampling_logp_difference": self._drift,
         }
+        if module.grpo.overlap_sampling:
+            summed, count = module.sum_over_ranks(self._lag.to(self.device)).tolist()
+            own["overlap/kl"] = summed / max(count, 1)
         everyone = gathered_objects((own, RolloutFigures.of(batch)))
         figures = [figures for _, figures in everyone]
         whole = RolloutFigures.joined(figures, module.grpo.groups_across_ranks)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from r1omni.models.omni import OmniModel
 from r1omni.models.pipeline import R1Omni
-from r1omni.models.sampler import generate
+from r1omni.models.sampler import Sampled, Sampling, generate
 from r1omni.training.grpo_config import GRPOConfig
 from r1omni.types import PromptInputs, Rollout
 
@@ -40,6 +40,11 @@ class Policy:
         """The model with the policy's weights, for the length of a block."""
         yield self.model
 
+    @property
+    def sampling(self) -> Sampling:
+        """How completions are drawn."""
+        return self.omni.sampling(self.config.max_new_tokens, self.config.temperature)
+
     @torch.no_grad()
     def sample(self, prompts: PromptInputs, seeds: Sequence[int]) -> Rollout:
         """Completions of every prompt, each from the random stream of its own seed.
@@ -48,21 +53,17 @@ class Policy:
             prompts: B prompts.
             seeds: N = B * G seeds of `r1omni.streams.stream_seed`, group members side by side.
         """
-        sampling = self.omni.sampling(self.config.max_new_tokens, self.config.temperature)
-        group_size = len(seeds) // len(prompts)
+        size = len(seeds) // len(prompts)
         with self.active() as model:
             embedded = model.embed_prompts(prompts)
-            sampled = generate(model, embedded, sampling, group_size=group_size, seeds=seeds)
-        return Rollout(
-            prompts=prompts,
-            completion_ids=sampled.ids,
-            mask=sampled.mask,
-            logps=sampled.logps,
-            texts=tuple(self.omni.completions(sampled)[0]),
-            group_size=group_size,
-            end_ids=sampling.end_ids,
-            prompt_lengths=tuple(map(len, embedded)),
-        )
+            sampled = generate(model, embedded, self.sampling, group_size=size, seeds=seeds)
+        return self.rollout(prompts, tuple(map(len, embedded)), sampled)
+
+    def rollout(self, prompts: PromptInputs, lengths: tuple[int, ...], sampled: Sampled) -> Rollout:
+        """Completions of prompts of these lengths in tokens."""
+        texts, size = tuple(self.omni.completions(sampled)[0]), len(sampled.ids) // len(prompts)
+        drawn = sampled.ids, sampled.mask, sampled.logps, texts, size
+        return Rollout(prompts, *drawn, self.sampling.end_ids, lengths)
 
     def logps(self, rollout: Rollout) -> Tensor:
         """Log-probabilities of the completions, float32 [N, C], without a gradient."""

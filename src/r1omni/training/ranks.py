@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import lightning as L
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from r1omni.training.grpo_config import GRPOConfig
-from r1omni.types import UsageError
+from r1omni.types import Sample, UsageError
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,10 @@ class RankLayout:
             return range(self.group_size)
         count = self.group_size // self.num_ranks
         return range(self.rank * count, (self.rank + 1) * count)
+
+    def rows(self, samples: Sequence[Sample]) -> list[tuple[str, int]]:
+        """Sample and member of each completion that this rank samples, group members together."""
+        return [(sample.sample_id, member) for sample in samples for member in self.members]
 
     def whole_groups(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Rows [N, K] of this rank to those of the groups it has a part in, and their places.

@@ -21,10 +21,14 @@ FIXED = (
     "model.init_args.trainable",
     "model.init_args.lora",
     "model.init_args.optimizer.kind",
+    "model.init_args.grpo.overlap_sampling",
     "run.experiment",
 )
 # What a run did whose version had no such option yet.
-_BEFORE = {"model.init_args.optimizer.kind": "adamw"}
+_BEFORE = {
+    "model.init_args.optimizer.kind": "adamw",
+    "model.init_args.grpo.overlap_sampling": False,
+}
 _UNSET = "unset"
 
 

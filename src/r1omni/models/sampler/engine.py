@@ -60,7 +60,7 @@ def generate(
         R1OmniError: a CUDA graph cannot be recorded.
     """
     memory = _kept_memory(model) if uses_graphs(model.device, sampling) else SamplerMemory()
-    writer = _begun(model, prompts, sampling, group_size, seeds, memory)
+    writer = begun(model, prompts, sampling, group_size, seeds, memory)
     with torch.autocast(model.device.type, enabled=False):
         return writer.write()
 
@@ -85,7 +85,7 @@ def generate_stream(
         the next tokens of all rows, long [N, k], padded where a row has ended; k is at most the
         period of the device's `Pace`. Side by side they are `Sampled.ids`.
     """
-    writer = _begun(model, prompts, sampling, group_size, seeds, SamplerMemory())
+    writer = begun(model, prompts, sampling, group_size, seeds, SamplerMemory())
     parts = writer.parts()
     going = torch.ones(len(prompts) * group_size, 1, dtype=torch.bool, device=model.device)
     while True:
@@ -146,7 +146,8 @@ def generate_each(
         model.sampler_memory = memory
 
 
-def _begun(
+@torch.no_grad()
+def begun(
     model: OmniModel,
     prompts: Sequence[Tensor] | ReadPrompts,
     sampling: Sampling,
@@ -154,7 +155,12 @@ def _begun(
     seeds: Sequence[int] | None,
     memory: SamplerMemory,
 ) -> Writer:
-    """The prompts read, and the first token of every row drawn."""
+    """The prompts read, and the first token of every row drawn.
+
+    What is left to write reads the model no more, if the memory copies all weights.
+
+    Args, Raises: as for `generate`; `memory` is used by nobody else until all is written.
+    """
     num_rows = len(prompts) * group_size
     uniforms = None
     if sampling.temperature > 0:

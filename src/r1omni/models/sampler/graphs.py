@@ -18,10 +18,17 @@ class StepGraphs:
     """Graphs by shape; all of them over the same memory.
 
     What is recorded reads and writes at fixed addresses. When these change, all graphs go.
+
+    Attributes:
+        records: record what is missing at once. Nothing else may be given to the GPU meanwhile, so
+            a thread that samples beside other work turns it off, and what was missing is recorded
+            afterwards (`record_missing`).
     """
 
     def __init__(self) -> None:
+        self.records = True
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
+        self._missing: dict[Hashable, Callable[[], None]] = {}
         self._addresses: tuple[int, ...] = ()
         self._pool: Any = None
         self._stream: torch.cuda.Stream | None = None
@@ -39,20 +46,39 @@ class StepGraphs:
         """
         if addresses != self._addresses:
             self._graphs.clear()
+            self._missing.clear()
             self._pool, self._addresses = None, addresses
         graph = self._graphs.get(shape)
         if graph is not None:
             graph.replay()
             return
-        if self._stream is None:
-            self._stream = torch.cuda.Stream()
+        if not self.records:
+            step()
+            self._missing[shape] = step
+            return
+        stream = self._recording_stream()
         # Computed before it is recorded: libraries set themselves up at a first call, which is not
         # allowed within a recording. Recording computes nothing, so this is a step like any other.
-        self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
             step()
-        torch.cuda.current_stream().wait_stream(self._stream)
+        torch.cuda.current_stream().wait_stream(stream)
         self._graphs[shape] = self._record(step)
+
+    def record_missing(self) -> None:
+        """Record the steps that were computed while `records` was off; this computes nothing.
+
+        Raises:
+            R1OmniError: a step cannot be recorded.
+        """
+        while self._missing:
+            shape, step = self._missing.popitem()
+            self._graphs[shape] = self._record(step)
+
+    def _recording_stream(self) -> torch.cuda.Stream:
+        if self._stream is None:
+            self._stream = torch.cuda.Stream()
+        return self._stream
 
     def _record(self, step: Callable[[], None]) -> torch.cuda.CUDAGraph:
         if self._pool is None:
@@ -63,7 +89,7 @@ class StepGraphs:
             with torch.cuda.graph(
                 graph,
                 pool=self._pool,
-                stream=self._stream,
+                stream=self._recording_stream(),
                 capture_error_mode="thread_local",
             ):
                 step()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -61,6 +61,8 @@ class SamplerMemory:
         self.storage = Storage()
         self.reader = WeightReader(copy_all)
         self.graphs = StepGraphs()
+        # On which a thread writes beside other work (`beside.py`).
+        self.stream: torch.cuda.Stream | None = None
 
     def __deepcopy__(self, _: Any) -> SamplerMemory:
         return SamplerMemory()
@@ -97,13 +99,14 @@ class Steps:
         """One more token for every row of the grid; `step` is the place of their newest."""
         temperature = self.sampling.temperature
         columns = self._columns(step + 1)
+        if not self.with_graphs:
+            advance(self.weights, grid, columns, temperature)
+            return
+        now = replace(grid)  # with the shapes of this step, should it be recorded later
 
         def run() -> None:
-            advance(self.weights, grid, columns, temperature)
+            advance(self.weights, now, columns, temperature)
 
-        if not self.with_graphs:
-            run()
-            return
         sizes = tuple(grid.own.shape), tuple(grid.prompt.shape)
         shape = (*sizes, columns, temperature, self.with_triton)
         self.memory.graphs.run(shape, self.addresses, run)
@@ -137,7 +140,7 @@ class Writer:
         """All completions."""
         for _ in self.parts():
             pass
-        return self._finished()
+        return self.finished()
 
     def parts(self) -> Iterator[Tensor]:
         """The next tokens of all rows, long [N, k]; what is behind an end token says nothing."""
@@ -183,7 +186,8 @@ class Writer:
                 self.owner[slot] = self.num_rows if end else self.owner[slot]
         return True
 
-    def _finished(self) -> Sampled:
+    def finished(self) -> Sampled:
+        """What `parts` has written, when it has come to its end."""
         ids, logps = self.ids[:-1], self.logps[:-1]
         mask = mask_after_end(ids, self.sampling.end_ids)
         longest = int(mask.sum(dim=1).max())
