@@ -60,7 +60,7 @@ def main() -> None:
             "steps": options.steps, "prompts": options.prompts, "threads": 1,
             "start_val_war": start, "runs": runs,
         }  # fmt: skip
-        options.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        options.out.write_text(json.dumps(report) + "\n", encoding="utf-8")
         print(f"{way}, seed {seed}: {runs[-1]['val_war']}, {cpu_s} s", flush=True)
 
 
