@@ -100,7 +100,7 @@ def test_keys_of_one_head_after_the_other(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize("block", [128, 16])
 def test_blocks_are_those_that_torch_finds(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flex, "_BLOCK", block)
+    monkeypatch.setattr(flex, "_SIDE", block)
     prompts = torch.arange(300) < torch.tensor([300, 40, 131])[:, None]
     mask = torch.arange(70) < torch.tensor([70, 3, 0, 64, 70, 1])[:, None]
     square = visible(prompts, mask)

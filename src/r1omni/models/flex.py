@@ -22,7 +22,7 @@ from r1omni.types import UsageError
 # How attention over packed rows is computed: piece by piece (`attention.py`), or by FlexAttention.
 Attention = Literal["sdpa", "flex"]
 
-_BLOCK = 128
+_SIDE = 128
 # Numbers a head has at least for torch's kernel.
 _LEAST_WIDTH = 16
 
@@ -77,23 +77,23 @@ def _blocks(prompt: tuple[Tensor, Tensor], own: tuple[Tensor, Tensor]) -> BlockM
         own: the same of the other, which does not overlap it.
     """
     total = len(prompt[0])
-    num_blocks = -(-total // _BLOCK)
+    num_blocks = -(-total // _SIDE)
     stretches = [tuple(bound.int() for bound in bounds) for bounds in (prompt, own)]
-    edges = _BLOCK * torch.arange(num_blocks, dtype=torch.int32, device=prompt[0].device)
-    seen = torch.zeros(num_blocks * _BLOCK, num_blocks, dtype=torch.int32, device=edges.device)
+    edges = _SIDE * torch.arange(num_blocks, dtype=torch.int32, device=prompt[0].device)
+    seen = torch.zeros(num_blocks * _SIDE, num_blocks, dtype=torch.int32, device=edges.device)
     for first, last in stretches:
-        stop, start = last[:, None].minimum(edges + _BLOCK), first[:, None].maximum(edges)
+        stop, start = last[:, None].minimum(edges + _SIDE), first[:, None].maximum(edges)
         seen[:total] += (stop - start).clamp(min=0)
-    pairs = seen.view(num_blocks, _BLOCK, num_blocks).sum(dim=1)
+    pairs = seen.view(num_blocks, _SIDE, num_blocks).sum(dim=1)
     (first, last), (own_first, own_last) = stretches
 
     def sees(_: Tensor, __: Tensor, query: Tensor, key: Tensor) -> Tensor:
         of_prompt = (key >= first[query]) & (key < last[query])
         return of_prompt | ((key >= own_first[query]) & (key < own_last[query]))
 
-    full = pairs == _BLOCK**2
+    full = pairs == _SIDE**2
     return BlockMask.from_kv_blocks(
-        *_listed((pairs > 0) & ~full), *_listed(full), BLOCK_SIZE=_BLOCK, mask_mod=sees,
+        *_listed((pairs > 0) & ~full), *_listed(full), BLOCK_SIZE=_SIDE, mask_mod=sees,
         seq_lengths=(total, total),
     )  # fmt: skip
 
