@@ -44,8 +44,7 @@ class GRPOModule(EmotionModule):
     """GRPO on labelled clips, from a model that already answers in tags.
 
     Args:
-        init_from: model folder to start from. A frozen copy of it is the reference; with `lora`
-            the reference is the model without its adapters, and no copy is made.
+        init_from: model folder to start from; the reference is its copy, or with `lora` itself.
         trainable, frame_fit, lora, activation_checkpointing, attention: as for `EmotionModule`.
         optimizer: rates and schedule, over optimizer steps.
         max_new_tokens: longest completion in evaluation, in tokens; None is that of the sampling.

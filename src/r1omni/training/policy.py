@@ -21,8 +21,7 @@ from r1omni.types import PromptInputs, Rollout
 class Policy:
     """A model with its tokenizer and the sampler (`r1omni.models.sampler`).
 
-    One that is sharded is asked by all ranks together, and for `sample` with all weights gathered
-    (`r1omni.models.parallelize.gathered`): completions end when they end.
+    A sharded one is asked by all ranks together, for `sample` inside `parallelize.gathered`.
 
     Args:
         omni: model and tokenizer.
