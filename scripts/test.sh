@@ -32,5 +32,6 @@ step() {
 step ruff check .
 step ruff format --check .
 step mypy src
-# A file is one worker's: some prepare trainings that take a minute or two.
-step pytest -n 2 --dist loadfile "$@"
+# A file is one worker's: some prepare trainings that take a minute or two, and tests/conftest.py
+# says which begin first.
+step pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
