@@ -22,6 +22,8 @@ fi
 export MLFLOW_DISABLE_TELEMETRY=true
 # The models of the tests are tiny: two processes make more of two cores than two threads.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+# Hundreds of processes would compile the package anew, and pytest the tests.
+unset PYTHONDONTWRITEBYTECODE
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}"
 
 step() {
