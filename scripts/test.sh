@@ -22,6 +22,8 @@ fi
 export MLFLOW_DISABLE_TELEMETRY=true
 # The models of the tests are tiny: two processes make more of two cores than two threads.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
+# Hundreds of processes would compile the package anew, and pytest the tests.
+unset PYTHONDONTWRITEBYTECODE
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}"
 
 step() {
@@ -32,5 +34,6 @@ step() {
 step ruff check .
 step ruff format --check .
 step mypy src
-# A file is one worker's: some prepare trainings that take a minute or two.
-step pytest -n 2 --dist loadfile "$@"
+# A file is one worker's: some prepare trainings that take a minute or two, and tests/conftest.py
+# says which begin first.
+step pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"

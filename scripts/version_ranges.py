@@ -199,7 +199,8 @@ def try_suite(
     environ = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "MLFLOW_DISABLE_TELEMETRY": "true"}
     environ.setdefault("OMP_NUM_THREADS", "1")
     words = [own, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
-    words += ["-n", str(processes), "--dist", "loadfile"] if processes else []
+    parallel = ["-n", str(processes), "--dist", "loadfile", "--no-loadscope-reorder"]
+    words += parallel if processes else []
     begun_s = time.monotonic()
     status = subprocess.run(words, cwd=ROOT, env=environ).returncode
     entry["minutes"] = round((time.monotonic() - begun_s) / 60, 1)

@@ -27,13 +27,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from tracking_store import copy_new_stores
+
 REPOSITORY = Path(__file__).parents[1]
 # Seconds; a process that takes longer hangs.
 LIMIT_S = 300
 # Libraries alone: a process imports the package under test from where its test says.
 _PRELOADED = (
-    "lightning.pytorch.cli", "mlflow.store.tracking.sqlalchemy_store", "peft", "timm.layers",
-    "torchaudio", "transformers.modeling_utils", "transformers.models.qwen2.modeling_qwen2",
+    "av", "git", "lightning.pytorch.cli", "mlflow.store.tracking.sqlalchemy_store", "omegaconf",
+    "peft", "sqlalchemy.dialects.sqlite", "timm.layers", "torch.distributed.checkpoint.state_dict",
+    "torch.distributed.fsdp", "torch.distributed.run", "torchaudio", "torchvision.transforms.v2",
+    "transformers.models.auto.processing_auto", "transformers.models.bert.modeling_bert",
+    "transformers.models.qwen2.modeling_qwen2", "transformers.models.siglip.modeling_siglip",
+    "transformers.models.whisper.modeling_whisper",
 )  # fmt: skip
 
 
@@ -156,15 +162,27 @@ def _run(request: bytes) -> Any:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    sys.modules["torch"].set_num_threads(1)
-    # What Lightning reads when it is imported.
-    rank_zero_only = sys.modules["lightning.fabric.utilities.rank_zero"].rank_zero_only
-    rank_zero_only.rank = int(env.get("RANK", 0))
+    as_imported_now()
     target, args = pickle.loads(call)
     return target(*args)
 
 
-def _end(status: int) -> None:
+def as_imported_now() -> None:
+    """Set what torch and Lightning read from the environment when they are imported."""
+    sys.modules["torch"].set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    rank_zero = sys.modules["lightning.fabric.utilities.rank_zero"]
+    rank_zero.rank_zero_only.rank = rank_zero._get_rank() or 0
+
+
+def status_of(end: SystemExit) -> int:
+    """The status that an interpreter makes of `SystemExit`, whose message it prints."""
+    if end.code is None or isinstance(end.code, int):
+        return end.code or 0
+    print(end.code, file=sys.stderr)
+    return 1
+
+
+def end(status: int) -> None:
     """As an interpreter ends, but for taking apart all modules, which takes seconds in a fork."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
@@ -174,15 +192,18 @@ def _end(status: int) -> None:
 
 
 if __name__ == "__main__":
+    os.environ["GIT_PYTHON_REFRESH"] = "quiet"  # where there is no git, MLflow says so when it asks
     for name in _PRELOADED:
         importlib.import_module(name)
+    copy_new_stores()
     gc.freeze()  # else a collection in a fork copies every page
     wanted = _serve(Connection(int(sys.argv[1])))
     if wanted is not None:
         try:
-            _end(_run(wanted) or 0)
-        except SystemExit as end:
-            _end(end.code if isinstance(end.code, int) else int(bool(end.code)))
+            status = _run(wanted) or 0
+        except SystemExit as exit_:
+            status = status_of(exit_)
         except BaseException:
             traceback.print_exc()
-            _end(1)
+            status = 1
+        end(status)

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,14 +62,14 @@ def changed(text: str, change: str) -> str:
     return text.replace(before, after)
 
 
-def run(script: str, folder: Path) -> str:
-    """What a block of commands prints; each has to succeed."""
+def run(script: str, folder: Path, python: Path) -> str:
+    """What a block of commands prints, with this `python`; each has to succeed."""
     environment = {
         **os.environ,
         "R1OMNI": str(ROOT),
         "PYTHONPATH": str(ROOT / "src"),
         "OMP_NUM_THREADS": "1",
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
     }
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
@@ -80,7 +79,7 @@ def run(script: str, folder: Path) -> str:
     return done.stdout
 
 
-def follow(blocks: list[Block], folder: Path) -> None:
+def follow(blocks: list[Block], folder: Path, python: Path) -> None:
     """Do what the blocks say, in their order."""
     printed = ""
     for block in blocks:
@@ -93,7 +92,7 @@ def follow(blocks: list[Block], folder: Path) -> None:
             path = folder / name
             path.write_text(changed(path.read_text(encoding="utf-8"), change), encoding="utf-8")
         elif block.language == "bash":
-            printed = run(block.text, folder)
+            printed = run(block.text, folder, python)
         else:
             assert block.language == "text"
             shown = block.text.splitlines()
@@ -101,18 +100,20 @@ def follow(blocks: list[Block], folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def started(tmp_path_factory: pytest.TempPathFactory, forked_python: Path) -> Path:
     """The folder that the page begins with."""
     folder = tmp_path_factory.mktemp("extending")
-    follow(SECTIONS[START], folder)
+    follow(SECTIONS[START], folder, forked_python)
     return folder
 
 
 @pytest.mark.parametrize("section", [name for name in SECTIONS if name != START])
-def test_a_section_does_what_it_says(section: str, started: Path, tmp_path: Path) -> None:
+def test_a_section_does_what_it_says(
+    section: str, started: Path, forked_python: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "own"  # a section stands alone
     shutil.copytree(started, folder)
-    follow(SECTIONS[section], folder)
+    follow(SECTIONS[section], folder, forked_python)
 
 
 def test_every_section_is_followed_to_an_end() -> None:

@@ -34,6 +34,12 @@ def check() -> ModuleType:
     return module
 
 
+@pytest.fixture(autouse=True)
+def forked(monkeypatch: pytest.MonkeyPatch, forked_python: Path) -> None:
+    """Parts are processes of the scripts; what they import is imported once."""
+    monkeypatch.setattr(sys, "executable", str(forked_python))
+
+
 def summary(folder: Path) -> dict[str, dict[str, Any]]:
     found = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     assert found["device"] == "cpu" and found["machine"]["torch"]

@@ -11,7 +11,6 @@ import math
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -342,7 +341,9 @@ def test_trainings_run_one_accumulated_step(
         assert not torch.equal(before[name], after[name]), name
 
 
-def test_two_processes_share_a_global_batch(mini_world: Path, tmp_path: Path) -> None:
+def test_two_processes_share_a_global_batch(
+    mini_world: Path, tmp_path: Path, forked_python: Path
+) -> None:
     """What the heads of the files say of eight GPUs, on two CPU processes."""
     source = CONFIGS.parents[1] / "src"
     environment = {
@@ -356,7 +357,7 @@ def test_two_processes_share_a_global_batch(mini_world: Path, tmp_path: Path) ->
         "--model.init_args.grpo.micro_batch_size", 1, *SHORT_ROLLOUTS,
     )  # fmt: skip
     result = subprocess.run(
-        [sys.executable, "-m", "r1omni", *command],
+        [forked_python, "-m", "r1omni", *command],
         cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]

@@ -24,6 +24,8 @@ from r1omni.models.sizes import config_from_sizes
 
 SIZES = Path(__file__).resolve().parents[1] / "configs" / "mini" / "model.yaml"
 VOCABULARY = 1280
+# What is compared with itself costs the same of few layers as of more.
+FEW_LAYERS = pytest.mark.parametrize("model", [2], indirect=True)
 ENDS = tuple(range(0, VOCABULARY, 8))  # a random token is one of them in an eighth of cases
 PERIOD = 4  # tokens between two looks at which rows have ended, on a CPU
 FLOAT, DOUBLE = 4, 8
@@ -105,6 +107,7 @@ def test_a_token_starts_copies_and_takes_what_its_sizes_say(model: OmniModel) ->
     assert found.copied_bytes <= 1.02 * (FLOAT * layers(model) * layer + choice)
 
 
+@FEW_LAYERS
 def test_a_token_costs_no_more_calls_or_copies_with_a_longer_prompt_or_more_rows(
     model: OmniModel,
 ) -> None:
@@ -171,6 +174,7 @@ def test_scoring_has_no_padding_in_trunk_and_head(model: OmniModel, fused: bool)
 # Memory -----------------------------------------------------------------------------------------
 
 
+@FEW_LAYERS
 def test_a_prompt_is_held_once_for_its_rows_while_sampling(model: OmniModel) -> None:
     """The most that is held grows with the prompt alike for few rows and for many."""
 
@@ -184,8 +188,8 @@ def test_a_prompt_is_held_once_for_its_rows_while_sampling(model: OmniModel) -> 
     # Per row and token: keys and values, and the random number, ids and log-probabilities twice.
     config = model.config.language
     kept = 2 * layers(model) * config.num_key_value_heads * 24 * FLOAT
-    more = peak(20, 8, 120) - peak(20, 8, 60)
-    assert more <= 1.1 * 16 * 60 * (kept + 2 * DOUBLE + 2 * (DOUBLE + FLOAT))
+    more = peak(20, 8, 80) - peak(20, 8, 40)
+    assert more <= 1.1 * 16 * 40 * (kept + 2 * DOUBLE + 2 * (DOUBLE + FLOAT))
 
 
 def test_an_update_holds_what_its_tokens_say(model: OmniModel) -> None:

@@ -51,17 +51,17 @@ def test_lowest() -> None:
 def test_what_cannot_be_installed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "")
-    python, failed = environment(Path(sys.executable), tmp_path / "env", ["no-such-thing>=1"], [])
-    assert python.is_file() and not (tmp_path / "env/made_of.txt").exists()
-    assert failed is not None and "no-such-thing>=1" in failed and "\n" not in failed
-    # One that was made of the same is taken, one that was made of something else is made anew.
     own, failed = environment(Path(sys.executable), tmp_path / "env", [], [])
     assert failed is None
     (tmp_path / "env/kept").touch()
+    # One that was made of the same is taken, one that was made of something else is made anew.
     assert environment(Path(sys.executable), tmp_path / "env", [], []) == (own, None)
     assert (tmp_path / "env/kept").exists()
     environment(Path(sys.executable), tmp_path / "env", [], ["pip>1"])
     assert not (tmp_path / "env/kept").exists()
+    python, failed = environment(Path(sys.executable), tmp_path / "env", ["no-such-thing>=1"], [])
+    assert python.is_file() and not (tmp_path / "env/made_of.txt").exists()
+    assert failed is not None and "no-such-thing>=1" in failed and "\n" not in failed
     entry = version_ranges.described(own, "newest", ["pip"], None)
     assert entry["versions"].keys() == {"pip"} and sys.version.startswith(entry["python"])
 

@@ -14,7 +14,7 @@ import math
 import numbers
 import os
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
 from types import UnionType
@@ -184,7 +184,7 @@ def check_numbers(options: Any, prefix: str = "") -> None:
         UsageError: naming key, value and range.
     """
     ranges: Mapping[str, Range] = getattr(type(options), "RANGES", {})
-    for name, kind, length, optional in number_fields(type(options)):
+    for name, kind, length, optional in number_fields(options.__class__):
         value = getattr(options, name)
         if value is None and optional:
             continue
@@ -336,14 +336,15 @@ def imported(what: str, path: str) -> Callable[..., Any]:
     return function  # type: ignore[no-any-return]
 
 
-def number_fields(cls: type) -> Iterator[tuple[str, type, int | None, bool]]:
+@cache
+def number_fields(cls: type) -> tuple[tuple[str, type, int | None, bool], ...]:
     """Name, int or float, length where it is a tuple, and whether None is allowed."""
-    hints = _hints(cls)
+    hints, found = _hints(cls), []
     for name in getattr(cls, "__dataclass_fields__", {}):
         members = [member for member in _members(hints[name]) if member is not type(None)]
-        optional = len(members) < len(_members(hints[name]))
         hint = members[0] if len(members) == 1 else hints[name]
         entries = typing.get_args(hint) if typing.get_origin(hint) is tuple else ()
         kind, length = (entries[0], len(entries)) if entries else (hint, None)
         if kind in (int, float) and all(entry == kind for entry in entries):
-            yield name, kind, length, optional
+            found.append((name, kind, length, type(None) in _members(hints[name])))
+    return tuple(found)

@@ -9,6 +9,7 @@ that has no influence and is not named here, and for one that is named and has.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -173,6 +174,7 @@ HIDES = [
 SHOWN = 10 * BOUND
 
 
+@cache
 def options_with_values(method: str) -> dict[str, list[Any]]:
     """Every number, bool and choice of a method, with the values to try beside its base."""
     found: dict[str, list[Any]] = {}

@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 from r1omni.options import Range, choices_of, number_fields
@@ -17,6 +18,7 @@ _TOO_FAR = 100
 _WIDTH = 1.0
 
 
+@cache
 def options_of(kind: type) -> dict[str, tuple[Any, Any]]:
     """Type and default of each option of a dataclass, or of a constructor."""
     hints = typing.get_type_hints(kind if dataclasses.is_dataclass(kind) else kind.__init__)
@@ -86,6 +88,7 @@ def numbers_near(base: float | None, allowed: Range, kind: type) -> list[Any]:
     return sorted(set(found))
 
 
+@cache
 def _stand_in(kind: type) -> type:
     """What `number_fields` reads the options of a constructor from."""
     hints = {name: hint for name, (hint, _) in options_of(kind).items()}

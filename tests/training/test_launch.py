@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +37,12 @@ def _line(
     return [str(word) for word in line]
 
 
-def _launched(line: list[str], **more: str) -> subprocess.Popen[str]:
+def _launched(line: list[str], python: Path, **more: str) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
         "PROCESSES": "2",
         "OMP_NUM_THREADS": "1",
-        "R1OMNI_VENV": str(Path(sys.executable).parents[1]),
+        "R1OMNI_VENV": str(python.parents[1]),
         "PYTHONPATH": f"{REPOSITORY / 'src'}:{REPOSITORY / 'tests'}",
         **more,
     }
@@ -69,7 +68,9 @@ def test_a_sharded_run_goes_on_without_sharding(mini_world: Path, tmp_path: Path
     assert len(steps) == len(set(steps)) == 4
 
 
-def test_terminated_ranks_save_the_last_rollout(mini_world: Path, tmp_path: Path) -> None:
+def test_terminated_ranks_save_the_last_rollout(
+    mini_world: Path, tmp_path: Path, forked_python: Path
+) -> None:
     more = (*WHOLE_FILE, "--trainer.max_steps", 4)
     every = ("--run.checkpoint_every", 1, "--run.keep_checkpoints", 9)
     ranks(2, main, _line(mini_world, tmp_path / "whole", "fit", *more, *every))
@@ -77,7 +78,7 @@ def test_terminated_ranks_save_the_last_rollout(mini_world: Path, tmp_path: Path
     # Both ranks are in the reward of the third rollout, which would hold them for a minute.
     mark = tmp_path / "inside"
     line = _line(mini_world, tmp_path / "broken", "fit", *more)
-    with _launched(line, HOLD_AT="3", HOLD_MARK=str(mark)) as launched:
+    with _launched(line, forked_python, HOLD_AT="3", HOLD_MARK=str(mark)) as launched:
         terminated_once(mark, launched)  # the status is torchrun's
         errors = launched.communicate()[1]
     assert "terminated at step 2; resume with --ckpt_path last" in errors

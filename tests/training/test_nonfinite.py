@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,14 +91,16 @@ def test_a_wrong_input_is_found_again(mini_world: Path, tmp_path: Path) -> None:
     assert not abs(found.loss) < float("inf")
 
 
-def test_a_wrong_weight_is_found_again(mini_world: Path, tmp_path: Path) -> None:
+def test_a_wrong_weight_is_found_again(
+    mini_world: Path, tmp_path: Path, forked_python: Path
+) -> None:
     _, module = stopped(mini_world, tmp_path, _WrongWeight)
     path = tmp_path / "nonfinite" / "step_000001_rank_0.pt"
     found = replay(path)
     assert (found.weights, found.inputs) == (("language_model.norm.weight",), ())
     assert found.samples == tuple(sample.sample_id for sample in module.part.samples)
     # As a person runs it.
-    script = [sys.executable, str(REPOSITORY / "scripts" / "replay_batch.py")]
+    script = [str(forked_python), str(REPOSITORY / "scripts" / "replay_batch.py")]
     shown = subprocess.run([*script, str(path)], capture_output=True, text=True, check=True).stdout
     assert "weights that are not finite: language_model.norm.weight\n" in shown
     assert "inputs that are not finite: none\n" in shown

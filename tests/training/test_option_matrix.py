@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from divided import Learned, train
 from option_matrix import (
     ELSEWHERE,
@@ -32,7 +31,6 @@ from option_matrix import (
 )
 from step_cases import halves
 
-from r1omni.cli import main
 from r1omni.training import evidence
 from r1omni.training.trainer_options import RANGES as TRAINER_RANGES
 from r1omni.types import UsageError
@@ -74,30 +72,7 @@ IDLE = [(method, group) for method in OPTIONS for group in groups_of(method, mos
 
 
 @pytest.fixture(scope="module")
-def world(mini_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The mini-world with the smallest model that has every part."""
-    folder = tmp_path_factory.mktemp("matrix")
-    (folder / "world").symlink_to(mini_world / "world")
-    sizes = yaml.safe_load(
-        (Path(__file__).parents[2] / "configs" / "mini" / "model.yaml").read_text(encoding="utf-8")
-    )
-    small = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2}
-    sizes["language"] |= {**small, "num_hidden_layers": 1, "num_key_value_heads": 1}
-    sizes["vision"] |= {**small, "num_hidden_layers": 2}
-    sizes["text"] |= {**small, "num_hidden_layers": 1}
-    sizes["audio"] |= {"d_model": 16, "encoder_layers": 1, "encoder_ffn_dim": 32,
-                       "encoder_attention_heads": 2}  # fmt: skip
-    sizes["omni"] |= {"mm_gate_hidden_size": 32}
-    file = folder / "sizes.yaml"
-    file.write_text(yaml.safe_dump(sizes), encoding="utf-8")
-    texts = mini_world / "world" / "HumanOmni" / "reasoning.json"
-    words = ["create", "--sizes", file, "--texts", texts, "--out", folder / "init"]
-    assert main([str(word) for word in words]) == 0
-    return folder
-
-
-@pytest.fixture(scope="module")
-def run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+def run(smallest_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Train by a method with options: undivided (kept for later), or divided."""
     out = tmp_path_factory.mktemp("runs")
 
@@ -105,7 +80,7 @@ def run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     def whole(method: str, told: str) -> tuple[Learned, Path]:
         file = out / f"{abs(hash((method, told)))}.ckpt"
         training = training_of(method, known[told])
-        return train(training, world, out, save=file), file
+        return train(training, smallest_world, out, save=file), file
 
     known: dict[str, Options] = {}
 
@@ -116,7 +91,8 @@ def run(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         if not divided and micro is None:
             return learned
         resume = file if divided.pop("resumed", 0) else None
-        return train(training_of(method, options, micro), world, out, resume=resume, **divided)
+        training = training_of(method, options, micro)
+        return train(training, smallest_world, out, resume=resume, **divided)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parents[1]))

@@ -20,11 +20,11 @@ TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
-def runs(mini_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def runs(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of two ranks that write shares and files, and what three ranks made of the shares."""
     out = tmp_path_factory.mktemp("sharded")
-    ranks(2, start, mini_world, out)
-    ranks(3, resume, mini_world, out)
+    ranks(2, start, small_world, out)
+    ranks(3, resume, small_world, out)
     return out
 
 
@@ -56,10 +56,10 @@ def test_a_checkpoint_of_adapters_holds_nothing_else(runs: Path, name: str) -> N
 
 
 def test_one_process_without_sharding_goes_on_from_the_file(
-    runs: Path, mini_world: Path, monkeypatch: pytest.MonkeyPatch
+    runs: Path, small_world: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(str(TESTS))
-    train(mini_world, runs / "plain", 1, ckpt_path=_checkpoint(runs, "file", CUT))
+    train(small_world, runs / "plain", 1, ckpt_path=_checkpoint(runs, "file", CUT))
     assert _same_model(runs / "shares" / "model", runs / "plain" / "model", 1e-6)
 
 
