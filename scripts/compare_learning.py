@@ -1,11 +1,14 @@
-"""Learning with completions sampled in place and one batch ahead; writes benchmarks/overlap.json.
+"""What GRPO learns in several ways of computing it; writes docs/benchmarks/overlap.json.
 
     python -m r1omni synthesize --out outputs/overlap/world --clips 400 --seed 9002
-    python scripts/compare_overlap.py --world outputs/overlap/world
+    python scripts/compare_learning.py --world outputs/overlap/world
+    python scripts/compare_learning.py --world outputs/overlap/world --ways "in place" bfloat16 \\
+        --out docs/benchmarks/bf16_cpu.json
 
 Every training is a command a person could type: `fit` with the configuration of R1-Omni, from the
-same start, with the same seed, steps and rate, with `grpo.overlap_sampling` and without. Both are
-validated on the test split of the same world. A run that is finished is not made again.
+same start, with the same seed, steps and rate: as it is ("in place"), with completions sampled one
+batch ahead, or with the overlay for CPUs that have bfloat16. All are validated on the test split of
+the same world. A run that is finished is not made again.
 """
 
 from __future__ import annotations
@@ -23,12 +26,16 @@ from script_options import ScriptParser
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/mini/r1omni.yaml"
-# How completions come about: what is added to the configuration.
+_AHEAD = ("--model.init_args.grpo.overlap_sampling", "true")
+# What is added to the command of each way.
 WAYS: dict[str, tuple[str, ...]] = {
     "in place": (),
-    "ahead": ("overlap_sampling=true",),
-    "ahead, corrected": ("overlap_sampling=true", "importance_correction=token_truncate"),
-}
+    "ahead": _AHEAD,
+    "ahead, corrected": (
+        *_AHEAD, "--model.init_args.grpo.importance_correction", "token_truncate"
+    ),
+    "bfloat16": ("--config", "configs/overlay/bf16_cpu.yaml"),
+}  # fmt: skip
 TRAIN = [{"name": "mafw", "root": "MAFW", "options": {"fold": 1}},
          {"name": "dfew", "root": "DFEW", "options": {"fold": 1}}]  # fmt: skip
 # Of a rollout; those of the lag are there where batches are sampled ahead.
@@ -72,8 +79,7 @@ def train(options: Any, folder: Path, way: str, seed: int) -> float | None:
     spent = command(
         options, folder, "fit", seed, "--trainer.max_steps", options.steps,
         "--trainer.log_every_n_steps", 1, "--trainer.check_val_every_n_epoch", "null",
-        "--trainer.val_check_interval", options.val_every,
-        *(f"--model.init_args.grpo.{given}" for given in WAYS[way]),
+        "--trainer.val_check_interval", options.val_every, *WAYS[way],
     )  # fmt: skip
     costs.write_text(json.dumps(spent), encoding="utf-8")
     return spent
@@ -107,7 +113,7 @@ def command(options: Any, folder: Path, name: str, seed: int, *more: object) -> 
         process = subprocess.Popen(call, cwd=ROOT, env=environment, stdout=log, stderr=log)
         _, status, usage = os.wait4(process.pid, 0)
     if status:
-        raise SystemExit(f"compare_overlap: `{name}` failed; see {folder / f'{name}.log'}")
+        raise SystemExit(f"compare_learning: `{name}` failed; see {folder / f'{name}.log'}")
     return float(round(usage.ru_utime + usage.ru_stime, 1))
 
 
