@@ -254,9 +254,9 @@ def test_test_evaluates_every_set_under_every_condition(trained: Path) -> None:
     assert {s["dataset"] for s in record["sets"].values()} == set(results["sets"])
     assert results["protocols"].keys() == results["sets"].keys()
     for protocol in results["protocols"].values():
-        # Of a local model and sets without folds these are empty.
+        # Of a local model, sets without folds and answers without votes these are empty.
         unknown = {key for key, value in protocol.items() if not value}
-        assert unknown <= {"fold", "num_folds", "options", "speakers", "hub"}
+        assert unknown <= {"fold", "num_folds", "options", "speakers", "hub", "voting"}
         assert protocol["checkpoint"]["sha256"] == record["checkpoint"]["sha256"]
         assert all(protocol["code"].values()) and protocol["answer_mode"] == "think"
     assert results["protocols"]["dfew"]["fold"] == 1

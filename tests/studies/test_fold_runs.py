@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import statistics
+import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -14,7 +15,6 @@ from typing import Any
 
 import pytest
 
-from processes import Running
 from r1omni.analysis.runs import read_run
 from r1omni.analysis.scores import write_scores
 from r1omni.cli import main
@@ -65,34 +65,41 @@ def words(mini_world: Path, world: Path, *more: object) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def done(mini_world: Path, world: Path) -> tuple[Path, Running, Running]:
-    """Both folds, told to stop in the first one's training and begun again; the two processes."""
+def done(mini_world: Path, world: Path, forked_python: Path) -> tuple[Path, str, str]:
+    """Both folds, told to stop in the first one's training and begun again.
+
+    Returns:
+        the folder, what was said when it was told to stop, and what was printed then.
+    """
     out, mark = world / "out", world / "mark"
     path = os.pathsep.join([str(TESTS.parent / "src"), str(TESTS)])
     env = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     given = words(mini_world, world, "--only", 1, 2, "--out", out)
     held = {"HOLD_AT": "2", "HOLD_MARK": str(mark)}
-    stopped = Running(main, given, cwd=world, env={**env, **held})
-    while not mark.exists():
-        assert stopped.poll() is None, stopped.stderr
-        time.sleep(0.05)
-    os.kill(stopped.pid, signal.SIGTERM)
-    assert stopped.wait() == 143, stopped.stderr
+    command = [str(forked_python), "-m", "r1omni", *given]
+    pipes: Any = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=world, env={**env, **held}, **pipes) as stopped:
+        while not mark.exists():
+            assert stopped.poll() is None, stopped.communicate()
+            time.sleep(0.05)
+        os.kill(stopped.pid, signal.SIGTERM)
+        told = stopped.communicate(timeout=300)[1]
+    assert stopped.returncode == 143, told
     assert not (out / "fold_1" / "model").exists() and not (out / "fold_2").exists()
-    again = Running(main, given, cwd=world, env=env)
-    assert again.wait(timeout=900) == 0, again.stdout + again.stderr
-    return out, stopped, again
+    again = subprocess.run(command, cwd=world, env=env, **pipes, timeout=900, check=False)
+    assert again.returncode == 0, again.stdout + again.stderr
+    return out, told, again.stdout
 
 
 def read(file: Path) -> Any:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def test_a_stopped_study_goes_on(done: tuple[Path, Running, Running]) -> None:
-    out, stopped, again = done
-    assert "the same command goes on" in stopped.stderr
+def test_a_stopped_study_goes_on(done: tuple[Path, str, str]) -> None:
+    out, told, printed = done
+    assert "the same command goes on" in told
     began = Counter(
-        line.split(" begins;")[0] for line in again.stdout.splitlines() if " begins;" in line
+        line.split(" begins;")[0] for line in printed.splitlines() if " begins;" in line
     )
     assert began == dict.fromkeys(
         [f"fold {fold}: {kind}" for fold in (1, 2) for kind in ("fit", "test")], 1
@@ -106,7 +113,7 @@ def test_a_stopped_study_goes_on(done: tuple[Path, Running, Running]) -> None:
         assert made["run"] == f"R1-Omni, fold {fold}"
 
 
-def test_figures_of_folds_are_those_of_their_tests(done: tuple[Path, Running, Running]) -> None:
+def test_figures_of_folds_are_those_of_their_tests(done: tuple[Path, str, str]) -> None:
     out = done[0]
     results = read(out / "results.json")
     assert results["tested_folds"] == [1, 2] and results["num_folds"] == 5
@@ -132,7 +139,7 @@ def test_figures_of_folds_are_those_of_their_tests(done: tuple[Path, Running, Ru
 
 
 def test_what_is_done_is_not_repeated_and_other_settings_are_refused(
-    done: tuple[Path, Running, Running], mini_world: Path, world: Path,
+    done: tuple[Path, str, str], mini_world: Path, world: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     out = done[0]

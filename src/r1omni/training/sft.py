@@ -36,8 +36,8 @@ class SFTModule(EmotionModule):
     into ranks and accumulated batches.
 
     Args:
-        init_from, trainable, optimizer, max_new_tokens, frame_fit, lora, activation_checkpointing,
-            attention: as for `EmotionModule`.
+        init_from, trainable, optimizer, max_new_tokens, frame_fit, lora: as for `EmotionModule`.
+        activation_checkpointing, attention: likewise.
         max_target_tokens: longest target of a training sample in tokens, the end token included;
             a longer one is refused before anything is decoded. Memory and time of a step grow with
             its longest target.
