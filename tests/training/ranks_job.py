@@ -16,7 +16,7 @@ import lightning as L
 import torch
 import torch._dynamo.utils
 from lightning.pytorch.strategies import DDPStrategy
-from small_training import BASE, EXPERT, fit
+from small_training import BASE, EXPERT, SGD_LIKE, fit
 from step_cases import COMBINATIONS, EndsEarly, halves, num_steps
 
 from r1omni.data.batch import Batch
@@ -28,6 +28,8 @@ from r1omni.training.module import EmotionModule, weights_read_in_place
 from r1omni.types import PromptInputs
 
 STEPS = 2
+# So that two steps move a small model much further than roundoff does.
+RATE = 2e-3
 # Adam moves a weight whose gradient is roundoff as far as any other, and which way roundoff goes
 # depends on the division of a batch. Divided by a little more, such a weight stays.
 AdamW = functools.partial(torch.optim.AdamW, eps=1e-6)
@@ -198,6 +200,7 @@ def train(
             batch_size=4 // num_ranks,
             lora=training.lora,
             seen=training.seen,
+            optimizer=replace(SGD_LIKE, learning_rate=RATE),
             model={"activation_checkpointing": activation_checkpointing},
             callbacks=[seen],
             expert=EXPERT if grpo and grpo.chord.mu_peak else None,

@@ -25,13 +25,13 @@ Results = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def results(mini_world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Results]:
+def results(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Results, Results]:
     """What one process found in each training, and what two found in each case."""
     folder = tmp_path_factory.mktemp("ranks")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(TESTS))
-        one = train_one_rank(mini_world, folder / "one")
-    ranks(2, train_two_ranks, mini_world, folder / "two.pt")
+        one = train_one_rank(small_world, folder / "one")
+    ranks(2, train_two_ranks, small_world, folder / "two.pt")
     return one, torch.load(folder / "two.pt", weights_only=True)
 
 
@@ -39,8 +39,8 @@ def _flat(weights: dict[str, Tensor]) -> Tensor:
     return torch.cat([weights[name].flatten() for name in sorted(weights)])
 
 
-def _start(mini_world: Path, weights: dict[str, Tensor]) -> Tensor:
-    model = R1Omni.from_pretrained(str(mini_world / "init")).model
+def _start(small_world: Path, weights: dict[str, Tensor]) -> Tensor:
+    model = R1Omni.from_pretrained(str(small_world / "init")).model
     return _flat({name: p.detach() for name, p in model.named_parameters() if name in weights})
 
 
@@ -95,11 +95,11 @@ def test_ranks_that_draw_for_themselves_take_as_many_steps(
 
 @pytest.mark.parametrize("training", sorted(TRAININGS.keys() - {"adapters"}))
 def test_weights_move_further_than_the_comparison_allows(
-    results: tuple[Results, Results], mini_world: Path, training: str
+    results: tuple[Results, Results], small_world: Path, training: str
 ) -> None:
     weights = results[0][training]["weights"]
     now = _flat(weights)
-    assert (now - _start(mini_world, weights)).norm() > 1e-2 * now.norm()
+    assert (now - _start(small_world, weights)).norm() > 1e-2 * now.norm()
 
 
 def test_what_the_cases_are_for_happens(results: tuple[Results, Results]) -> None:
