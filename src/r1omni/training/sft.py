@@ -37,7 +37,7 @@ class SFTModule(EmotionModule):
 
     Args:
         init_from, trainable, optimizer, max_new_tokens, frame_fit, lora: as for `EmotionModule`.
-        activation_checkpointing, attention: likewise.
+        activation_checkpointing, attention: as for `EmotionModule`.
         max_target_tokens: longest target of a training sample in tokens, the end token included;
             a longer one is refused before anything is decoded. Memory and time of a step grow with
             its longest target.
