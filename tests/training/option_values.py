@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -101,3 +101,15 @@ def is_tried(kind: type, name: str) -> bool:
     choices = choices_of(hint)[0]
     numbers = {entry for entry, *_ in number_fields(_stand_in(kind))}
     return bool(choices) or hint in (bool, bool | None) or name in numbers
+
+
+def nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted names as sections of YAML."""
+    content: dict[str, Any] = {}
+    for name, value in values.items():
+        *sections, leaf = name.split(".")
+        place = content
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[leaf] = value
+    return content

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from option_values import nested
 
 from r1omni.ops import GRPOLossConfig, grpo_loss
 from r1omni.rewards import reward_names
@@ -36,18 +37,6 @@ def written(name: str) -> str:
     """An option with `init_args`, as files and checkpoints have it."""
     name = name.replace("trainer.strategy.", "trainer.strategy.init_args.")
     return name.replace("model.", "model.init_args.")
-
-
-def nested(values: dict[str, object]) -> dict[str, Any]:
-    """Dotted names as sections of YAML."""
-    content: dict[str, Any] = {}
-    for name, value in values.items():
-        *sections, leaf = name.split(".")
-        place = content
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[leaf] = value
-    return content
 
 
 def forms(folder: Path) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
+from option_values import nested
 
 from r1omni.training.lightning_cli import read_settings
 from r1omni.training.whole_lists import with_whole_lists
@@ -36,14 +37,7 @@ LATTER: dict[str, list[Any]] = {
 
 
 def overlay(lists: dict[str, list[Any]], file: Path) -> str:
-    content: dict[str, Any] = {}
-    for name, entries in lists.items():
-        *sections, last = name.split(".")
-        place = content
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[last] = entries
-    file.write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(nested(lists)))
     return str(file)
 
 

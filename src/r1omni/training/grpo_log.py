@@ -96,9 +96,11 @@ class StepLog:
         if not self._updates:
             # Where nothing is learned, a fused loss reads nothing.
             difference = torch.where(part.loss_mask, logps.detach() - part.rollout.logps, 0.0)
-            self._drift = max(self._drift, float(difference.abs().max()))
-            lag = torch.stack([(difference.exp() - 1 - difference).sum(), part.loss_mask.sum()])
-            self._lag += lag.cpu()
+            k3 = (difference.exp() - 1 - difference).sum()
+            # Told by the device at once.
+            told = torch.stack([difference.abs().max(), k3, part.loss_mask.sum()]).cpu()
+            self._drift = max(self._drift, float(told[0]))
+            self._lag += told[1:]
 
     def add_loss(self, result: GRPOLoss, mask: Tensor, totals: StepTotals) -> None:
         """What a pass adds to the loss of its step, and its metrics by their share of the step.
