@@ -27,6 +27,12 @@ STEPS = {
     "GRPO, FSDP2": "grpo_fsdp2",
     "SFT": "sft",
 }
+# Ways of attention of an update; the first two ran one after the other on one machine.
+ATTENTIONS = {
+    "`sdpa`": "grpo_shared_keys",
+    "`sdpa`, keys copied (before)": "grpo_copied_keys",
+    "`flex`, on another machine": "grpo_flex",
+}
 # Milliseconds that were set as goals before anything ran, for one H200.
 GOALS_MS = {
     "log-probabilities": 0.34,
@@ -54,11 +60,30 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"|{line}|\n" for line in made).replace(" --- ", "---")
 
 
-def steps() -> str:
+def attention_steps() -> str:
+    """The same of a step by each way of attention."""
+    return steps(ATTENTIONS)
+
+
+def attention() -> str:
+    """Milliseconds of 24 layers of attention by way, and what they keep."""
+    rows = []
+    for row in read("attention")["rows"]:
+        times = [f"{row[key]:.1f}" for key in ("forward_ms", "forward_host_ms", "backward_ms",
+                                               "backward_host_ms")]  # fmt: skip
+        same = "yes" if row["same_twice"] else "no"
+        title = f"{row['completion_tokens']}, {row['way']}"
+        rows.append([title, *times, f"{row['kept_mib']:,.0f}", same])
+    head = ["tokens a completion, way", "forward, ms", "of it the host", "backward, ms",
+            "of it the host", "kept, MiB", "twice the same gradients"]  # fmt: skip
+    return table(head, rows)
+
+
+def steps(files: dict[str, str] = STEPS) -> str:
     """Seconds and memory of a step, means over the steps after the first."""
     phases = ("seconds", "time/generate", "time/reference", "time/update")
     rows = []
-    for title, name in STEPS.items():
+    for title, name in files.items():
         first, *rest = read(name)["steps"]
         seconds = [
             f"{mean(step[phase] for step in rest):.2f}" if phase in first else ""
@@ -234,7 +259,8 @@ def overlap() -> str:
 PAGES = {
     "grpo.md": (overlap,),
     "performance.md": (
-        whole_steps, step_counts, step_growth, steps, sampling, kernels, parity,
+        whole_steps, step_counts, step_growth, steps, sampling, attention_steps, attention,
+        kernels, parity,
     ),
     "kernels.md": (goals, tuning),
 }  # fmt: skip

@@ -56,8 +56,8 @@ class Step:
         fused: the loss never holds its logits as a whole.
         eight_bit: `optimizer.kind` adamw_8bit.
         on_gpu: sampling keeps its buffers and weights from one rollout to the next.
-        copied_keys: attention lays keys out once a query head, as it did when the files of
-            `MEASURED` were made.
+        copied_keys: attention lays keys out once a query head and keeps what it laid out, as it did
+            when the files of `MEASURED` were made.
     """
 
     prompts: int = 4
@@ -175,6 +175,7 @@ class Memory:
         video = self._projector()
         return {
             "kept by layers": self.layers * (inputs if step.checkpointing else kept),
+            "which tokens see which": self._bias(),
             "kept by the projector": 0 if step.checkpointing else video,
             # It waits for that of the embedding, which is the same weight.
             "gradient of the head": 0 if step.lora else FP32 * self.vocabulary * self.hidden,
@@ -190,7 +191,7 @@ class Memory:
         # Inputs of the norms and what they normed; with the norms frozen, the inputs alone.
         norms = (8 if step.lora else 16) * d
         factors = width * ((6 if step.mixed else 3) * d + 4 * self.inner)
-        turned = FP32 * (self.queries + self.keys) + width * self.keys
+        turned = FP32 * (self.queries + self.keys) + width * self.keys if step.copied_keys else 0
         # Keys and values that completions see, laid side by side, and those of prompts; queries of
         # both, and what is found.
         seen = 2 * rows * (step.prompt + step.completion) + 2 * step.micro_batch * step.prompt
@@ -199,6 +200,13 @@ class Memory:
         attention = width * (keys * seen + self.queries * asked)
         weights = width * self.products if step.mixed else 0
         return tokens * (norms + factors + turned) + attention + weights
+
+    def _bias(self) -> float:
+        """What is added to the scores of completions, once for heads of queries that share keys."""
+        step = self.step
+        shared = 1 if step.copied_keys else self.config.heads_per_key
+        written = step.rows * step.completion if step.group else 0
+        return step.width * shared * written * (step.prompt + step.completion)
 
     def _at_work(self) -> float:
         """Gradients within a layer: of the parts of its MLP, of its input, of its weights."""

@@ -216,7 +216,7 @@ def prompt_per_completion() -> Patches:
     def predicting(self: OmniModel, prompts: Any, ids: Tensor, mask: Tensor) -> Any:
         embedded = self._embedded(prompts) if isinstance(prompts, PromptInputs) else prompts
         rows = _repeated(embedded, len(mask) // len(embedded))
-        packed = pack(rows, self.embed_tokens(ids[mask]), mask)
+        packed = pack(rows, self.embed_tokens(ids[mask]), mask, self.config.heads_per_key)
         return packed.predicting(self._hidden(packed.embedded, packed.rows)), ids[mask]
 
     with (
@@ -258,7 +258,7 @@ def full_logits() -> Patches:
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         embedded = self._embedded(prompts) if isinstance(prompts, PromptInputs) else prompts
         ids = completion_ids[mask]
-        packed = pack(embedded, self.embed_tokens(ids), mask)
+        packed = pack(embedded, self.embed_tokens(ids), mask, self.config.heads_per_key)
         logits = self.lm_head(self._hidden(packed.embedded, packed.rows))
         score = selective_logprob_and_entropy if with_entropy else selective_logprob
         found = score(packed.predicting(logits), ids, temperature)

@@ -192,4 +192,4 @@ def test_a_layer_keeps_what_the_formula_says(tmp_path: Path, mixed: bool) -> Non
     for model in models:
         checkpoint_activations(model)
     inputs = (kept(models[1], step) - kept(models[0], step)) / 2
-    assert inputs == 4 * 64 * step.tokens < 0.05 * counted
+    assert inputs == 4 * 64 * step.tokens < 0.06 * counted

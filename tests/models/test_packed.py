@@ -119,14 +119,15 @@ def test_visible_by_hand() -> None:
     # Prompts of two tokens and of one, two completions each of up to three tokens.
     prompts = torch.tensor([[True, True], [True, False]])
     mask = torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 0]]).bool()
-    rows = PackedRows.of(prompts, mask, torch.float32)
+    rows = PackedRows.of(prompts, mask, torch.float32, heads_per_key=2)
     assert rows.prompt_slots.tolist() == [0, 1, 2]
     assert rows.completion_slots.tolist() == [0, 1, 2, 3, 9, 10]
     assert (rows.group_size, rows.num_prompt_tokens) == (2, 3)
-    assert rows.bias.shape == (4, 1, 3, 5)
+    assert rows.bias.shape == (4, 1, 6, 5)
     first = [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 1]]
     second = [[1, 0, 1, 0, 0], [1, 0, 1, 1, 0], [1, 0, 1, 1, 1]]
-    assert (rows.bias == 0).int()[:, 0].tolist() == [first, first, second, second]
+    seen = (rows.bias == 0).int()[:, 0].tolist()
+    assert seen == [2 * first, 2 * first, 2 * second, 2 * second]  # once a query head
     assert rows.bias[rows.bias != 0].isneginf().all()
 
 
@@ -135,7 +136,7 @@ def test_attention_equals_a_square_mask() -> None:
     heads, width, group_size = 4, 8, 3
     prompts = torch.arange(5) < torch.tensor([5, 3])[:, None]
     mask = torch.arange(4) < torch.tensor([4, 1, 3, 0, 2, 4])[:, None]
-    rows = PackedRows.of(prompts, mask, torch.float64)
+    rows = PackedRows.of(prompts, mask, torch.float64, heads_per_key=2)
     # Of each token which prompt it belongs to, and which completion, 0 for a prompt.
     owner = torch.cat(
         [

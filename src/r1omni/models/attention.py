@@ -4,7 +4,8 @@ A mask over a prompt with G completions has (P + G*C)^2 entries, most of them cl
 not see each other. Here the prompt attends to itself once, and each completion to the prompt and
 itself, which is P^2 + G*C*(P + C) entries. At P = 131, C = 62, G = 8 that is a third. Attention
 alone is computed over padded prompts and completions; everything else knows no padding. Query heads
-that share a head of keys read the same numbers: keys are never laid out once a query head.
+that share a head of keys are read as more tokens of one head, so that keys are not laid out once a
+query head, and their gradients are added up within the kernel.
 
 The language model runs this function in every layer; on anything but packed rows it is the
 library's own scaled dot-product attention. `flex.py` has another way over packed rows.
@@ -12,9 +13,6 @@ library's own scaled dot-product attention. `flex.py` has another way over packe
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -32,24 +30,31 @@ PACKED_ATTENTION = "r1omni_packed"
 _ALIGNMENT = 8
 
 
-@dataclass(frozen=True)
 class PackedRows:
     """Where the tokens of a packed row belong, and which of them they may see; stands for a mask.
 
-    Attributes:
+    No dataclass: FSDP2 would cast the bias in one of those anew before every layer.
+
+    Args:
         grid: B, P and G: prompts, the longest prompt, completions a prompt.
         prompt_slots: long, for each token of a prompt its place in [B, P].
         completion_slots: long, for each token of a completion its place in [N, C], N = B * G.
-        bias: float [N, 1, C, P + C], added to the attention scores of each token of a completion
-            over its prompt and its completion: 0, or minus infinity where it may not look. Numbers,
-            because a bool mask is turned into numbers again in every layer; and its rows begin at
-            multiples of `_ALIGNMENT`, or a GPU's kernel would copy it in every layer.
+        bias: float [N, 1, S * C, P + C], S query heads that share a head of keys: added to the
+            attention scores of each token of a completion over its prompt and its completion: 0,
+            or minus infinity where it may not look. Numbers, because a bool mask is turned into
+            numbers again in every layer; and its rows begin at multiples of `_ALIGNMENT`, or a
+            GPU's kernel would copy it in every layer.
     """
 
-    grid: tuple[int, int, int]
-    prompt_slots: Tensor
-    completion_slots: Tensor
-    bias: Tensor
+    def __init__(
+        self,
+        grid: tuple[int, int, int],
+        prompt_slots: Tensor,
+        completion_slots: Tensor,
+        bias: Tensor,
+    ) -> None:
+        self.grid, self.bias = grid, bias
+        self.prompt_slots, self.completion_slots = prompt_slots, completion_slots
 
     @property
     def group_size(self) -> int:
@@ -62,13 +67,16 @@ class PackedRows:
         return len(self.prompt_slots)
 
     @classmethod
-    def of(cls, prompt_mask: Tensor, mask: Tensor, dtype: torch.dtype) -> PackedRows:
+    def of(
+        cls, prompt_mask: Tensor, mask: Tensor, dtype: torch.dtype, heads_per_key: int
+    ) -> PackedRows:
         """Rows of prompts and completions, each with its tokens first.
 
         Args:
             prompt_mask: bool [B, P].
             mask: bool [N, C].
-            dtype: of the attention scores.
+            dtype: of the products and scores of attention.
+            heads_per_key: S, query heads that share a head of keys.
         """
         (batch, prompt_length), completion_length = prompt_mask.shape, mask.shape[1]
         group_size = len(mask) // batch
@@ -76,7 +84,7 @@ class PackedRows:
         causal = prompt_mask.new_ones(completion_length, completion_length).tril()
         shape = (batch, completion_length, -1)
         visible = torch.cat([prompt_mask[:, None].expand(shape), causal.expand(shape)], dim=2)
-        visible = visible.repeat_interleave(group_size, dim=0)[:, None]
+        visible = visible.repeat_interleave(group_size, dim=0).repeat(1, heads_per_key, 1)[:, None]
         seen = visible.shape[3]
         wide = -(-seen // _ALIGNMENT) * _ALIGNMENT
         bias = prompt_mask.new_zeros(*visible.shape[:3], wide, dtype=dtype)[..., :seen]
@@ -115,16 +123,22 @@ def packed_attention(
             module, query, key, value, attention_mask, scaling=scaling, **kwargs
         )
     rows = attention_mask
+    # Under autocast queries and keys come in float32, from their positions.
     (prompt_q, own_q), (prompt_k, own_k), (prompt_v, own_v) = (
-        _padded(tensor, rows) for tensor in (query, key, value)
+        _padded(tensor.to(rows.bias.dtype), rows) for tensor in (query, key, value)
     )
-    # The prompt's padding is on the right, so no token that counts looks at it.
-    prompt = _attend(prompt_q, prompt_k, prompt_v, None, scaling)
+    prompt = _attend_causally(prompt_q, prompt_k, prompt_v, scaling)
     seen_k, seen_v = (
         torch.cat([shared.repeat_interleave(rows.group_size, dim=0), own], dim=2)
         for shared, own in ((prompt_k, own_k), (prompt_v, own_v))
     )
-    completions = _attend(own_q, seen_k, seen_v, rows.bias, scaling)  # [N, H, C, d]
+    heads_per_key = query.shape[1] // key.shape[1]
+    asked = own_q.unflatten(1, (-1, heads_per_key)).flatten(2, 3)  # [N, Hkv, S * C, d]
+    completions = F.scaled_dot_product_attention(
+        asked, seen_k, seen_v, attn_mask=rows.bias, scale=scaling
+    )
+    # Back to [N, H, C, d].
+    completions = completions.unflatten(2, (heads_per_key, own_q.shape[2])).flatten(1, 2)
     found = [
         grid.transpose(1, 2).flatten(0, 1)[slots]
         for grid, slots in ((prompt, rows.prompt_slots), (completions, rows.completion_slots))
@@ -132,39 +146,16 @@ def packed_attention(
     return torch.cat(found)[None], None
 
 
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None, scaling: float | None
-) -> Tensor:
-    """Attention [n, H, L, d] of query heads that share heads of keys; causal without a bias.
-
-    On a CPU torch's kernel takes shared heads as they are. On a GPU the one that takes a bias does
-    not, and what torch falls back on keeps all scores: there the heads that share one go together,
-    and see it through a view.
-    """
-    attend = partial(
-        F.scaled_dot_product_attention, attn_mask=bias, is_causal=bias is None, scale=scaling
-    )
-    sharing = query.shape[1] // key.shape[1]
-    if sharing == 1 or query.device.type == "cpu":
-        return attend(query, key, value, enable_gqa=sharing > 1)
-    return by_key_head(attend, query, key, value)
-
-
-def by_key_head(
-    attend: Callable[[Tensor, Tensor, Tensor], Tensor], query: Tensor, key: Tensor, value: Tensor
-) -> Tensor:
-    """What `attend` gives of [n, H, L, d], one head of keys after the other, without a copy of it.
-
-    Args:
-        attend: takes as many heads of keys as of queries.
-        query: float [n, H, L, d].
-        key: float [n, Hkv, K, d].
-        value: as key.
-    """
-    sharing = query.shape[1] // key.shape[1]
-    heads = zip(query.split(sharing, 1), key.split(1, 1), value.split(1, 1), strict=True)
-    return torch.cat(
-        [attend(q, *(t.expand(-1, sharing, -1, -1) for t in pair)) for q, *pair in heads], dim=1
+def _attend_causally(query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+    """Attention [B, H, P, d] of prompts; their padding is on the right, where nothing looks."""
+    heads_per_key = query.shape[1] // key.shape[1]
+    if query.is_cuda and query.dtype not in (torch.bfloat16, torch.float16):
+        # No kernel of a GPU takes shared heads of other numbers, and what torch falls back on keeps
+        # all scores.
+        key, value = (t.repeat_interleave(heads_per_key, dim=1) for t in (key, value))
+        heads_per_key = 1
+    return F.scaled_dot_product_attention(
+        query, key, value, is_causal=True, scale=scaling, enable_gqa=heads_per_key > 1
     )
 
 
@@ -172,17 +163,18 @@ def _padded(tensor: Tensor, rows: PackedRows) -> tuple[Tensor, Tensor]:
     """[1, H, T, d] as prompts [B, H, P, d] and completions [N, H, C, d], 0 where no token is."""
     prompt, own = tensor[0].transpose(0, 1).tensor_split([rows.num_prompt_tokens])
     batch, prompt_length, group_size = rows.grid
-    num_rows = batch * group_size
+    length = rows.bias.shape[3] - prompt_length
     return (
         _grid(prompt, rows.prompt_slots, batch, prompt_length),
-        _grid(own, rows.completion_slots, num_rows, rows.bias.shape[2]),
+        _grid(own, rows.completion_slots, batch * group_size, length),
     )
 
 
 def _grid(tokens: Tensor, slots: Tensor, num_rows: int, length: int) -> Tensor:
     """[tokens, H, d] -> [rows, H, length, d]."""
     empty = tokens.new_zeros(num_rows * length, *tokens.shape[1:])
-    return empty.index_copy(0, slots, tokens).unflatten(0, (num_rows, length)).transpose(1, 2)
+    # `index_copy` would keep the tokens for its backward pass.
+    return empty.index_put((slots,), tokens).unflatten(0, (num_rows, length)).transpose(1, 2)
 
 
 AttentionInterface.register(PACKED_ATTENTION, packed_attention)

@@ -72,6 +72,12 @@ class OmniConfig:
         """La."""
         return self.audio.max_source_positions // AUDIO_POOL
 
+    @property
+    def heads_per_key(self) -> int:
+        """Query heads of the language model that share a head of keys."""
+        key_heads = self.language.num_key_value_heads or self.language.num_attention_heads
+        return int(self.language.num_attention_heads // key_heads)
+
     def architecture(self) -> dict[str, Any]:
         """The sizes two checkpoints must share for their weights to fit."""
         return {

@@ -302,7 +302,8 @@ class OmniModel(nn.Module):
         """Hidden states [tokens, D] that predict the completions, and the tokens' ids."""
         embedded = self._embedded(prompts) if isinstance(prompts, PromptInputs) else prompts
         ids = completion_ids[mask]
-        packed = pack(embedded, self.embed_tokens(ids), mask, self.attention)
+        heads_per_key = self.config.heads_per_key
+        packed = pack(embedded, self.embed_tokens(ids), mask, heads_per_key, self.attention)
         return packed.predicting(self._hidden(packed.embedded, packed.rows)), ids
 
 

@@ -100,7 +100,11 @@ def _dtype_of_scores(embeds: Tensor) -> torch.dtype:
 
 
 def pack(
-    prompts: Sequence[Tensor], completions: Tensor, mask: Tensor, attention: Attention = "sdpa"
+    prompts: Sequence[Tensor],
+    completions: Tensor,
+    mask: Tensor,
+    heads_per_key: int,
+    attention: Attention = "sdpa",
 ) -> Packed:
     """Put prompts and completions into one row.
 
@@ -108,6 +112,7 @@ def pack(
         prompts: B embedded prompts [P_i, D].
         completions: float [tokens, D], the embedded tokens of N = B * G completions, row by row.
         mask: bool [N, C], which tokens these are; the first ones of each row.
+        heads_per_key: query heads that share a head of keys.
         attention: how attention over the row will be computed.
     """
     device = completions.device
@@ -120,13 +125,16 @@ def pack(
     positions = lengths.repeat_interleave(group_size)[:, None] + steps  # [N, C]
     embeds = torch.cat([*prompts, completions])[None]
     own = torch.arange(prompt_length, device=device).expand(len(prompts), -1)[in_prompts]
+    dtype, own_mask = _dtype_of_scores(embeds), mask[:, :length]
     embedded = Embedded(
         embeds=embeds,
         mask=torch.ones(embeds.shape[:2], dtype=torch.bool, device=device),
-        positions=torch.cat([own, positions[mask[:, :length]]])[None],
+        positions=torch.cat([own, positions[own_mask]])[None],
     )
-    kind = FlexRows if attention == "flex" else PackedRows
-    rows = kind.of(in_prompts, mask[:, :length], _dtype_of_scores(embeds))
+    rows: PackedRows | FlexRows = (
+        FlexRows.of(in_prompts, own_mask, dtype)
+        if attention == "flex" else PackedRows.of(in_prompts, own_mask, dtype, heads_per_key)
+    )  # fmt: skip
     filled = torch.nonzero(counts).flatten()
     return Packed(
         embedded, rows, lengths.cumsum(0) - 1, (counts.cumsum(0) - counts)[filled], filled
