@@ -106,6 +106,14 @@ def test_a_whole_step_is_counted_and_timed_without_a_gpu(check: ModuleType, tmp_
     assert first[0] == pytest.approx(first[1], rel=1e-3) and first[0] > 0.01
 
 
+def test_attention_is_compared_without_a_gpu(check: ModuleType, tmp_path: Path) -> None:
+    check.main(["--device", "cpu", "--only", "attention", "--out", str(tmp_path)])
+    rows = json.loads((tmp_path / "attention.json").read_text(encoding="utf-8"))["rows"]
+    assert [row["way"] for row in rows] == ["ours", "copied keys"]
+    assert all(row["forward_ms"] > 0 and row["backward_ms"] > 0 for row in rows)
+    assert all(row["largest_difference"] < 1e-5 and row["same_twice"] for row in rows)
+
+
 def test_time_and_packages(check: ModuleType, tmp_path: Path) -> None:
     """Nothing starts without time left; limits hold what was seen; names are of packages."""
     given = ["--device", "cpu", "--only", "sft, grpo", "--limit-s", "1", "--out", str(tmp_path)]
