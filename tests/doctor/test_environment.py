@@ -58,7 +58,7 @@ def test_python_out_of_range() -> None:
 def test_what_is_declared(tmp_path: Path) -> None:
     wanted = packages.declared()
     assert wanted.python == ">=3.11,<3.14"
-    assert "torch>=2.8,<2.12" in wanted.requirements
+    assert "torch>=2.10,<2.12" in wanted.requirements
     project = '[project]\nname = "r1omni"\nrequires-python = ">=3"\ndependencies = ["numpy"]\n'
     (tmp_path / "pyproject.toml").write_text(project)
     assert packages.declared(tmp_path) == packages.Declared(
