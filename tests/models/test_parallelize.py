@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp._fully_shard import _fsdp_init
+from torch.distributed.fsdp._fully_shard import _fsdp_init, _fully_shard
 from torch.distributed.tensor import DTensor
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
@@ -38,8 +38,10 @@ def mesh(tmp_path: Path) -> Iterator[DeviceMesh]:
     dist.init_process_group(
         "gloo", init_method=f"file://{tmp_path / 'ranks'}", rank=0, world_size=1
     )
-    yield init_device_mesh("cpu", (1,))
-    dist.destroy_process_group()
+    try:
+        yield init_device_mesh("cpu", (1,))
+    finally:
+        dist.destroy_process_group()
 
 
 @pytest.fixture
@@ -199,6 +201,8 @@ def gpu_mesh(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceMesh]:
     """Two ranks on GPUs without a GPU: for models of fake tensors, which have a device alone."""
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "set_device", lambda _: None)
+    # Before torch 2.11 a mesh chooses the GPU of its rank unless that is named.
+    monkeypatch.setenv("LOCAL_RANK", "0")
 
     # `tensor.data = tensor.to(device)` and what modules do instead leave fake tensors in place.
     def move(params: list[Any], buffers: list[Any], device: torch.device) -> None:
@@ -208,11 +212,15 @@ def gpu_mesh(monkeypatch: pytest.MonkeyPatch) -> Iterator[DeviceMesh]:
     def swap(tensor: Any, there: torch.Tensor) -> None:
         tensor.fake_device = there.device
 
-    monkeypatch.setattr(_fsdp_init, "_move_states_to_device", move)
+    # torch 2.10 looks it up in the first of these, 2.11 in the second.
+    for module in (_fully_shard, _fsdp_init):
+        monkeypatch.setattr(module, "_move_states_to_device", move, raising=False)
     monkeypatch.setattr(torch.utils, "swap_tensors", swap)
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=2)
-    yield init_device_mesh("cuda", (2,))
-    dist.destroy_process_group()
+    try:
+        yield init_device_mesh("cuda", (2,))
+    finally:  # a group that stays would be that of every later test
+        dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("shard_towers", [False, True])

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file, save_file
 
 from r1omni.cli import main
 
@@ -28,7 +30,23 @@ def _with_model(mini_world: Path, folder: Path, width: int, num_layers: int) -> 
     texts = mini_world / "world" / "HumanOmni" / "reasoning.json"
     words = ["create", "--sizes", file, "--texts", texts, "--out", folder / "init"]
     assert main([str(word) for word in words]) == 0
+    _draw_anew(folder / "init" / "model.safetensors")
     return folder
+
+
+def _draw_anew(file: Path) -> None:
+    """Weights by their names, since each version of transformers draws in another order.
+
+    What a test needs to be seen, such as a group of completions that are alike, hangs on the draw.
+    """
+    tensors = load_file(file)
+    generator = torch.Generator().manual_seed(0)
+    for name, tensor in sorted(tensors.items()):
+        if tensor.numel() > 1 and (spread := tensor.std()) > 0:
+            # Transformers draws from 0.02, torch's layers of our own from much more.
+            scale = 0.02 if spread < 0.04 else 0.14
+            tensors[name] = scale * torch.randn(tensor.shape, generator=generator)
+    save_file(tensors, file, metadata={"format": "pt"})
 
 
 @pytest.fixture(scope="session")

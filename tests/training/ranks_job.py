@@ -90,7 +90,7 @@ TRAININGS: dict[str, Training] = {
     "two updates in parts": Training(
         replace(BASE, num_iterations=2, micro_batch_size=1, fused_loss="always"), 2 * STEPS
     ),
-    "a moved reference": Training(replace(BASE, ref_sync_steps=1, ref_mixup_alpha=0.5)),
+    "a moved reference": Training(replace(BASE, ref_sync_steps=1, ref_mixup_alpha=0.9)),
     "adapters": Training(lora=LoRAConfig(rank=4, alpha=16)),
     "sampled ahead": Training(replace(BASE, overlap_sampling=True), 3),
     # Most groups of so short completions are alike.

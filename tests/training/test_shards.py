@@ -24,8 +24,10 @@ WEIGHT, BIAS, MOMENT = torch.arange(6.0).reshape(3, 2), torch.tensor([7.0, 8.0])
 @pytest.fixture
 def mesh(tmp_path: Path) -> Iterator[DeviceMesh]:
     dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'r'}", rank=0, world_size=1)
-    yield init_device_mesh("cpu", (1,))
-    dist.destroy_process_group()
+    try:
+        yield init_device_mesh("cpu", (1,))
+    finally:
+        dist.destroy_process_group()
 
 
 def checkpoint(mesh: DeviceMesh) -> dict[str, Any]:
