@@ -52,8 +52,8 @@ BASES: dict[str, Options] = {
         **_RATE, "grpo.group_size": 4, "grpo.max_new_tokens": 8,
     },
 }  # fmt: skip
-# Of options that have no default.
-_WITHOUT_DEFAULT: Options = {"gate.threshold": 0.0}
+# Of options that have no default. About half of the fresh completions earn the coarse reward.
+_WITHOUT_DEFAULT: Options = {"gate.threshold": 0.5}
 _TRAINER: dict[str, Any] = {
     "num_nodes": 1, "limit_train_batches": None, "val_check_interval": None,
     "check_val_every_n_epoch": 1, "log_every_n_steps": 50, "accumulate_grad_batches": 1,
@@ -103,7 +103,10 @@ NEEDS: dict[str, Options] = {
 
 # What is set beside the values of an option that is not set beside its own base, where it would be
 # refused.
-WITH: dict[str, Options] = {"grpo.importance_correction": {"grpo.importance_cap": 0.5}}
+WITH: dict[str, Options] = {
+    # So low a cap masks every token; all that was left to learn would be the roundoff of the KL.
+    "grpo.importance_correction": {"grpo.importance_cap": 0.5, "loss.beta": 0.0},
+}
 
 # What has no influence on what is learned, and why; it is tried all the same.
 NO_INFLUENCE: dict[str, str] = {
