@@ -430,6 +430,40 @@ def test_processes_share_a_cache(server: FakeServer, tmp_path: Path) -> None:
         assert cache.spent().requests >= len(server.seen) >= len(CASES)
 
 
+@pytest.mark.parametrize("turn", range(5))
+def test_another_process_makes_the_cache_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, turn: int
+) -> None:
+    """Before each statement of opening a cache in turn."""
+    file = tmp_path / "cache.sqlite"
+    said: list[str] = []
+
+    class Connection(sqlite3.Connection):
+        def execute(self, *statement: Any) -> sqlite3.Cursor:
+            self._said(*statement)
+            return super().execute(*statement)
+
+        def executescript(self, script: str) -> sqlite3.Cursor:
+            self._said(script)
+            return super().executescript(script)
+
+        def _said(self, *statement: Any) -> None:
+            if len(said) == turn:
+                with monkeypatch.context() as patch:
+                    patch.setattr(sqlite3, "connect", connect)
+                    with GradeCache(file) as other:
+                        other.keep("key", 0.5, "reply")
+            said.append(str(statement))
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *args, **options: connect(*args, factory=Connection, **options)
+    )
+    with GradeCache(file) as cache:
+        assert len(said) > turn
+        assert cache.find(["key"]) == {"key": 0.5}
+
+
 def test_a_file_of_something_else_stays_as_it_is(server: FakeServer, tmp_path: Path) -> None:
     file = tmp_path / "cache.sqlite"
     file.write_bytes(b"my thesis\n" * 1000)

@@ -75,8 +75,9 @@ class GradeCache:
             self._open()
 
     def _open(self) -> None:
+        # In this order: another process that makes the file gives it tables and form at once.
+        (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         (form,) = self._connection.execute("PRAGMA application_id").fetchone()
-        tables = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if form != _FORM and tables:
             raise UsageError(f"cache {self.path}: is a file of something else; name another")
         self._connection.execute("PRAGMA journal_mode = WAL")
