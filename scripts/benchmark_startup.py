@@ -39,6 +39,11 @@ MODULES = {
     "analyze": "import r1omni.recordings.running",
     "score": "import r1omni.analysis.scores",
     "fit, test": "import r1omni.training.lightning_cli",
+    # What no code of ours can be faster than.
+    "torch alone": "import torch",
+    "lightning alone": "import lightning.pytorch",
+    "transformers' Qwen2 alone": "from transformers import Qwen2ForCausalLM",
+    "mlflow alone": "import mlflow",
 }
 TRAINER_COMMANDS = ("fit", "validate", "test", "predict")
 CLIP_S, CLIP_RATE, SOUND_HZ = 8, 25, 44_100
@@ -122,6 +127,13 @@ def large_clip(path: Path) -> None:
         out.mux(sound.encode())
 
 
+def decoded(path: Path) -> int:
+    """Decode every frame by one thread, and do nothing with it."""
+    with av.open(os.fspath(path)) as film:
+        film.streams.video[0].codec_context.thread_count = 1
+        return sum(1 for _ in film.decode(video=0))
+
+
 def reading(path: Path, repeats: int) -> dict[str, Figures]:
     """The clip as a whole, and the parts of reading it, in milliseconds."""
     import torch
@@ -148,6 +160,7 @@ def reading(path: Path, repeats: int) -> dict[str, Figures]:
 
     parts: dict[str, Callable[[], object]] = {
         "whole": lambda: processor.load(Clip(path), "video_audio"),
+        "decoding alone": lambda: decoded(path),
         "frames": lambda: read_frames(path, processor.config.num_frames),
         "fit": lambda: processor.fit_frames(frames),
         "sound": lambda: read_waveform(path),

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "benchmarks" / "gpu"
 STEP = ROOT / "docs" / "benchmarks" / "step.json"
 OVERLAP = ROOT / "docs" / "benchmarks" / "overlap.json"
+STARTUP = ROOT / "docs" / "benchmarks" / "startup.json"
 STEPS = {
     "GRPO": "grpo",
     "GRPO, the update from log-probabilities": "grpo_gathered",
@@ -235,6 +236,32 @@ def step_growth() -> str:
     return table(head, rows)
 
 
+def startup() -> str:
+    """Seconds that a command takes before it begins, and those of its largest imports."""
+    found = json.loads(STARTUP.read_text(encoding="utf-8"))
+    slowest = max(found["help"], key=lambda name: float(found["help"][name]["s"]))
+    fit = found["fit of one step"]
+    rows = [[f"`--help`, the slowest ({slowest})", *_times(found["help"][slowest], "s", "core_s")]]
+    for name, times in found["import"].items():
+        rows.append([f"imports: {name}", *_times(times, "s", "core_s")])
+    rows.append(["`fit`, to its first step", *_times(fit, "first_step_s", "first_step_core_s")])
+    rows.append(["`fit` of one step, to its end", *_times(fit, "s", "core_s")])
+    return table(["", "by the clock, s", "of a core, s"], rows)
+
+
+def clip() -> str:
+    """Milliseconds of a core that one large clip takes, by part."""
+    found = json.loads(STARTUP.read_text(encoding="utf-8"))["clip of 1280 x 720"]
+    return table(
+        ["", "by the clock, ms", "of a core, ms"],
+        [[name.replace("_", " "), *_times(own, "ms", "core_ms", 0)] for name, own in found.items()],
+    )
+
+
+def _times(found: dict[str, float], clock: str, core: str, digits: int = 1) -> list[str]:
+    return [f"{found[name]:.{digits}f}" for name in (clock, core)]
+
+
 def overlap() -> str:
     """What was learned with completions sampled in place and one batch ahead."""
     found = json.loads(OVERLAP.read_text(encoding="utf-8"))
@@ -260,7 +287,7 @@ PAGES = {
     "grpo.md": (overlap,),
     "performance.md": (
         whole_steps, step_counts, step_growth, steps, sampling, attention_steps, attention,
-        kernels, parity,
+        kernels, parity, startup, clip,
     ),
     "kernels.md": (goals, tuning),
 }  # fmt: skip
