@@ -44,24 +44,21 @@ class Backbone(nn.Module):
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Any = None,
+        cache: Any = None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         **_: Any,
     ) -> BaseModelOutputWithPast:
         if inputs_embeds is None:
             assert input_ids is not None
-            is_start = past_key_values is None or past_key_values.get_seq_length() == 0
+            is_start = cache is None or cache.get_seq_length() == 0
             inputs_embeds = (
                 self.embed_rows(input_ids) if is_start else self.omni.embed_tokens(input_ids)
             )
         return self.omni.language_model(  # type: ignore[no-any-return]
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            past_key_values=past_key_values,
-            use_cache=use_cache,
-        )
+            None, attention_mask, position_ids, cache,
+            inputs_embeds=inputs_embeds, use_cache=use_cache,
+        )  # fmt: skip
 
 
 class PeerModel(PreTrainedModel, GenerationMixin):
@@ -110,13 +107,13 @@ class PeerModel(PreTrainedModel, GenerationMixin):
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int = 0,
+        cache: Any = None,
         **_: Any,
     ) -> CausalLMOutputWithPast:
-        found = self.model(
-            input_ids, attention_mask, position_ids, past_key_values, inputs_embeds, use_cache
-        )
+        cache = past_key_values if cache is None else cache  # the newer name, from 5.24 on
+        found = self.model(input_ids, attention_mask, position_ids, cache, inputs_embeds, use_cache)
         logits = self.lm_head(found.last_hidden_state[:, -logits_to_keep:])
-        return CausalLMOutputWithPast(logits=logits, past_key_values=found.past_key_values)
+        return CausalLMOutputWithPast(None, logits, cache)
 
     @torch.no_grad()
     def generate(self, *args: Any, **kwargs: Any) -> Tensor:

@@ -227,13 +227,11 @@ class OmniModel(nn.Module):
         cache: Cache | None = None,
     ) -> Tensor:
         mask = embedded.mask if packed is None else {"full_attention": packed}
+        # By place: what the cache is called depends on the version of transformers.
         return self.language_model(
-            inputs_embeds=embedded.embeds,
-            attention_mask=mask,
-            position_ids=embedded.positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        ).last_hidden_state
+            None, mask, embedded.positions, cache,
+            inputs_embeds=embedded.embeds, use_cache=cache is not None,
+        ).last_hidden_state  # fmt: skip
 
     def logits(self, prompts: PromptInputs) -> Tensor:
         """Logits over whole prompts, float [B, L, V]; rows are padded on the right."""
