@@ -43,6 +43,12 @@ RECIPES = (
     Recipe("base", "base", (f"{CONFIGS}/base.yaml",), None),
     Recipe("EMER-SFT", "emer_sft", (_EXPLAINED,), "base"),
     Recipe("label SFT", "label_sft", (f"{CONFIGS}/label_sft.yaml",), "base"),
+    Recipe(
+        "label SFT, twice as long",
+        "label_sft_longer",
+        (f"{CONFIGS}/label_sft.yaml", f"{CONFIGS}/longer.yaml"),
+        "base",
+    ),
     Recipe("R1-Omni", "r1omni", (_GRPO,), "emer_sft"),
     Recipe("R1-Omni, faithful", "r1omni_faithful", (_GRPO, FAITHFUL), "emer_sft"),
     Recipe(

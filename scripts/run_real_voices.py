@@ -42,7 +42,9 @@ ASSUMED_S = {
     "describe": 150.0, "levels": 30.0, "probe": 120.0, "tables": 10.0, "create": 15.0,
     "test": 120.0, "test_levels": 60.0,
 }  # fmt: skip
-ASSUMED_FIT_S = {"base": 600.0, "emer_sft": 300.0, "label_sft": 600.0}
+ASSUMED_FIT_S = {
+    "base": 600.0, "emer_sft": 300.0, "label_sft": 600.0, "label_sft_longer": 1200.0,
+}  # fmt: skip
 ASSUMED_GRPO_S = 2000.0
 
 

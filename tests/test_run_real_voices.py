@@ -64,9 +64,10 @@ else:
 """
 GRPO = ("r1omni", "r1omni_faithful", "r1omni_measured_cues")
 AFTER_LABELS = ("emer_sft_after_labels", "r1omni_after_labels")
-STAGES = ("base", "emer_sft", "label_sft", *GRPO, *AFTER_LABELS)
+LABELS = ("label_sft", "label_sft_longer")
+STAGES = ("base", "emer_sft", *LABELS, *GRPO, *AFTER_LABELS)
 STARTS = {
-    "base": "../init", "emer_sft": "base/model", "label_sft": "base/model",
+    "base": "../init", "emer_sft": "base/model", **dict.fromkeys(LABELS, "base/model"),
     "emer_sft_after_labels": "label_sft/model",
     "r1omni_after_labels": "emer_sft_after_labels/model",
     **dict.fromkeys(GRPO, "emer_sft/model"),
@@ -203,8 +204,8 @@ def test_a_failure_ends_what_needs_it_and_nothing_else(
     assert table.run("--only-folds", "1", "2") == 1
     tested = {folder_of(words, table.out) for words in table.calls() if words[0] == "test"}
     assert {folder for folder in tested if not folder.endswith("/levels")} == {
-        "fold_1/seed_0/base", "fold_1/seed_0/label_sft",
-        *(f"fold_1/seed_0/{stage}" for stage in AFTER_LABELS),
+        "fold_1/seed_0/base",
+        *(f"fold_1/seed_0/{stage}" for stage in (*LABELS, *AFTER_LABELS)),
         *(f"fold_2/seed_0/{stage}" for stage in STAGES),
     }  # fmt: skip
     assert capsys.readouterr().err.splitlines() == [
@@ -268,7 +269,7 @@ def test_other_settings_and_wrong_use_are_refused(
 ) -> None:
     assert table.run("--dry-run") == 0
     assert not table.out.exists()
-    assert "\n30 commands, about " in capsys.readouterr().out
+    assert "\n33 commands, about " in capsys.readouterr().out
     assert table.run() == 0
     recipe = table.out / "fold_1/seed_0/label_sft/recipe.json"
     made = json.loads(recipe.read_text())
