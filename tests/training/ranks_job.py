@@ -90,7 +90,10 @@ TRAININGS: dict[str, Training] = {
     "two updates in parts": Training(
         replace(BASE, num_iterations=2, micro_batch_size=1, fused_loss="always"), 2 * STEPS
     ),
-    "a moved reference": Training(replace(BASE, ref_sync_steps=1, ref_mixup_alpha=0.9)),
+    "a heavy reference": Training(replace(BASE, loss=GRPOLossConfig(beta=1.0))),
+    "a moved reference": Training(
+        replace(BASE, ref_sync_steps=1, ref_mixup_alpha=0.5, loss=GRPOLossConfig(beta=1.0))
+    ),
     "adapters": Training(lora=LoRAConfig(rank=4, alpha=16)),
     "sampled ahead": Training(replace(BASE, overlap_sampling=True), 3),
     # Most groups of so short completions are alike.
@@ -133,7 +136,9 @@ SHARDED = (
 )  # fmt: skip
 # What DDP would not do otherwise in another training here: lengths that differ and GRPO of one loss
 # or scale are in the combinations, the fused loss in parts and on one medium.
-NOT_BY_DDP = ("dapo", "different lengths", "scaled by the batch", "options of cispo")
+NOT_BY_DDP = (
+    "dapo", "different lengths", "scaled by the batch", "options of cispo", "a heavy reference",
+)  # fmt: skip
 CASES: dict[str, Case] = {
     **{f"{name}, ddp": Case(name) for name in TRAININGS if name not in NOT_BY_DDP},
     **{f"{name}, fsdp": Case(name, ShardingConfig()) for name in SHARDED},

@@ -121,7 +121,7 @@ def test_the_comparison_sees_a_difference(results: tuple[Results, Results]) -> N
     one, _ = results
     for first, second in (
         ("grpo", "dapo"), ("grpo", "scaled by the batch"), ("dapo", "dr_grpo"),
-        ("grpo", "a moved reference"), ("grpo", "two updates in parts"),
+        ("a heavy reference", "a moved reference"), ("grpo", "two updates in parts"),
         ("sft", "sft on one medium"), ("grpo", "grpo on one medium"),
     ):  # fmt: skip
         here, there = (_flat(one[name]["weights"]) for name in (first, second))
