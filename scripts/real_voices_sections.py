@@ -109,24 +109,34 @@ def goals(study: Study) -> Lines:
     cues, paid = (study["cue_precision_gains"].get(model) for model in (FAITHFUL, MEASURED))
     rows = [
         ("label SFT or R1-Omni, WAR, mean over folds", "at least 70", percent(best), best,
-         lambda value: value >= 0.7),
+         lambda value: value >= 0.7, SUBJECT),
         ("the same, label SFT twice as long", "at least 70", percent(longer), longer,
-         lambda value: value >= 0.7),
+         lambda value: value >= 0.7, LONGER),
         ("R1-Omni minus its cold start, WAR", "at least 15 points", points(gain), gain,
-         lambda value: value >= 0.15),
+         lambda value: value >= 0.15, SUBJECT),
         ("R1-Omni, answers in the format", "at least 98", percent(form), form,
-         lambda value: value >= 0.98),
+         lambda value: value >= 0.98, SUBJECT),
         ("Emo-DB, R1-Omni minus label SFT, WAR", "above 0 points", points(abroad), abroad,
-         lambda value: value > 0),
+         lambda value: value > 0, SUBJECT),
         ("the same, begun after labels", "above 0 points", points(after), after,
-         lambda value: value > 0),
+         lambda value: value > 0, AFTER_LABELS),
         ("faithful, contradicted among right answers", "at most 7", percent(wrong), wrong,
-         lambda value: value <= 0.07),
+         lambda value: value <= 0.07, FAITHFUL),
         ("faithful minus the cold start, cue precision", "at least 0 points", points(cues), cues,
-         lambda value: value >= 0),
+         lambda value: value >= 0, FAITHFUL),
         ("the same, paid for measured cues", "at least 0 points", points(paid), paid,
-         lambda value: value >= 0),
+         lambda value: value >= 0, MEASURED),
     ]  # fmt: skip
+
+    def reached(value: float | None, holds: Callable[[float], bool], model: str) -> str:
+        """Of fewer folds than others have it cannot be said: folds differ by ten points."""
+        if value is None:
+            return NONE
+        own, every = len(study["models"][model]["folds"]), len(study["folds"])
+        if own < every:
+            return f"{own} of {every} folds so far"
+        return "yes" if holds(value) else "no"
+
     return [
         "## What was aimed at",
         "",
@@ -139,8 +149,8 @@ def goals(study: Study) -> Lines:
         *table(
             ["goal", "wanted", "measured", "reached"],
             [
-                [goal, wanted, shown, NONE if value is None else ("yes" if holds(value) else "no")]
-                for goal, wanted, shown, value, holds in rows
+                [goal, wanted, shown, reached(value, holds, model)]
+                for goal, wanted, shown, value, holds, model in rows
             ],
         ),
     ]
