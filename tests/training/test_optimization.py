@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.testing import assert_close
 
 from r1omni.models.checkpoint import load_model
 from r1omni.models.folders import find_model_folder
@@ -16,6 +17,7 @@ from r1omni.models.omni import OmniModel
 from r1omni.training.optimization import (
     PARTS,
     OptimizerConfig,
+    apply_settings,
     build_optimizer,
     choose_trained,
     parameter_groups,
@@ -210,6 +212,36 @@ def test_betas_are_passed_on() -> None:
     optimizer, _ = build_optimizer(model, OptimizerConfig(PEAK, adam_betas=(0.8, 0.95)), 4)
     assert isinstance(optimizer, torch.optim.AdamW)
     assert {group["betas"] for group in optimizer.param_groups} == {(0.8, 0.95)}
+
+
+def test_the_fused_update_of_a_cpu_is_that_of_the_plain_one() -> None:
+    """Mixed precision has the plain one: Lightning does not clip gradients of the other."""
+    config = OptimizerConfig(learning_rate=0.01, weight_decay=0.1)
+    learned = []
+    for mixed in (False, True):
+        torch.manual_seed(0)
+        sizes = {name: nn.Linear(7, 5) for names in PARTS.values() for name in names}
+        model = nn.ModuleDict(sizes)
+        optimizer, schedule = build_optimizer(model, config, 6, mixed=mixed)
+        assert {bool(group["fused"]) for group in optimizer.param_groups} == {not mixed}
+        for step in range(6):
+            for index, parameter in enumerate(model.parameters()):
+                parameter.grad = torch.sin(parameter.detach() * (index + step + 1))
+            optimizer.step()
+            schedule.step()
+        learned.append([parameter.detach() for parameter in model.parameters()])
+    assert_close(*learned, rtol=0, atol=1e-6)
+
+
+def test_a_resumed_optimizer_is_fused_where_this_machine_fuses() -> None:
+    model = nn.ModuleDict({name: nn.Linear(2, 2) for names in PARTS.values() for name in names})
+    config = OptimizerConfig(learning_rate=PEAK)
+    for fused in (False, True):
+        written, _ = build_optimizer(model, config, 8, mixed=not fused)
+        read, schedule = build_optimizer(model, config, 8, mixed=fused)
+        read.load_state_dict(written.state_dict())
+        apply_settings(read, schedule, model, config)
+        assert {bool(group["fused"]) for group in read.param_groups} == {not fused}
 
 
 def test_unknown_schedule() -> None:

@@ -16,7 +16,7 @@ from small_training import BASE, fit, logged, short_grpo, short_sft
 from r1omni.cli import main
 from r1omni.models.sampler import Sampled, generate
 from r1omni.training import SFTModule, policy
-from r1omni.training.optimization import PRECISIONS, check_precision, warn_of_slow_bfloat16
+from r1omni.training.precision import PRECISIONS, check_precision, warn_of_slow_bfloat16
 from r1omni.types import UsageError
 
 REPOSITORY = Path(__file__).parents[2]

@@ -16,6 +16,8 @@ from r1omni.kernels.dispatch import uses_triton
 
 # Tokens of a block; about the square root of the vocabularies in use, and a divisor of most.
 _BLOCK = 128
+# So few tokens are summed up one by one on a CPU, whose calls take longer than the sum.
+_FEW = 512
 
 
 def choose(logits: Tensor, temperature: float, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -51,6 +53,10 @@ def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
         uniform: float64 [n] in [0, 1), a share of their sum.
     """
     num_tokens = probabilities.shape[1]
+    if num_tokens <= _FEW and not probabilities.is_cuda:
+        sums = probabilities.cumsum(dim=-1, dtype=torch.float64)
+        token = torch.searchsorted(sums, uniform[:, None] * sums[:, -1:], right=True)
+        return token.squeeze(1).clamp_(max=num_tokens - 1)
     blocks = (
         F.pad(probabilities, (0, -num_tokens % _BLOCK)) if num_tokens % _BLOCK else probabilities
     )

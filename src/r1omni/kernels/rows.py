@@ -16,6 +16,9 @@ from r1omni.kernels.reference import grpo_slopes, grpo_terms
 
 # Elements of a chunk: 4 MiB in float32, so that what a step writes the next finds in the cache.
 CHUNK_ELEMENTS = 2**20
+# The logarithm of a share that adds nothing to an entropy: its exponential is 0 in float32, and
+# 200 times it in float64 still nothing.
+_NO_SHARE = -200.0
 
 
 def working_dtype(tensor: Tensor) -> torch.dtype:
@@ -53,15 +56,24 @@ def forward(
     lses = torch.empty_like(logps)
     entropies = torch.empty_like(logps) if with_entropy else logps.new_empty(0)
     for part in chunks(*logits.shape):
-        scaled = logits[part].to(logps.dtype) / temperature
+        scaled = _scaled(logits[part], temperature, logps.dtype)
         chosen = scaled.gather(1, token_ids[part, None]).squeeze(1)
         lses[part] = scaled.logsumexp(dim=1)
         logps[part] = chosen - lses[part]
         if with_entropy:
-            # entr(0) is 0, so a token ruled out adds nothing instead of 0 * -inf.
-            shares = scaled.sub_(lses[part, None]).exp_()
-            entropies[part] = torch.special.entr(shares).sum(dim=1)
+            log_shares = scaled - lses[part, None]
+            shares = log_shares.exp()
+            # Finite, so that a token ruled out adds nothing instead of 0 * -inf. `entr` does so
+            # too, by a logarithm of its own that takes twice as long as everything else here.
+            log_shares.clamp_(min=_NO_SHARE)
+            entropies[part] = -torch.linalg.vecdot(shares, log_shares)
     return logps, lses, entropies
+
+
+def _scaled(rows: Tensor, temperature: float, dtype: torch.dtype) -> Tensor:
+    """rows / temperature in `dtype`; the rows themselves where nothing changes."""
+    found = rows.to(dtype)
+    return found if temperature == 1 else found / temperature
 
 
 def backward(
@@ -78,24 +90,27 @@ def backward(
 
     A row whose incoming gradients are 0 gets 0, whatever stands in it.
     """
+    in_place = out.dtype == lses.dtype
     for part in chunks(*logits.shape):
-        logp = (logits[part].to(lses.dtype) / temperature).sub_(lses[part, None])
+        scaled = _scaled(logits[part], temperature, lses.dtype)
+        logp = torch.sub(scaled, lses[part, None], out=out[part] if in_place else None)
         slope = torch.zeros_like(lses[part]) if grad_logps is None else grad_logps[part]
-        slope = slope.to(logp.dtype)[:, None]
+        slope = (slope.to(logp.dtype) / temperature)[:, None]
         silent = slope == 0
         if grad_entropies is None:
             gradient = logp.exp_().mul_(-slope)
         else:
             assert entropies is not None
-            of_entropy = grad_entropies[part].to(logp.dtype)[:, None]
+            of_entropy = (grad_entropies[part].to(logp.dtype) / temperature)[:, None]
             silent &= of_entropy == 0
             shares = logp.exp()
             # A token ruled out has no share, and its 0 * -inf is 0.
             moment = logp.add_(entropies[part, None]).masked_fill_(shares == 0, 0.0)
             gradient = moment.mul_(of_entropy).add_(slope).mul_(shares).neg_()
         gradient.scatter_add_(1, token_ids[part, None], slope)
-        gradient /= temperature
-        out[part] = gradient.masked_fill_(silent, 0.0).to(out.dtype)
+        gradient[silent.squeeze(1)] = 0.0
+        if not in_place:
+            out[part] = gradient
 
 
 def loss_and_grad(

@@ -50,11 +50,10 @@ from r1omni.training.optimization import (
     build_optimizer,
     check_kind,
     check_parts,
-    check_precision,
     choose_trained,
     trained_parts,
-    warn_of_slow_bfloat16,
 )
+from r1omni.training.precision import check_precision, is_mixed, warn_of_slow_bfloat16
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.training.termination import Termination
 from r1omni.training.trainer_options import check_any_trainer
@@ -274,8 +273,9 @@ class EmotionModule(CheckpointedModule):
         if self.trainer.max_steps <= 0:
             raise UsageError("trainer.max_steps must be set: the rate's schedule ends there")
         optimizer, schedule = build_optimizer(
-            self.model, self.optimizer_config, self.trainer.max_steps
-        )
+            self.model, self.optimizer_config, self.trainer.max_steps,
+            mixed=is_mixed(self.trainer.precision),
+        )  # fmt: skip
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},

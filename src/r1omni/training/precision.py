@@ -1,0 +1,63 @@
+"""The precisions in which a model is trained and answers rightly."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.utilities import rank_zero_only
+
+from r1omni.types import UsageError
+
+_logger = logging.getLogger(__name__)
+
+# As trainer.precision names them; 32 and bf16 are Lightning's older names.
+PRECISIONS = ("32-true", "bf16-mixed")
+_SAME_PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
+
+
+def check_precision(precision: str | int | None, plugin: Precision | None = None) -> None:
+    """Refuse a precision in which a model is trained, or answers, wrongly.
+
+    With weights in half precision (16-true, bf16-true) most updates are lost to rounding, and
+    rotary frequencies confuse positions beyond a few hundred; 16-mixed scales gradients, which are
+    then clipped scaled; of others nobody knows.
+
+    Args:
+        precision: as trainer.precision has it; None is Lightning's default, 32-true.
+        plugin: what Lightning made of it, or was given in its place.
+
+    Raises:
+        UsageError: naming what to use instead.
+    """
+    name = "32-true" if precision is None else str(precision)
+    known = _SAME_PRECISION.get(name, name) in PRECISIONS
+    if known and (plugin is None or type(plugin) in (Precision, MixedPrecision)):
+        return
+    found = type(plugin).__name__ if known else name
+    raise UsageError(
+        f"trainer.precision {found} would give wrong results; use bf16-mixed (float32 weights, "
+        "products in bfloat16) or 32-true"
+    )
+
+
+def is_mixed(precision: str | int | None) -> bool:
+    """Whether products are in bfloat16 and weights in float32, by the name of a precision."""
+    return _SAME_PRECISION.get(str(precision), precision) == "bf16-mixed"
+
+
+@rank_zero_only
+def warn_of_slow_bfloat16(precision: str | int | None, device: torch.device) -> None:
+    """Say so where products in bfloat16 take longer than in float32.
+
+    Args:
+        precision: as `check_precision` has it.
+        device: that computes.
+    """
+    has_it = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    if is_mixed(precision) and device.type == "cpu" and not has_it:
+        _logger.warning(
+            "trainer.precision bf16-mixed is slower than 32-true on this CPU, which has neither "
+            "avx512_bf16 nor amx_bf16; figures are those of a CPU that has"
+        )
