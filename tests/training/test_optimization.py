@@ -234,14 +234,32 @@ def test_the_fused_update_of_a_cpu_is_that_of_the_plain_one() -> None:
 
 
 def test_a_resumed_optimizer_is_fused_where_this_machine_fuses() -> None:
-    model = nn.ModuleDict({name: nn.Linear(2, 2) for names in PARTS.values() for name in names})
+    """One that is not keeps its counts on the CPU: elsewhere each would be waited for."""
+
+    class OnAGPU:
+        def __init__(self, step: torch.Tensor) -> None:
+            self.cpu = step.clone
+
     config = OptimizerConfig(learning_rate=PEAK)
     for fused in (False, True):
-        written, _ = build_optimizer(model, config, 8, mixed=not fused)
-        read, schedule = build_optimizer(model, config, 8, mixed=fused)
-        read.load_state_dict(written.state_dict())
-        apply_settings(read, schedule, model, config)
-        assert {bool(group["fused"]) for group in read.param_groups} == {not fused}
+        written, read = (
+            nn.ModuleDict({name: nn.Linear(2, 2) for names in PARTS.values() for name in names})
+            for _ in range(2)
+        )
+        optimizer, _ = build_optimizer(written, config, 8, mixed=not fused)
+        for parameter in written.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+        resumed, schedule = build_optimizer(read, config, 8, mixed=fused)
+        resumed.load_state_dict(optimizer.state_dict())
+        if fused:
+            for entry in resumed.state.values():
+                entry["step"] = OnAGPU(entry["step"])
+        apply_settings(resumed, schedule, read, config)
+        assert {bool(group["fused"]) for group in resumed.param_groups} == {not fused}
+        assert [entry["step"].item() for entry in resumed.state.values()] == [1.0] * len(
+            resumed.state
+        )
 
 
 def test_unknown_schedule() -> None:

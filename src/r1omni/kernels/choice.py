@@ -16,7 +16,7 @@ from r1omni.kernels.dispatch import uses_triton
 
 # Tokens of a block; about the square root of the vocabularies in use, and a divisor of most.
 _BLOCK = 128
-# So few tokens are summed up one by one on a CPU, whose calls take longer than the sum.
+# So few tokens are summed up one by one, in float64, where no GPU is: calls take longer there.
 _FEW = 512
 
 

@@ -17,7 +17,7 @@ from r1omni.kernels.reference import grpo_slopes, grpo_terms
 # Elements of a chunk: 4 MiB in float32, so that what a step writes the next finds in the cache.
 CHUNK_ELEMENTS = 2**20
 # The logarithm of a share that adds nothing to an entropy: its exponential is 0 in float32, and
-# 200 times it in float64 still nothing.
+# 200 times it in float64 nothing beside 1.
 _NO_SHARE = -200.0
 
 
@@ -95,14 +95,14 @@ def backward(
         scaled = _scaled(logits[part], temperature, lses.dtype)
         logp = torch.sub(scaled, lses[part, None], out=out[part] if in_place else None)
         slope = torch.zeros_like(lses[part]) if grad_logps is None else grad_logps[part]
+        silent = (slope == 0)[:, None]
         slope = (slope.to(logp.dtype) / temperature)[:, None]
-        silent = slope == 0
         if grad_entropies is None:
             gradient = logp.exp_().mul_(-slope)
         else:
             assert entropies is not None
+            silent &= (grad_entropies[part] == 0)[:, None]
             of_entropy = (grad_entropies[part].to(logp.dtype) / temperature)[:, None]
-            silent &= of_entropy == 0
             shares = logp.exp()
             # A token ruled out has no share, and its 0 * -inf is 0.
             moment = logp.add_(entropies[part, None]).masked_fill_(shares == 0, 0.0)

@@ -203,8 +203,10 @@ def build_optimizer(
         embedded = {m.weight for m in model.modules() if isinstance(m, nn.Embedding)}
         optimizer = _adamw_8bit(groups, betas, embedded)
     else:
-        # One pass over a CPU's memory in place of six. On a GPU it was never measured.
-        fused = not (mixed or is_sharded) and all(p.is_cpu for p in model.parameters())
+        # One pass over a CPU's memory in place of six; it reads weights as if they were contiguous.
+        # On a GPU it was never measured.
+        simple = all(p.is_cpu and p.is_contiguous() for p in model.parameters())
+        fused = simple and not (mixed or is_sharded)
         optimizer = torch.optim.AdamW(groups, betas=betas, fused=fused or None)
     return optimizer, LambdaLR(optimizer, rate_factor(config, total_steps))
 
@@ -253,7 +255,7 @@ def apply_settings(
 ) -> None:
     """Put a configuration's rates, decay and betas in place of those that a checkpoint brought.
 
-    The moments and the place in the schedule stay.
+    The moments and the place in the schedule stay. How the update is computed is this machine's.
 
     Raises:
         R1OmniError: the checkpoint's moments are those of another kind of optimizer.
@@ -267,9 +269,13 @@ def apply_settings(
     wanted = parameter_groups(model, config)
     for group, new in zip(optimizer.param_groups, wanted, strict=True):
         group |= {"weight_decay": new["weight_decay"], "betas": config.adam_betas}
-        if "fused" in group:  # by what this machine has, not the one that wrote the checkpoint
+        if config.kind == "adamw":
             group["fused"] = optimizer.defaults["fused"]
         group["initial_lr"] = new["lr"]
+    if config.kind == "adamw" and not optimizer.defaults["fused"]:
+        # A fused optimizer's checkpoint brings them to the device, where each would be waited for.
+        for entry in optimizer.state.values():
+            entry["step"] = entry["step"].cpu()
     schedule.base_lrs = [new["lr"] for new in wanted]
     factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
     rates = [base * factor for base, factor in zip(schedule.base_lrs, factors, strict=True)]
