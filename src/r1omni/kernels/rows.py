@@ -56,17 +56,18 @@ def forward(
     lses = torch.empty_like(logps)
     entropies = torch.empty_like(logps) if with_entropy else logps.new_empty(0)
     for part in chunks(*logits.shape):
-        scaled = _scaled(logits[part], temperature, logps.dtype)
+        read = logits[part]
+        scaled = _scaled(read, temperature, logps.dtype)
         chosen = scaled.gather(1, token_ids[part, None]).squeeze(1)
         lses[part] = scaled.logsumexp(dim=1)
         logps[part] = chosen - lses[part]
         if with_entropy:
-            log_shares = scaled - lses[part, None]
+            own = None if scaled is read else scaled
+            log_shares = torch.sub(scaled, lses[part, None], out=own)
             shares = log_shares.exp()
             # Finite, so that a token ruled out adds nothing instead of 0 * -inf. `entr` does so
             # too, by a logarithm of its own that takes twice as long as everything else here.
-            log_shares.clamp_(min=_NO_SHARE)
-            entropies[part] = -torch.linalg.vecdot(shares, log_shares)
+            entropies[part] = -shares.mul_(log_shares.clamp_(min=_NO_SHARE)).sum(dim=1)
     return logps, lses, entropies
 
 
@@ -92,8 +93,10 @@ def backward(
     """
     in_place = out.dtype == lses.dtype
     for part in chunks(*logits.shape):
-        scaled = _scaled(logits[part], temperature, lses.dtype)
-        logp = torch.sub(scaled, lses[part, None], out=out[part] if in_place else None)
+        read = logits[part]
+        scaled = _scaled(read, temperature, lses.dtype)
+        own = None if scaled is read else scaled
+        logp = torch.sub(scaled, lses[part, None], out=out[part] if in_place else own)
         slope = torch.zeros_like(lses[part]) if grad_logps is None else grad_logps[part]
         silent = (slope == 0)[:, None]
         slope = (slope.to(logp.dtype) / temperature)[:, None]
