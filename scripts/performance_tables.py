@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "docs" / "benchmarks" / "gpu"
 STEP = ROOT / "docs" / "benchmarks" / "step.json"
 OVERLAP = ROOT / "docs" / "benchmarks" / "overlap.json"
+BFLOAT16 = ROOT / "docs" / "benchmarks" / "bf16_cpu.json"
 STARTUP = ROOT / "docs" / "benchmarks" / "startup.json"
 STEPS = {
     "GRPO": "grpo",
@@ -191,9 +192,9 @@ def whole_steps() -> str:
             times = f"{ratio['median']:.1f} [{ratio['min']:.1f}, {ratio['max']:.1f}]"
             far = f"{own['times_least']:.1f}"
             rows.append([f"{size}, {prompts}: {TITLES[arm]}", spread, *seconds, times, far,
-                         f"{own['peak_beyond_gib']:.2f}"])  # fmt: skip
+                         f"{own['counted']['peak_bytes'] / 2**30:.2f}"])  # fmt: skip
     head = ["prompts; arm", "step, s", "towers", "sampling", "reference", "update", "times ours",
-            "times the least", "memory, GiB"]  # fmt: skip
+            "times the least", "tensors, GiB"]  # fmt: skip
     return table(head, rows)
 
 
@@ -236,6 +237,36 @@ def step_growth() -> str:
     return table(head, rows)
 
 
+def step_goals() -> str:
+    """What was aimed at before anything ran, as ratios within one run."""
+    cases = _cases()
+    middle = cases["middle, 1"]["arms"]
+
+    def slower(case: str, arm: str, phase: str = "whole") -> tuple[float, ...]:
+        ratio = cases[case]["arms"][arm]["relative_to_ours"][phase]
+        return ratio["median"], ratio["min"], ratio["max"]
+
+    found: list[tuple[str, str, Sequence[float]]] = [
+        ("middle: the release's time over ours", "12", slower("middle, 1", "release")),
+        ("middle: TRL's, as it comes", "11", slower("middle, 1", "trl")),
+        ("middle: TRL's, features given, head at completions", "4.5",
+         slower("middle, 1", "trl_rows")),
+        ("mini, 1 prompt: TRL's, as it comes", "2", slower("mini, 1", "trl")),
+        ("mini, 16 prompts: TRL's, as it comes", "3", slower("mini, 16", "trl")),
+        ("middle: generate's time over our sampling", "4",
+         slower("middle, 1", "release", "sampling")),
+        ("middle: our sampling over the least", "at most 3.5",
+         [middle["ours"]["phases_times_least"]["sampling"]]),
+        ("middle: our step over the least", "at most 2.2", [middle["ours"]["times_least"]]),
+    ]  # fmt: skip
+    rows = [
+        [name, wanted, f"{middle_one:.1f}" + (f" [{spread[0]:.1f}, {spread[1]:.1f}]" if spread
+                                              else "")]
+        for name, wanted, (middle_one, *spread) in found
+    ]  # fmt: skip
+    return table(["goal, same run", "wanted", "measured"], rows)
+
+
 def startup() -> str:
     """Seconds that a command takes before it begins, and those of its largest imports."""
     found = json.loads(STARTUP.read_text(encoding="utf-8"))
@@ -264,7 +295,17 @@ def _times(found: dict[str, float], clock: str, core: str, digits: int = 1) -> l
 
 def overlap() -> str:
     """What was learned with completions sampled in place and one batch ahead."""
-    found = json.loads(OVERLAP.read_text(encoding="utf-8"))
+    return _learned(OVERLAP)
+
+
+def bfloat16() -> str:
+    """What was learned in float32 and with the overlay of bfloat16 on a CPU."""
+    return _learned(BFLOAT16)
+
+
+def _learned(file: Path) -> str:
+    """Trainings of scripts/compare_learning.py, way by way."""
+    found = json.loads(file.read_text(encoding="utf-8"))
     rows = []
     for way in dict.fromkeys(run["way"] for run in found["runs"]):
         for run in (run for run in found["runs"] if run["way"] == way):
@@ -285,9 +326,10 @@ def overlap() -> str:
 
 PAGES = {
     "grpo.md": (overlap,),
+    "memory.md": (bfloat16,),
     "performance.md": (
-        whole_steps, step_counts, step_growth, steps, sampling, attention_steps, attention,
-        kernels, parity, startup, clip,
+        whole_steps, step_goals, step_counts, step_growth, steps, sampling, attention_steps,
+        attention, kernels, parity, startup, clip,
     ),
     "kernels.md": (goals, tuning),
 }  # fmt: skip
