@@ -189,9 +189,8 @@ def whole_steps() -> str:
             ]
             whole, ratio = own["whole_s"], own["relative_to_ours"]["whole"]
             spread = f"{whole['median']:.3g} [{whole['min']:.3g}, {whole['max']:.3g}]"
-            times = f"{ratio['median']:.1f} [{ratio['min']:.1f}, {ratio['max']:.1f}]"
             far = f"{own['times_least']:.1f}"
-            rows.append([f"{size}, {prompts}: {TITLES[arm]}", spread, *seconds, times, far,
+            rows.append([f"{size}, {prompts}: {TITLES[arm]}", spread, *seconds, _spread(ratio), far,
                          f"{own['counted']['peak_bytes'] / 2**30:.2f}"])  # fmt: skip
     head = ["prompts; arm", "step, s", "towers", "sampling", "reference", "update", "times ours",
             "times the least", "tensors, GiB"]  # fmt: skip
@@ -240,13 +239,12 @@ def step_growth() -> str:
 def step_goals() -> str:
     """What was aimed at before anything ran, as ratios within one run."""
     cases = _cases()
-    middle = cases["middle, 1"]["arms"]
+    ours = cases["middle, 1"]["arms"]["ours"]
 
-    def slower(case: str, arm: str, phase: str = "whole") -> tuple[float, ...]:
-        ratio = cases[case]["arms"][arm]["relative_to_ours"][phase]
-        return ratio["median"], ratio["min"], ratio["max"]
+    def slower(case: str, arm: str, phase: str = "whole") -> str:
+        return _spread(cases[case]["arms"][arm]["relative_to_ours"][phase])
 
-    found: list[tuple[str, str, Sequence[float]]] = [
+    rows = [
         ("middle: the release's time over ours", "12", slower("middle, 1", "release")),
         ("middle: TRL's, as it comes", "11", slower("middle, 1", "trl")),
         ("middle: TRL's, features given, head at completions", "4.5",
@@ -256,15 +254,14 @@ def step_goals() -> str:
         ("middle: generate's time over our sampling", "4",
          slower("middle, 1", "release", "sampling")),
         ("middle: our sampling over the least", "at most 3.5",
-         [middle["ours"]["phases_times_least"]["sampling"]]),
-        ("middle: our step over the least", "at most 2.2", [middle["ours"]["times_least"]]),
-    ]  # fmt: skip
-    rows = [
-        [name, wanted, f"{middle_one:.1f}" + (f" [{spread[0]:.1f}, {spread[1]:.1f}]" if spread
-                                              else "")]
-        for name, wanted, (middle_one, *spread) in found
+         f"{ours['phases_times_least']['sampling']:.1f}"),
+        ("middle: our step over the least", "at most 2.2", f"{ours['times_least']:.1f}"),
     ]  # fmt: skip
     return table(["goal, same run", "wanted", "measured"], rows)
+
+
+def _spread(ratio: dict[str, float]) -> str:
+    return f"{ratio['median']:.1f} [{ratio['min']:.1f}, {ratio['max']:.1f}]"
 
 
 def startup() -> str:

@@ -269,12 +269,13 @@ def apply_settings(
     wanted = parameter_groups(model, config)
     for group, new in zip(optimizer.param_groups, wanted, strict=True):
         group |= {"weight_decay": new["weight_decay"], "betas": config.adam_betas}
-        if config.kind == "adamw":
-            group["fused"] = optimizer.defaults["fused"]
         group["initial_lr"] = new["lr"]
-    if config.kind == "adamw" and not optimizer.defaults["fused"]:
-        # A fused optimizer's checkpoint brings them to the device, where each would be waited for.
-        for entry in optimizer.state.values():
+    if config.kind == "adamw":
+        fused = optimizer.defaults["fused"]
+        for group in optimizer.param_groups:
+            group["fused"] = fused
+        # A fused one's checkpoint brings its counts to the device, where each would be waited for.
+        for entry in () if fused else optimizer.state.values():
             entry["step"] = entry["step"].cpu()
     schedule.base_lrs = [new["lr"] for new in wanted]
     factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
