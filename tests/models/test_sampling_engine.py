@@ -210,6 +210,23 @@ def test_the_choice_is_the_definition_s(num_tokens: int, temperature: float) -> 
     assert logps.isfinite().all()
 
 
+@pytest.mark.parametrize("num_tokens", [300, 1000, 4096])
+def test_no_number_draws_a_ruled_out_token(num_tokens: int) -> None:
+    """The last of each 128 tokens cannot be, and numbers fall on the borders before and after."""
+    generator = torch.Generator().manual_seed(num_tokens)
+    logits = 4 * torch.randn(500, num_tokens, generator=generator)
+    tokens = torch.arange(num_tokens)
+    logits[:, (tokens % 128 > 100) | (tokens % 128 < 2) | (tokens > num_tokens - 20)] = -torch.inf
+    shares = logits.softmax(dim=-1).double().cumsum(dim=-1)
+    borders = shares[:, ::128] / shares[:, -1:]  # where a block begins
+    just_below_1 = torch.full((500, 1), 1 - 2**-53, dtype=torch.float64)
+    for number in torch.cat([borders, just_below_1], dim=1).unbind(dim=1):
+        for uniform in (number, torch.nextafter(number, torch.zeros_like(number))):
+            ids, logps = choose(logits, 1.0, uniform.clamp(max=1 - 2**-53))
+            assert logps.isfinite().all()
+            assert logits.gather(1, ids[:, None]).isfinite().all()
+
+
 def test_rare_tokens_are_drawn() -> None:
     logits = torch.zeros(1, 150_000)
     uniform = torch.tensor([0.999999], dtype=torch.float64)

@@ -18,6 +18,8 @@ from r1omni.kernels.dispatch import uses_triton
 _BLOCK = 128
 # So few tokens are summed up one by one, in float64, where no GPU is: calls take longer there.
 _FEW = 512
+# The largest float64 below 1: a positive number times it is smaller than the number.
+_JUST_BELOW_1 = 1 - 2**-53
 
 
 def choose(logits: Tensor, temperature: float, uniform: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -67,9 +69,9 @@ def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
     below = sums.gather(1, (block - 1).clamp_(min=0)).masked_fill_(block == 0, 0.0)
     inside = blocks.gather(1, block[:, :, None].expand(-1, -1, _BLOCK)).squeeze(1)
     cumulative = inside.cumsum(dim=-1, dtype=torch.float64)
-    token = torch.searchsorted(cumulative, threshold - below, right=True)
-    # Roundoff may carry the threshold past the block's own sum, by less than any probability.
-    token = token.clamp_(max=_BLOCK - 1) + block * _BLOCK
+    # Roundoff may carry the number past the block's own sum, where only ruled-out tokens may be left.
+    within = torch.minimum(threshold - below, cumulative[:, -1:] * _JUST_BELOW_1)
+    token = torch.searchsorted(cumulative, within, right=True) + block * _BLOCK
     return token.squeeze(1).clamp_(max=num_tokens - 1)
 
 
