@@ -36,12 +36,13 @@ from r1omni.metrics.resampling import Record, groups_of
 from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.types import UsageError
 
-# The one that others are set against.
 SUBJECT = "R1-Omni"
 # What every one that reasons was trained from.
 COLD_START = "EMER-SFT"
-# What was tried where R1-Omni was behind label SFT.
-AFTER_LABELS = "R1-Omni after labels"
+# What was tried where R1-Omni was behind label SFT, and this with all else that helped.
+AFTER_LABELS, COMBINED = "R1-Omni after labels", "R1-Omni, combined"
+# Those that all others are set against.
+SUBJECTS = (SUBJECT, AFTER_LABELS, COMBINED)
 _KEPT = ("war", "uar", "war_interval", "uar_interval")
 
 
@@ -67,8 +68,7 @@ def read_study(out: Path | None, kept: Path | None = None) -> dict[str, Any]:
         "seeds": sorted({run.seed for run in runs if run.seed is not None}),
         "models": {model: model_figures(own) for model, own in by_model.items() if own},
         "chance": {name: found for name in SETS if (found := _chance(runs, name)) is not None},
-        "differences": _differences(by_model, SUBJECT),
-        "after_labels": _differences(by_model, AFTER_LABELS),
+        "differences": {subject: _differences(by_model, subject) for subject in SUBJECTS},
         "cue_precision_gains": _cue_precision_gains(by_model),
         "abroad": {model: abroad(own) for model, own in by_model.items() if own},
         "video_folds": _folds_of(runs, "actor_05"),

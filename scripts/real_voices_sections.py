@@ -10,7 +10,7 @@ from typing import Any
 
 from real_voices_markdown import NONE, Lines, percent, points, table
 from real_voices_plots import BARS, CONFUSION
-from real_voices_results import AFTER_LABELS, COLD_START, SUBJECT
+from real_voices_results import AFTER_LABELS, COLD_START, COMBINED, SUBJECT, SUBJECTS
 from real_voices_runs import MODELS
 
 FOLDER = Path("benchmarks") / "real_voices"
@@ -32,15 +32,17 @@ def model_rows(study: Study, name: str, cells: Sequence[Cell]) -> list[list[str]
     ]
 
 
-def set_against(
-    differences: Mapping[str, Mapping[str, Any]], of_what: str, model: str = SUBJECT
-) -> str:
-    """A model minus each other one, in a sentence."""
-    each = (
-        f"{other} {points(d['war_difference'], d['war_interval'])}"
-        for other, d in differences.items()
-    )
-    return f"{model} minus the others, points of WAR {of_what}: {'; '.join(each) or NONE}."
+def set_against(study: Study, name: str, of_what: str) -> Lines:
+    """Of each of some models, a sentence: it minus each other one."""
+    lines = []
+    for model in SUBJECTS:
+        each = (
+            f"{other} {points(d['war_difference'], d['war_interval'])}"
+            for other, d in study["differences"][model].get(name, {}).items()
+        )
+        told = f"points of WAR {of_what}: {'; '.join(each) or NONE}."
+        lines += ["", f"{model} minus the others, {told}"]
+    return lines[1:]
 
 
 def whole(key: str) -> Cell:
@@ -98,21 +100,26 @@ def goals(study: Study) -> Lines:
     best, best_model = max(wars, default=(None, LABEL))
     longer = war(LONGER)
 
-    def ahead(other: str, name: str, of: str = "differences") -> float | None:
-        """R1-Omni minus another model on the same clips: folds may be complete for one alone."""
-        found: float | None = study[of].get(name, {}).get(other, {}).get("war_difference")
+    def ahead(other: str, name: str, model: str = SUBJECT) -> float | None:
+        """A model minus another on the same clips: folds may be complete for one alone."""
+        known = study["differences"][model].get(name, {})
+        found: float | None = known.get(other, {}).get("war_difference")
         return found
 
     gain = ahead(COLD_START, "ravdess")
     form = _figure(study, SUBJECT, "ravdess", lambda figures: figures["format_ok"])
-    abroad, after = ahead(LABEL, "emodb"), ahead(LABEL, "emodb", "after_labels")
-    wrong = explained(FAITHFUL, "contradicted_among_right")
-    cues, paid = (study["cue_precision_gains"].get(model) for model in (FAITHFUL, MEASURED))
+    abroad, after, most = (ahead(LABEL, "emodb", model) for model in SUBJECTS)
+    combined = war(COMBINED)
+    wrong, least = (explained(m, "contradicted_among_right") for m in (FAITHFUL, COMBINED))
+    gains = study["cue_precision_gains"]
+    cues, paid, both = (gains.get(model) for model in (FAITHFUL, MEASURED, COMBINED))
     rows = [
         ("label SFT or R1-Omni, WAR, mean over folds", "at least 70", percent(best), best,
          lambda value: value >= 0.7, best_model),
         ("the same, label SFT twice as long", "at least 70", percent(longer), longer,
          lambda value: value >= 0.7, LONGER),
+        ("the same, R1-Omni combined", "at least 70", percent(combined), combined,
+         lambda value: value >= 0.7, COMBINED),
         ("R1-Omni minus its cold start, WAR", "at least 15 points", points(gain), gain,
          lambda value: value >= 0.15, SUBJECT),
         ("R1-Omni, answers in the format", "at least 98", percent(form), form,
@@ -121,12 +128,18 @@ def goals(study: Study) -> Lines:
          lambda value: value > 0, SUBJECT),
         ("the same, begun after labels", "above 0 points", points(after), after,
          lambda value: value > 0, AFTER_LABELS),
+        ("the same, combined", "above 0 points", points(most), most,
+         lambda value: value > 0, COMBINED),
         ("faithful, contradicted among right answers", "at most 7", percent(wrong), wrong,
          lambda value: value <= 0.07, FAITHFUL),
+        ("the same, combined", "at most 7", percent(least), least,
+         lambda value: value <= 0.07, COMBINED),
         ("faithful minus the cold start, cue precision", "at least 0 points", points(cues), cues,
          lambda value: value >= 0, FAITHFUL),
         ("the same, paid for measured cues", "at least 0 points", points(paid), paid,
          lambda value: value >= 0, MEASURED),
+        ("the same, combined", "at least 0 points", points(both), both,
+         lambda value: value >= 0, COMBINED),
     ]  # fmt: skip
 
     def reached(value: float | None, holds: Callable[[float], bool], model: str) -> str:
@@ -145,7 +158,8 @@ def goals(study: Study) -> Lines:
         "were tried since the row above was missed. Twice as long is "
         "`configs/ravdess_speech/longer.yaml`. After labels, the cold start and GRPO go on "
         "from label SFT in place of the base, and nothing else differs. Paid for measured cues is "
-        "`configs/ravdess_speech/measured_cues.yaml`.",
+        "`configs/ravdess_speech/measured_cues.yaml`. Combined is all of these: the cold start "
+        "goes on from label SFT that was twice as long, and GRPO is paid for measured cues.",
         "",
         *table(
             ["goal", "wanted", "measured", "reached"],
@@ -178,7 +192,6 @@ def ravdess(study: Study) -> Lines:
         f"fold {fold}: layer {choice['layer']}, C {choice['C']:g}"
         for fold, choice in study["probe"].items()
     )
-    differences = study["differences"].get("ravdess", {})
     return [
         "## RAVDESS, eight classes",
         "",
@@ -193,11 +206,7 @@ def ravdess(study: Study) -> Lines:
         "",
         f"![Accuracy of every model]({FOLDER}/{BARS})",
         "",
-        set_against(differences, "on the same clips"),
-        "",
-        set_against(
-            study["after_labels"].get("ravdess", {}), "on the same clips", AFTER_LABELS
-        ),
+        *set_against(study, "ravdess", "on the same clips"),
         "",
         f"![Confusions of every model]({FOLDER}/{CONFUSION})",
     ]  # fmt: skip
@@ -286,7 +295,6 @@ def emodb(study: Study) -> Lines:
     if found is not None:
         war, uar = percent(found["majority"]["war"]), percent(found["majority"]["uar"])
         rows.append(["chance", war, war, uar, war, uar, NONE])
-    differences = study["differences"].get("emodb", {})
     return [
         "## Emo-DB, German, never trained on",
         "",
@@ -303,9 +311,7 @@ def emodb(study: Study) -> Lines:
             rows,
         ),
         "",
-        set_against(differences, "(answers)"),
-        "",
-        set_against(study["after_labels"].get("emodb", {}), "(answers)", AFTER_LABELS),
+        *set_against(study, "emodb", "(answers)"),
     ]  # fmt: skip
 
 

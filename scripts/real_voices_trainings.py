@@ -39,6 +39,7 @@ class Recipe:
 
 
 _EXPLAINED, _GRPO = f"{CONFIGS}/emer_sft.yaml", f"{CONFIGS}/r1omni.yaml"
+_MEASURED = (_GRPO, FAITHFUL, f"{CONFIGS}/measured_cues.yaml")
 RECIPES = (
     Recipe("base", "base", (f"{CONFIGS}/base.yaml",), None),
     Recipe("EMER-SFT", "emer_sft", (_EXPLAINED,), "base"),
@@ -51,15 +52,13 @@ RECIPES = (
     ),
     Recipe("R1-Omni", "r1omni", (_GRPO,), "emer_sft"),
     Recipe("R1-Omni, faithful", "r1omni_faithful", (_GRPO, FAITHFUL), "emer_sft"),
-    Recipe(
-        "R1-Omni, measured cues",
-        "r1omni_measured_cues",
-        (_GRPO, FAITHFUL, f"{CONFIGS}/measured_cues.yaml"),
-        "emer_sft",
-    ),
+    Recipe("R1-Omni, measured cues", "r1omni_measured_cues", _MEASURED, "emer_sft"),
     # The same cold start and GRPO, begun where labels were learned already.
     Recipe("EMER-SFT after labels", "emer_sft_after_labels", (_EXPLAINED,), "label_sft"),
     Recipe("R1-Omni after labels", "r1omni_after_labels", (_GRPO,), "emer_sft_after_labels"),
+    # All that helped, together.
+    Recipe("EMER-SFT, combined", "emer_sft_combined", (_EXPLAINED,), "label_sft_longer"),
+    Recipe("R1-Omni, combined", "r1omni_combined", _MEASURED, "emer_sft_combined"),
 )
 
 

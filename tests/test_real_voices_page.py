@@ -180,14 +180,15 @@ def test_the_restricted_choice_is_a_second_column(out: Path, study: dict[str, An
 
 
 def test_others_on_the_same_clips(study: dict[str, Any]) -> None:
-    differences = study["differences"]["ravdess"]
+    differences = study["differences"]["R1-Omni"]["ravdess"]
     assert differences.keys() == {
         "EMER-SFT", "label SFT", "R1-Omni after labels", "linear probe"
     }  # fmt: skip
     models = study["models"]
     # The probe stands beside both seeds, the cold start beside the seed that it has.
     assert differences["linear probe"]["n"] == 2 * differences["EMER-SFT"]["n"]
-    after, label = study["after_labels"]["emodb"]["label SFT"], models["label SFT"]["sets"]["emodb"]
+    after = study["differences"]["R1-Omni after labels"]["emodb"]["label SFT"]
+    label = models["label SFT"]["sets"]["emodb"]
     war = models["R1-Omni after labels"]["sets"]["emodb"]["war"]
     assert after["war_difference"] == pytest.approx(war - label["war"]) and war != label["war"]
     own = models["R1-Omni"]["sets"]["ravdess"]["war"]

@@ -63,16 +63,21 @@ else:
     (folder / "test" / "results.json").write_text(json.dumps({"provenance": tested}))
 """
 GRPO = ("r1omni", "r1omni_faithful", "r1omni_measured_cues")
-AFTER_LABELS = ("emer_sft_after_labels", "r1omni_after_labels")
+AFTER_LABELS = (
+    "emer_sft_after_labels", "r1omni_after_labels", "emer_sft_combined", "r1omni_combined",
+)  # fmt: skip
 LABELS = ("label_sft", "label_sft_longer")
 STAGES = ("base", "emer_sft", *LABELS, *GRPO, *AFTER_LABELS)
 STARTS = {
     "base": "../init", "emer_sft": "base/model", **dict.fromkeys(LABELS, "base/model"),
     "emer_sft_after_labels": "label_sft/model",
     "r1omni_after_labels": "emer_sft_after_labels/model",
+    "emer_sft_combined": "label_sft_longer/model",
+    "r1omni_combined": "emer_sft_combined/model",
     **dict.fromkeys(GRPO, "emer_sft/model"),
 }  # fmt: skip
-COLD_STARTS = ("base", "emer_sft", "emer_sft_after_labels")  # the last step is taken
+# Of these the last step is taken.
+COLD_STARTS = ("base", "emer_sft", "emer_sft_after_labels", "emer_sft_combined")
 
 
 class Table:
@@ -181,7 +186,7 @@ def test_the_whole_table_is_made_once(table: Table, capsys: pytest.CaptureFixtur
             chosen = folder_of(words, out).split("/")[2] not in COLD_STARTS
             assert value(words, "--ckpt_path") == ("best" if chosen else "last")
     laid = ("r1omni", "faithful", "measured_cues")
-    for count, stage in enumerate(GRPO, start=1):
+    for count, stage in [*enumerate(GRPO, start=1), (len(laid), "r1omni_combined")]:
         own = fits[f"fold_1/seed_0/{stage}"]
         configs = [word for i, word in enumerate(own) if own[i - 1] == "--config"]
         assert tuple(Path(name).stem for name in configs) == laid[:count]
@@ -271,7 +276,8 @@ def test_other_settings_and_wrong_use_are_refused(
 ) -> None:
     assert table.run("--dry-run") == 0
     assert not table.out.exists()
-    assert "\n33 commands, about " in capsys.readouterr().out
+    num_commands = 3 + 1 + 1 + 2 + 2 + 3 * (len(STAGES) - 1)  # the base answers with no emotion
+    assert f"\n{num_commands} commands, about " in capsys.readouterr().out
     assert table.run() == 0
     recipe = table.out / "fold_1/seed_0/label_sft/recipe.json"
     made = json.loads(recipe.read_text())
