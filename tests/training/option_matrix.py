@@ -25,10 +25,10 @@ from r1omni.rewards import RewardSpec
 from r1omni.rewards.schedule import RewardGate, RewardSchedule
 from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig, SFTModule
 from r1omni.training.adaptive_entropy import AdaptiveEntropy
+from r1omni.training.device import PRECISIONS
 from r1omni.training.grpo_checks import check_trained
 from r1omni.training.module import EmotionModule
 from r1omni.training.optimization import trained_parts
-from r1omni.training.precision import PRECISIONS
 from r1omni.training.trainer_options import RANGES as TRAINER_RANGES
 from r1omni.types import UsageError
 

@@ -69,7 +69,7 @@ def invert(probabilities: Tensor, uniform: Tensor) -> Tensor:
     below = sums.gather(1, (block - 1).clamp_(min=0)).masked_fill_(block == 0, 0.0)
     inside = blocks.gather(1, block[:, :, None].expand(-1, -1, _BLOCK)).squeeze(1)
     cumulative = inside.cumsum(dim=-1, dtype=torch.float64)
-    # Roundoff may carry the number past the block's own sum, where only ruled-out tokens may be left.
+    # Roundoff may carry the number past the block's own sum, where only ruled-out tokens are left.
     within = torch.minimum(threshold - below, cumulative[:, -1:] * _JUST_BELOW_1)
     token = torch.searchsorted(cumulative, within, right=True) + block * _BLOCK
     return token.squeeze(1).clamp_(max=num_tokens - 1)

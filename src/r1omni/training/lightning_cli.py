@@ -27,11 +27,11 @@ from r1omni.training.callbacks import (
 )
 from r1omni.training.checkpoints import RUN, is_sharded, read_values, resolve_checkpoint
 from r1omni.training.config_files import check_config_files
+from r1omni.training.device import check_precision
 from r1omni.training.dropped_settings import PARSER_LOGGER, ChangesOfClass
 from r1omni.training.logger import KeepBest, RunConfig, TrackingLogger
 from r1omni.training.module import EmotionModule, weights_read_in_place
 from r1omni.training.optimization import check_kind
-from r1omni.training.precision import check_precision
 from r1omni.training.renamed import with_new_names
 from r1omni.training.resume import changed_settings, check_steps_left, flat_settings
 from r1omni.training.run_folder import (

@@ -43,6 +43,12 @@ from r1omni.training.checkpointed import CheckpointedModule
 from r1omni.training.checkpoints import (
     start_fingerprint,
 )
+from r1omni.training.device import (
+    check_precision,
+    is_mixed,
+    keep_freed_memory,
+    warn_of_slow_bfloat16,
+)
 from r1omni.training.optimization import (
     OptimizerConfig,
     Part,
@@ -53,7 +59,6 @@ from r1omni.training.optimization import (
     choose_trained,
     trained_parts,
 )
-from r1omni.training.precision import check_precision, is_mixed, warn_of_slow_bfloat16
 from r1omni.training.sharded import FSDP2Strategy
 from r1omni.training.termination import Termination
 from r1omni.training.trainer_options import check_any_trainer
@@ -190,6 +195,7 @@ class EmotionModule(CheckpointedModule):
         return ", ".join([*parts, *([f"adapters of rank {lora['rank']}"] if lora else [])])
 
     def setup(self, stage: str) -> None:
+        keep_freed_memory(self.trainer.strategy.root_device)
         self.configure_model()  # outside Lightning's contexts, which change what it makes
 
     def configure_model(self) -> None:

@@ -1,8 +1,10 @@
-"""The precisions in which a model is trained and answers rightly."""
+"""What is asked of the device that computes: a precision that is right, and a CPU's memory."""
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
 
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
@@ -15,6 +17,11 @@ _logger = logging.getLogger(__name__)
 # As trainer.precision names them; 32 and bf16 are Lightning's older names.
 PRECISIONS = ("32-true", "bf16-mixed")
 _SAME_PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
+# What glibc's malloc is told (malloc.h): from how many bytes on memory comes from the kernel and
+# goes back to it at once, and how many free bytes it keeps. The largest C int is 2 GiB.
+_MMAP_THRESHOLD, _TRIM_THRESHOLD, _MOST = -3, -1, 2**31 - 1
+# A user's own choice of these.
+_CHOICES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def check_precision(precision: str | int | None, plugin: Precision | None = None) -> None:
@@ -61,3 +68,19 @@ def warn_of_slow_bfloat16(precision: str | int | None, device: torch.device) -> 
             "trainer.precision bf16-mixed is slower than 32-true on this CPU, which has neither "
             "avx512_bf16 nor amx_bf16; figures are those of a CPU that has"
         )
+
+
+def keep_freed_memory(device: torch.device) -> None:
+    """Have a CPU's process keep the memory that it frees, up to 2 GiB a block, for what comes next.
+
+    A step allocates the same sizes again and again. By default glibc gives blocks of megabytes back
+    to the kernel and gets them anew, zeroed page by page. Nothing is done where malloc is not
+    glibc's, or where the environment tunes it.
+
+    Args:
+        device: that computes; a GPU's memory is torch's to keep.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if device.type == "cpu" and mallopt is not None and not any(map(os.environ.get, _CHOICES)):
+        mallopt(_MMAP_THRESHOLD, _MOST)
+        mallopt(_TRIM_THRESHOLD, _MOST)

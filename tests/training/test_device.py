@@ -1,8 +1,11 @@
-"""`trainer.precision`: what is accepted computes right, and everything else is refused."""
+"""`trainer.precision`: what is accepted computes right, all else is refused; a CPU's memory."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,8 +18,8 @@ from small_training import BASE, fit, logged, short_grpo, short_sft
 
 from r1omni.cli import main
 from r1omni.models.sampler import Sampled, generate
-from r1omni.training import SFTModule, policy
-from r1omni.training.precision import PRECISIONS, check_precision, warn_of_slow_bfloat16
+from r1omni.training import SFTModule, module, policy
+from r1omni.training.device import PRECISIONS, check_precision, warn_of_slow_bfloat16
 from r1omni.types import UsageError
 
 REPOSITORY = Path(__file__).parents[2]
@@ -141,3 +144,45 @@ def test_the_overlay_trains_in_bfloat16(
         first[name] = next(f["grad_norm"] for f in figures if "grad_norm" in f)
     assert first["mixed"] != first["plain"]
     assert first["mixed"] == pytest.approx(first["plain"], rel=0.1)
+
+
+FAULTS = """
+import resource, sys, torch
+from r1omni.training.device import keep_freed_memory
+if sys.argv[1] != "not at all":
+    keep_freed_memory(torch.device(sys.argv[1]))
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.ones(2**26, dtype=torch.uint8)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+first = faults()
+print(min(faults() for _ in range(5)) / first)
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "environment", "anew"),
+    [
+        ("not at all", {}, True),
+        ("cpu", {}, False),
+        ("cuda", {}, True),
+        ("cpu", {"MALLOC_TRIM_THRESHOLD_": "131072"}, True),  # a user's own choice
+        ("cpu", {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"}, True),
+    ],
+)
+def test_freed_memory_is_used_again(device: str, environment: dict[str, str], anew: bool) -> None:
+    """Counted by page faults: 64 MiB are had from the kernel once, or every time."""
+    words = [sys.executable, "-c", FAULTS, device]
+    env = {**os.environ, **environment}
+    done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
+    share = float(done.stdout)
+    assert share > 0.9 if anew else share < 0.01
+
+
+def test_a_run_keeps_freed_memory_of_the_device_that_computes(
+    mini_world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[torch.device] = []
+    monkeypatch.setattr(module, "keep_freed_memory", asked.append)
+    fit(mini_world, tmp_path, steps=1)
+    assert asked == [torch.device("cpu")]
