@@ -38,7 +38,8 @@ from r1omni.models.sizes import config_from_sizes
 PARTS_OFF = ("towers_each_step", "library_cache", "prompt_per_completion", "plain_rows",
              "full_logits")  # fmt: skip
 ARMS = {
-    "cpu": ("ours", "fused_always", "sampled_ahead", *PARTS_OFF, "release", "trl", "trl_rows"),
+    "cpu": ("ours", "fused_always", "sampled_ahead", *PARTS_OFF, "memory_given_back", "release",
+            "trl", "trl_rows"),
     "cuda": ("ours", "fused_never", "flex", "sampled_ahead", *PARTS_OFF, "without_triton",
              "without_graphs", "release", "trl", "trl_rows"),
 }  # fmt: skip

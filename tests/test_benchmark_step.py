@@ -16,8 +16,9 @@ from step_parts.work import Case, noise, prompt_length
 from r1omni.models.sizes import config_from_sizes
 
 CASE = Case("mini", prompts=2, group_size=3, completion=5)
-OFF = ("fused_always", "sampled_ahead", "towers_each_step", "library_cache",
-       "prompt_per_completion", "plain_rows", "full_logits")  # fmt: skip
+OFF = tuple(
+    arm for arm in benchmark_step.ARMS["cpu"] if arm not in ("ours", "release", "trl", "trl_rows")
+)
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,7 @@ from r1omni.models.sampler import Sampled, Sampling, beside, generate
 from r1omni.ops import GRPOLossConfig, selective_logprob, selective_logprob_and_entropy
 from r1omni.rewards import RewardSpec
 from r1omni.training import GRPOConfig, GRPOModule, OptimizerConfig
+from r1omni.training import module as training_module
 from r1omni.training import policy as training_policy
 from r1omni.types import PromptInputs
 
@@ -271,6 +272,13 @@ def full_logits() -> Patches:
 
 
 @contextmanager
+def memory_given_back() -> Patches:
+    """On a CPU, freed memory goes back to the kernel, and is had from it anew."""
+    with patch.object(training_module, "keep_freed_memory", lambda device: None):
+        yield
+
+
+@contextmanager
 def without_graphs() -> Patches:
     """On CUDA, every operation of every token is started by the host."""
 
@@ -291,6 +299,7 @@ SWITCHES: dict[str, Callable[[], Any]] = {
     "prompt_per_completion": prompt_per_completion,
     "plain_rows": plain_rows,
     "full_logits": full_logits,
+    "memory_given_back": memory_given_back,
     "without_triton": lambda: kernels.use("torch"),
     "without_graphs": without_graphs,
 }

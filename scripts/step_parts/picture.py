@@ -17,6 +17,7 @@ TITLES = {
     "prompt_per_completion": "a prompt a completion",
     "plain_rows": "padded rows",
     "full_logits": "logits of all tokens",
+    "memory_given_back": "freed memory given back",
     "flex": "FlexAttention",
     "without_triton": "without Triton",
     "without_graphs": "without CUDA graphs",
