@@ -37,7 +37,7 @@ from r1omni.text.emotions import LABEL_SETS, LabelSet
 from r1omni.types import UsageError
 
 SUBJECT = "R1-Omni"
-# What every one that reasons was trained from.
+# The cold start that R1-Omni was trained from.
 COLD_START = "EMER-SFT"
 # What was tried where R1-Omni was behind label SFT, and this with all else that helped.
 AFTER_LABELS, COMBINED = "R1-Omni after labels", "R1-Omni, combined"

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,3 +64,44 @@ def test_the_model_of_the_example_is_small_and_has_its_card() -> None:
     assert sum(file.stat().st_size for file in folder.rglob("*")) < 5_000_000
     assert "| drawn world |" in (folder / CARD).read_text(encoding="utf-8")
     assert re.search(r"unmeasured", (folder / CARD).read_text(encoding="utf-8"))
+
+
+def test_its_figures_are_those_that_were_measured() -> None:
+    """On drawn people those of docs/results.md, on real voices those of their results.json."""
+    drawn, voices = (_rows(part) for part in README.split("## Where to go")[0].split("\n\n")
+                     if part.startswith("| | right"))  # fmt: skip
+    results = (ROOT / "docs" / "results.md").read_text(encoding="utf-8").split("\n\n")
+    war = _rows(next(part for part in results if part.startswith("| | DFEW")))
+    concluded = _rows(results[_place(results, "Right for the right reason") + 1])
+    away = _rows(results[_place(results, "## One medium taken away") + 1])
+    for name, (right, told, gain) in drawn.items():
+        model = name.split(", the")[0].split(", labels")[0]
+        _same(right, [cell.split(" ±")[0] for cell in war[model]])
+        if told != "-":
+            _same(told, [cell.split(" ±")[0] for cell in concluded[model]])
+        alone = [float(part.split(" ±")[0]) for part in away[model][0].split(" / ")]
+        _same(gain, [float(war[model][0].split(" ±")[0]) - max(alone)], roundings=2.2)
+    file = ROOT / "docs" / "benchmarks" / "real_voices" / "results.json"
+    models = json.loads(file.read_text(encoding="utf-8"))["models"]
+    for model, (right, contradicted) in voices.items():
+        figures = models[model]["sets"]["ravdess"]
+        assert len(models[model]["folds"]) == 5
+        _same(right, [100 * figures["war"]])
+        if contradicted != "-":
+            _same(contradicted, [100 * figures["explanations"]["contradicted_among_right"][0]])
+
+
+def _rows(part: str) -> dict[str, list[str]]:
+    """Name of each row of a table -> its other cells."""
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines()]
+    return {first: rest for first, *rest in cells[2:]}
+
+
+def _place(parts: list[str], beginning: str) -> int:
+    return next(i for i, part in enumerate(parts) if part.startswith(beginning))
+
+
+def _same(told: str, measured: list[Any], roundings: float = 1.1) -> None:
+    """Whole numbers with slashes between them, rounded from those with a digit."""
+    found = [float(number) for number in told.split("/")]
+    assert found == pytest.approx([float(number) for number in measured], abs=roundings / 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -153,9 +154,9 @@ if sys.argv[1] != "not at all":
     keep_freed_memory(torch.device(sys.argv[1]))
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    torch.ones(2**26, dtype=torch.uint8)
+    [torch.ones(2**24, dtype=torch.uint8) for _ in range(4)]
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-first = faults()
+first = max(faults(), 1)
 print(min(faults() for _ in range(5)) / first)
 """
 
@@ -167,16 +168,21 @@ print(min(faults() for _ in range(5)) / first)
         ("cpu", {}, False),
         ("cuda", {}, True),
         ("cpu", {"MALLOC_TRIM_THRESHOLD_": "131072"}, True),  # a user's own choice
+        ("cpu", {"MALLOC_MMAP_THRESHOLD_": "131072"}, True),
         ("cpu", {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"}, True),
+        ("cpu", {"GLIBC_TUNABLES": "glibc.rtld.optional_static_tls=512"}, False),
     ],
 )
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc")
 def test_freed_memory_is_used_again(device: str, environment: dict[str, str], anew: bool) -> None:
     """Counted by page faults: 64 MiB are had from the kernel once, or every time."""
     words = [sys.executable, "-c", FAULTS, device]
-    env = {**os.environ, **environment}
+    tuned = ("MALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(tuned)}
+    env |= environment
     done = subprocess.run(words, env=env, capture_output=True, text=True, check=True)
     share = float(done.stdout)
-    assert share > 0.9 if anew else share < 0.01
+    assert share > 0.5 if anew else share < 0.01
 
 
 def test_a_run_keeps_freed_memory_of_the_device_that_computes(

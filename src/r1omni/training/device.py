@@ -17,11 +17,13 @@ _logger = logging.getLogger(__name__)
 # As trainer.precision names them; 32 and bf16 are Lightning's older names.
 PRECISIONS = ("32-true", "bf16-mixed")
 _SAME_PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
-# What glibc's malloc is told (malloc.h): from how many bytes on memory comes from the kernel and
-# goes back to it at once, and how many free bytes it keeps. The largest C int is 2 GiB.
-_MMAP_THRESHOLD, _TRIM_THRESHOLD, _MOST = -3, -1, 2**31 - 1
-# A user's own choice of these.
-_CHOICES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
+# Options of glibc's malloc (malloc.h): the size from which a block is had from the kernel alone and
+# goes back to it when it is freed, and how much free memory at the end of the heap goes back. The
+# block's is the most that every glibc takes; -1 is never.
+_MMAP_THRESHOLD, _LARGEST_BLOCK = -3, 32 * 2**20
+_TRIM_THRESHOLD, _NEVER = -1, -1
+# How a user's own choice of these begins in the environment.
+_CHOICES = ("MALLOC_MMAP_", "MALLOC_TRIM_", "GLIBC_TUNABLES=glibc.malloc.")
 
 
 def check_precision(precision: str | int | None, plugin: Precision | None = None) -> None:
@@ -71,16 +73,20 @@ def warn_of_slow_bfloat16(precision: str | int | None, device: torch.device) -> 
 
 
 def keep_freed_memory(device: torch.device) -> None:
-    """Have a CPU's process keep the memory that it frees, up to 2 GiB a block, for what comes next.
+    """Have a CPU's process keep the memory that it frees, in blocks of up to 32 MiB, until it ends.
 
-    A step allocates the same sizes again and again. By default glibc gives blocks of megabytes back
-    to the kernel and gets them anew, zeroed page by page. Nothing is done where malloc is not
-    glibc's, or where the environment tunes it.
+    A step allocates the same sizes again and again. By default glibc gives them back to the kernel
+    and has them from it again, zeroed page by page. Larger blocks still go back: kept, they leave
+    holes that the next ones may not fit in. Nothing is done where malloc is not glibc's, or where
+    the environment tunes it.
 
     Args:
         device: that computes; a GPU's memory is torch's to keep.
     """
+    chosen = any(f"{name}={value}".startswith(_CHOICES) for name, value in os.environ.items())
+    if device.type != "cpu" or chosen:
+        return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if device.type == "cpu" and mallopt is not None and not any(map(os.environ.get, _CHOICES)):
-        mallopt(_MMAP_THRESHOLD, _MOST)
-        mallopt(_TRIM_THRESHOLD, _MOST)
+    if mallopt is not None:
+        mallopt(_MMAP_THRESHOLD, _LARGEST_BLOCK)
+        mallopt(_TRIM_THRESHOLD, _NEVER)
