@@ -20,12 +20,14 @@ from real_voices_runs import (
     MODELS,
     PROBE,
     SETS,
+    STAGES,
     Run,
     all_runs,
     best,
     pooled,
     recognition,
 )
+from real_voices_trainings import RECIPES
 
 from r1omni.analysis.runs import chance
 from r1omni.metrics.answer_modes import answer_modes
@@ -39,7 +41,7 @@ from r1omni.types import UsageError
 SUBJECT = "R1-Omni"
 # The cold start that R1-Omni was trained from.
 COLD_START = "EMER-SFT"
-# What was tried where R1-Omni was behind label SFT, and this with all else that helped.
+# What was tried where R1-Omni was behind label SFT, and this with what else was tried and helped.
 AFTER_LABELS, COMBINED = "R1-Omni after labels", "R1-Omni, combined"
 # Those that all others are set against.
 SUBJECTS = (SUBJECT, AFTER_LABELS, COMBINED)
@@ -215,14 +217,20 @@ def _differences(by_model: Mapping[str, Sequence[Run]], subject: str) -> dict[st
 
 
 def _cue_precision_gains(by_model: Mapping[str, Sequence[Run]]) -> dict[str, float]:
-    """By model, its cue precision minus that of its cold start, over the folds that both have."""
-    starts = {(run.fold, run.seed): run for run in by_model[COLD_START]}
+    """By model, its cue precision minus that of what it was trained from, in folds that both have.
+
+    A model whose start explains nothing has none.
+    """
     found = {}
-    for model, runs in by_model.items():
+    for recipe in RECIPES:
+        if recipe.starts_from is None:
+            continue
+        model, runs = recipe.model, by_model[recipe.model]
+        starts = {(run.fold, run.seed): run for run in by_model[STAGES[recipe.starts_from]]}
         both = [run for run in runs if (run.fold, run.seed) in starts]
         own = _cue_precision(both)
         start = _cue_precision([starts[run.fold, run.seed] for run in both])
-        if model != COLD_START and own is not None and start is not None:
+        if own is not None and start is not None:
             found[model] = own - start
     return found
 

@@ -154,12 +154,13 @@ def goals(study: Study) -> Lines:
     return [
         "## What was aimed at",
         "",
-        'Set down before the first run, but for the rows that begin with "the same": ways that '
-        "were tried since the row above was missed. Twice as long is "
+        'Set down before the first run, but for the rows that begin with "the same": other ways '
+        "to the same goal, tried since then. Twice as long is "
         "`configs/ravdess_speech/longer.yaml`. After labels, the cold start and GRPO go on "
         "from label SFT in place of the base, and nothing else differs. Paid for measured cues is "
         "`configs/ravdess_speech/measured_cues.yaml`. Combined is all of these: the cold start "
-        "goes on from label SFT that was twice as long, and GRPO is paid for measured cues.",
+        "goes on from label SFT that was twice as long, and GRPO is paid for measured cues. A "
+        "model's cold start is the one that it was trained from.",
         "",
         *table(
             ["goal", "wanted", "measured", "reached"],

@@ -6,8 +6,9 @@
 RAVDESS is a folder with Actor_XX/03-01-*.wav, WHISPER one with config.json and model.safetensors of
 a Whisper, of which the encoder is used and never trained. For every fold and seed, with the recipe
 of configs/ravdess_speech/: a base from descriptions without labels, a cold start from a few
-explained clips, label SFT, and GRPO with the paper's rewards, with the faithful ones, and paid for
-measured cues as well; each tested on the fold's test speakers and on Emo-DB, as recorded and each
+explained clips, label SFT once and twice as long, and GRPO with the paper's rewards, with the
+faithful ones, and paid for measured cues as well; the cold start and GRPO once more from label SFT,
+with the paper's rewards and with all that helped (combined); each tested on the fold's test speakers and on Emo-DB, as recorded and each
 at the level of the other. A linear probe on the same tower and folds stands beside them. Training
 speakers, the validation speakers that choose a checkpoint, and test speakers are three groups;
 `speaker_folds` of the loaders says who is where.

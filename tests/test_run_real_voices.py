@@ -63,11 +63,11 @@ else:
     (folder / "test" / "results.json").write_text(json.dumps({"provenance": tested}))
 """
 GRPO = ("r1omni", "r1omni_faithful", "r1omni_measured_cues")
-AFTER_LABELS = (
+FROM_LABELS = (
     "emer_sft_after_labels", "r1omni_after_labels", "emer_sft_combined", "r1omni_combined",
 )  # fmt: skip
 LABELS = ("label_sft", "label_sft_longer")
-STAGES = ("base", "emer_sft", *LABELS, *GRPO, *AFTER_LABELS)
+STAGES = ("base", "emer_sft", *LABELS, *GRPO, *FROM_LABELS)
 STARTS = {
     "base": "../init", "emer_sft": "base/model", **dict.fromkeys(LABELS, "base/model"),
     "emer_sft_after_labels": "label_sft/model",
@@ -210,7 +210,7 @@ def test_a_failure_ends_what_needs_it_and_nothing_else(
     tested = {folder_of(words, table.out) for words in table.calls() if words[0] == "test"}
     assert {folder for folder in tested if not folder.endswith("/levels")} == {
         "fold_1/seed_0/base",
-        *(f"fold_1/seed_0/{stage}" for stage in (*LABELS, *AFTER_LABELS)),
+        *(f"fold_1/seed_0/{stage}" for stage in (*LABELS, *FROM_LABELS)),
         *(f"fold_2/seed_0/{stage}" for stage in STAGES),
     }  # fmt: skip
     assert capsys.readouterr().err.splitlines() == [
@@ -276,7 +276,8 @@ def test_other_settings_and_wrong_use_are_refused(
 ) -> None:
     assert table.run("--dry-run") == 0
     assert not table.out.exists()
-    num_commands = 3 + 1 + 1 + 2 + 2 + 3 * (len(STAGES) - 1)  # the base answers with no emotion
+    # Voices, levels, probe, fold; fit and test of the base, which answers with no emotion.
+    num_commands = 3 + 1 + 1 + 2 + 2 + 3 * (len(STAGES) - 1)
     assert f"\n{num_commands} commands, about " in capsys.readouterr().out
     assert table.run() == 0
     recipe = table.out / "fold_1/seed_0/label_sft/recipe.json"
