@@ -335,8 +335,8 @@ PAGES = {
     "grpo.md": (overlap,),
     "memory.md": (bfloat16,),
     "performance.md": (
-        goal_steps, step_goals, whole_steps, step_counts, step_growth, steps, sampling, attention_steps,
-        attention, kernels, parity, startup, clip,
+        goal_steps, step_goals, whole_steps, step_counts, step_growth, steps, sampling,
+        attention_steps, attention, kernels, parity, startup, clip,
     ),
     "kernels.md": (goals, tuning),
 }  # fmt: skip

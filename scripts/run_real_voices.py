@@ -8,9 +8,10 @@ a Whisper, of which the encoder is used and never trained. For every fold and se
 of configs/ravdess_speech/: a base from descriptions without labels, a cold start from a few
 explained clips, label SFT once and twice as long, and GRPO with the paper's rewards, with the
 faithful ones, and paid for measured cues as well; the cold start and GRPO once more from label SFT,
-with the paper's rewards and with all that helped (combined); each tested on the fold's test speakers and on Emo-DB, as recorded and each
-at the level of the other. A linear probe on the same tower and folds stands beside them. Training
-speakers, the validation speakers that choose a checkpoint, and test speakers are three groups;
+with the paper's rewards and with all that helped (combined). Each is tested on the fold's test
+speakers and on Emo-DB, as recorded and each at the level of the other. A linear probe on the same
+tower and folds stands beside them. Training speakers, the validation speakers that choose a
+checkpoint, and test speakers are three groups;
 `speaker_folds` of the loaders says who is where.
 
 Voices are described once, and clips decoded and encoded once, for all folds. Every step is a

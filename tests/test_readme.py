@@ -103,7 +103,7 @@ def _mean(cell: str) -> float:
 
 
 def _same(told: str, measured: Iterable[float] | None) -> None:
-    """Figures with slashes between them are rounded from others, which may be rounded to a digit."""
+    """Figures with slashes between them are rounded from others, which may have one digit."""
     if measured is None:
         assert told == "-"
         return
