@@ -123,8 +123,11 @@ install() {
     fi
     say "installing dependencies (several GB, some minutes)"
     requirements "$base" >"$venv/requirements.txt"
-    "${pip[@]}" install --progress-bar off -c "$root/constraints.txt" \
+    # Bytecode is written by all cores; pip would use one. What does not compile is not imported.
+    "${pip[@]}" install --no-compile --progress-bar off -c "$root/constraints.txt" \
         -r "$venv/requirements.txt" >&2 || fail "pip failed; its last lines above say why"
+    "$venv/bin/python" -m compileall -q -j 0 "$venv/lib" >&2 ||
+        say "some packages have files that do not compile, see above; they are used without"
     if [[ "$shared" == no ]]; then
         say "installing r1omni itself, editable"
         "${pip[@]}" install --quiet --no-deps -e "$root" >&2
