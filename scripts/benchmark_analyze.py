@@ -36,7 +36,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 import av  # noqa: E402
 from clean_media import encode  # noqa: E402
-from script_options import ScriptParser  # noqa: E402
+from script_options import ScriptParser, file_to_write  # noqa: E402
 
 WINDOW_S = 5.0
 LOOP_S = 20.0
@@ -195,7 +195,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--num-workers", type=int, default=1)
     parser.add_argument("--ablations", action="store_true", help="compare --media-ablation instead")
-    parser.add_argument("--out", type=Path, help="JSON to write")
+    parser.add_argument("--out", type=file_to_write, help="JSON to write")
     parser.add_argument("--model-name", help="what the model is, for the JSON")
     options = parser.parse_args()
     load_before = round(os.getloadavg()[0], 1)

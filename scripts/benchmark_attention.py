@@ -13,10 +13,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from script_options import ScriptParser  # first: it finds the package
+from script_options import ScriptParser, file_to_write  # first: it finds the package
 
 import torch  # isort: skip
 from torch import Tensor, nn
@@ -125,7 +124,7 @@ def _layers(
 def main() -> None:
     parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=tuple(CASES), default="cpu")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--out", type=file_to_write, required=True, help="JSON file to write")
     given = parser.parse_args()
     rows = [row for case in CASES[given.device] for row in measure(given.device, case)]
     found = {"device": given.device, "layers": LAYERS, "rows": rows}

@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from script_options import ScriptParser  # first: it finds the package
+from script_options import ScriptParser, file_to_write  # first: it finds the package
 
 import torch  # isort: skip
 from benchmark_inference import machine
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[8, 64], help="at once")
     parser.add_argument("--batches", type=int, default=6, help="of prompts")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=None, help="JSON file, added to")
+    parser.add_argument("--out", type=file_to_write, default=None, help="JSON file, added to")
     options = parser.parse_args()
     if min(options.rows) < 1 or options.batches < 2 or options.repeats < 1:
         parser.error("--rows and --repeats must be at least 1, --batches at least 2")

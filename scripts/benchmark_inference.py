@@ -19,13 +19,12 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from script_options import ScriptParser
+from script_options import ScriptParser, file_to_write, model_sizes
 from tqdm import tqdm
 
 from r1omni.models.checkpoint import cast_weights
 from r1omni.models.omni import OmniModel
 from r1omni.models.sampler import Sampling, generate
-from r1omni.models.sizes import config_from_sizes
 from r1omni.text.prompt import AUDIO_PLACEHOLDER, VIDEO_PLACEHOLDER
 from r1omni.types import ClipMedia, PromptInputs
 
@@ -125,19 +124,19 @@ def machine(device: torch.device) -> dict[str, object]:
 def main() -> None:
     """Build the model, time each modality, print and write the figures."""
     parser = ScriptParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", type=Path, default=SIZES, help="YAML of model sizes")
+    parser.add_argument("--sizes", type=model_sizes, default=str(SIZES), help="YAML of model sizes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
     parser.add_argument("--tokens", type=int, default=64, help="tokens of an answer, 2 or more")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=None, help="JSON file to write")
+    parser.add_argument("--out", type=file_to_write, default=None, help="JSON file to write")
     options = parser.parse_args()
     if options.tokens < 2 or options.repeats < 1:
         parser.error("--tokens must be at least 2 and --repeats at least 1")
     device = torch.device(options.device)
 
     torch.manual_seed(0)
-    config = config_from_sizes(options.sizes)
+    config = options.sizes
     model = cast_weights(OmniModel(config), getattr(torch, options.dtype)).to(device).eval()
     weights_gib = sum(p.numel() * p.element_size() for p in model.parameters()) / 2**30
     figures = {}

@@ -410,7 +410,7 @@ def main() -> None:
     parser.add_argument("--implementations", nargs="+", choices=IMPLEMENTATIONS,
                         default=IMPLEMENTATIONS, help="default: all")  # fmt: skip
     parser.add_argument("--only", nargs=2, default=None, help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks")
+    parser.add_argument("--out", type=Path, default=ROOT / "outputs" / "benchmarks")
     options = parser.parse_args()
     device = torch.device(options.device)
     options.repeats = options.repeats or (20 if device.type == "cuda" else 5)

@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
-from script_options import ScriptParser
+from script_options import ScriptParser, file_to_write
 from torch import Tensor
 from tqdm import tqdm
 from transformers import DynamicCache, GenerationConfig, Qwen2Config, Qwen2ForCausalLM
@@ -317,7 +317,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=None, help="of a completion; 64, on cuda 100")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--ways", nargs="+", default=None, help="default: all of the device")
-    parser.add_argument("--out", type=Path, default=None, help="JSON file, added to by size")
+    parser.add_argument(
+        "--out", type=file_to_write, default=None, help="JSON file, added to by size"
+    )
     options = parser.parse_args()
     if options.repeats < 1 or any(rows < 1 or rows % GROUP_SIZE for rows in options.rows):
         parser.error(f"--rows must be multiples of {GROUP_SIZE}, and --repeats at least 1")

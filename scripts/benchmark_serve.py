@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 from benchmark_analyze import descendants  # noqa: E402
-from script_options import ScriptParser  # noqa: E402
+from script_options import ScriptParser, file_to_write  # noqa: E402
 
 from r1omni.commands.arguments import Number  # noqa: E402
 from r1omni.options import at_least  # noqa: E402
@@ -204,7 +204,7 @@ def main() -> None:
     """Measure, and write what was found."""
     parser = ScriptParser(prog=Path(__file__).name, description=__doc__)
     parser.add_argument("--model", required=True, help="model folder")
-    parser.add_argument("--out", type=Path, required=True, help="JSON to write")
+    parser.add_argument("--out", type=file_to_write, required=True, help="JSON to write")
     parser.add_argument("--requests", type=Number(at_least(8, 100_000)), default=200)
     parser.add_argument("--at-a-time", type=Number(at_least(1, 64)), default=8)
     options = parser.parse_args()

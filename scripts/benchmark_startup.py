@@ -28,7 +28,7 @@ sys.path.insert(0, str(ROOT / "src"))
 import av  # noqa: E402
 import numpy as np  # noqa: E402
 from benchmark_analyze import core_s, descendants  # noqa: E402
-from script_options import ScriptParser  # noqa: E402
+from script_options import ScriptParser, file_to_write  # noqa: E402
 
 from r1omni.commands import COMMANDS  # noqa: E402
 
@@ -173,7 +173,7 @@ def main() -> None:
     parser = ScriptParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=["import", "help", "fit", "clip"])
-    parser.add_argument("--out", type=Path, help="JSON to write")
+    parser.add_argument("--out", type=file_to_write, help="JSON to write")
     options = parser.parse_args()
     if options.repeats < 1:
         parser.error("--repeats must be at least 1")

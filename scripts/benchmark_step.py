@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from script_options import ScriptParser
+from script_options import ScriptParser, file_to_write
 from step_parts import expected, results, trl_step
 from step_parts.work import ROOT, SIZES, Case, noise, prompt_length
 from tqdm import tqdm
@@ -67,8 +67,7 @@ def main() -> None:
     if options.one is not None:
         print(json.dumps(run_one(options.one)))
         return
-    out = options.out or ROOT / "docs" / "benchmarks" / f"step{_suffix(options.device)}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out = options.out
     with tempfile.TemporaryDirectory(prefix="benchmark_step_") as scratch:
         Benchmark(options, out, Path(scratch)).run()
     if options.plot and not options.count_only:
@@ -76,10 +75,6 @@ def main() -> None:
 
         draw(json.loads(out.read_text(encoding="utf-8")), out.with_suffix(".png"))
     print(f"written: {out}")
-
-
-def _suffix(device: str) -> str:
-    return "" if device == "cpu" else f"_{device}"
 
 
 def _options() -> argparse.Namespace:
@@ -91,8 +86,8 @@ def _options() -> argparse.Namespace:
                         help="of a step; mini 1 and 16, otherwise 1")  # fmt: skip
     parser.add_argument("--group-size", type=int, default=8)
     parser.add_argument("--completion", type=int, default=64, help="tokens")
-    parser.add_argument("--growth", choices=["none", *SIZES], default="middle",
-                        help="size at which G, P and C are varied, if it is run")  # fmt: skip
+    parser.add_argument("--growth", choices=["none", *SIZES], default=None,
+                        help="size at which G, P and C vary; middle, if it is run")  # fmt: skip
     parser.add_argument("--count-only", action="store_true", help="by formula; nothing is run")
     parser.add_argument("--repeats", type=int, default=3, help="rounds through all arms")
     parser.add_argument("--steps", type=int, default=1, help="timed in each process")
@@ -100,7 +95,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--note", default="", help="written beside the figures")
     parser.add_argument("--no-plot", dest="plot", action="store_false")
     parser.add_argument("--one", type=_job, default=None, help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, default=None, help="JSON file")
+    parser.add_argument("--out", type=file_to_write, default=ROOT / "outputs" / "step.json",
+                        help="JSON file")  # fmt: skip
     options = parser.parse_args()
     options.arms = options.arms or list(ARMS[options.device])
     if unknown := [arm for arm in options.arms if arm not in ARMS[options.device]]:
@@ -112,6 +108,11 @@ def _options() -> argparse.Namespace:
             parser.error(f"--{name.replace('_', '-')} must be at least {least}")
     if options.prompts and min(options.prompts) < 1:
         parser.error("--prompts must be at least 1")
+    if options.growth is None:
+        options.growth = "middle" if "middle" in options.size else "none"
+    elif options.growth != "none" and (options.count_only or options.growth not in options.size):
+        why = "with --count-only nothing is run" if options.count_only else "it is no --size"
+        parser.error(f"--growth {options.growth}: {why}")
     if options.device == "cuda" and options.one is None:
         import torch
 
@@ -193,7 +194,7 @@ class Benchmark:
                 case = Case(size, prompts, self.options.group_size, self.options.completion,
                             device=self.options.device)  # fmt: skip
                 self.case(case)
-        if self.options.growth in self.options.size and not self.options.count_only:
+        if self.options.growth != "none" and not self.options.count_only:
             self.growth()
         self.report["machine"]["load_average_at_the_end"] = _load()
         self._write()

@@ -1,7 +1,8 @@
-"""What GRPO learns in several ways of computing it; writes docs/benchmarks/overlap.json.
+"""What GRPO learns in several ways of computing it; writes JSON.
 
     python -m r1omni synthesize --out outputs/overlap/world --clips 400 --seed 9002
-    python scripts/compare_learning.py --world outputs/overlap/world
+    python scripts/compare_learning.py --world outputs/overlap/world \\
+        --out docs/benchmarks/overlap.json
     python scripts/compare_learning.py --world outputs/overlap/world --ways "in place" bfloat16 \\
         --out docs/benchmarks/bf16_cpu.json
 
@@ -22,7 +23,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from script_options import ScriptParser
+from script_options import ScriptParser, file_to_write
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = "configs/mini/r1omni.yaml"
@@ -54,7 +55,9 @@ def main() -> None:
     parser.add_argument("--val-every", type=int, default=30, help="steps between validations")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--ways", nargs="+", default=["in place", "ahead"], choices=WAYS)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks" / "overlap.json")
+    parser.add_argument(
+        "--out", type=file_to_write, default=ROOT / "outputs" / "overlap" / "learning.json"
+    )
     options = parser.parse_args()
     runs: list[dict[str, Any]] = []
     start = start_war(options)

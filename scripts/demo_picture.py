@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 from page_picture import ROOT, WIDTH_PX, join, shrink
-from script_options import ScriptParser
+from script_options import ScriptParser, file_to_write
 
 CLIPS = ("a.mp4", "b.mp4")
 
@@ -24,7 +24,7 @@ CLIPS = ("a.mp4", "b.mp4")
 def main() -> None:
     parser = ScriptParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", default=str(ROOT / "examples" / "mini-model"))
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "demo.png")
+    parser.add_argument("--out", type=file_to_write, default=ROOT / "docs" / "demo.png")
     parser.add_argument("--width", type=int, default=WIDTH_PX, help="pixels")
     options = parser.parse_args()
     from playwright.sync_api import expect, sync_playwright

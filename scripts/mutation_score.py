@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from mutation_parts.judge import Judge  # noqa: E402
 from mutation_parts.mutants import Mutant, WrongUse, mutants_of  # noqa: E402
-from script_options import ScriptParser  # noqa: E402
+from script_options import ScriptParser, file_to_write  # noqa: E402
 
 PACKAGE = "src/r1omni"
 # What pytest is given to judge a module: that of the first name it begins with. Tests of more than
@@ -52,14 +52,14 @@ def main() -> int:
     parser.add_argument(
         "--survivors", action="store_true", help="judge only what survived in the file of --out"
     )
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks" / "mutation.json")
+    parser.add_argument(
+        "--out", type=file_to_write, default=ROOT / "docs" / "benchmarks" / "mutation.json"
+    )
     options = parser.parse_args()
     if options.sample is not None and options.sample < 1:
         parser.error(f"--sample is {options.sample}; it must be at least 1")
     if options.survivors and options.sample is not None:
         parser.error("--survivors judges all of them; leave --sample out")
-    if not options.out.parent.is_dir():
-        parser.error(f"--out: there is no folder {options.out.parent}")
     try:
         report = read_report(options.out)
         for tests, modules in by_tests(options.modules).items():

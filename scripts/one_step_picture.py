@@ -13,7 +13,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
-from script_options import ScriptParser
+from script_options import ScriptParser, file_to_write
 
 PICTURE = Path(__file__).resolve().parent.parent / "docs" / "one_step.svg"
 WIDTH, HEIGHT = 12.4, 8.0
@@ -194,5 +194,5 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 
 if __name__ == "__main__":
     parser = ScriptParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, default=PICTURE)
+    parser.add_argument("--out", type=file_to_write, default=PICTURE)
     draw(parser.parse_args().out)

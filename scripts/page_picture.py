@@ -19,7 +19,7 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image
-from script_options import ScriptParser
+from script_options import ScriptParser, file_to_write
 
 from r1omni.cli import main as run_command
 from r1omni.media.audio import read_waveform
@@ -89,7 +89,7 @@ def main() -> None:
     parser = ScriptParser(description=__doc__.split("\n")[0])
     parser.add_argument("--world", type=Path, required=True, help="mini-world")
     parser.add_argument("--model", required=True, help="model folder")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "page.png")
+    parser.add_argument("--out", type=file_to_write, default=ROOT / "docs" / "page.png")
     options = parser.parse_args()
     from playwright.sync_api import sync_playwright
 

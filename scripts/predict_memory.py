@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))
 
 import torch  # noqa: E402
-from script_options import ScriptParser  # noqa: E402
+from script_options import ScriptParser, model_sizes  # noqa: E402
 from torch import nn  # noqa: E402
 from torch._subclasses.fake_tensor import FakeTensorMode  # noqa: E402
 
@@ -310,6 +310,8 @@ MEASURED: Mapping[str, Step] = {
 }
 # R1-Omni's own batch, and the two stages before it with the targets of EMER.
 PAPER = Step(prompts=16, completion=512)
+# The least of every number of a step; group 0 is SFT.
+LEAST = {"prompts": 1, "micro_batch": 1, "group": 0, "prompt": 1, "completion": 1, "lora": 0}
 OVERLAYS: Mapping[str, Step] = {
     "gpu_24gb.yaml": replace(PAPER, checkpointing=True),
     "gpu_24gb.yaml, optimizer_8bit.yaml": replace(PAPER, checkpointing=True, eight_bit=True),
@@ -356,7 +358,9 @@ def _columns(memories: Mapping[str, Memory]) -> str:
 
 def main(args: Sequence[str] | None = None) -> None:
     parser = ScriptParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=Path, default=RELEASED, help="sizes of a model, YAML")
+    parser.add_argument(
+        "--sizes", type=model_sizes, default=str(RELEASED), help="sizes of a model, YAML"
+    )
     parser.add_argument("--tables", action="store_true", help="the tables of docs/memory.md")
     for name, default in vars(PAPER).items():
         flag = f"--{name.replace('_', '-')}"
@@ -365,11 +369,17 @@ def main(args: Sequence[str] | None = None) -> None:
         else:
             parser.add_argument(flag, type=int, default=default)
     given = vars(parser.parse_args(args))
-    sizes, tables = given.pop("sizes"), given.pop("tables")
+    config, tables = given.pop("sizes"), given.pop("tables")
+    for name, least in LEAST.items():
+        if given[name] < least:
+            parser.error(f"--{name.replace('_', '-')} is {given[name]}; it must be {least} or more")
+    if given["micro_batch"] > given["prompts"]:
+        parser.error(f"--micro-batch {given['micro_batch']} is more than --prompts "
+                     f"{given['prompts']}: a pass has no more prompts than a step")  # fmt: skip
     if tables:
         print(f"{measured()}\n\n{overlays()}")
         return
-    print(_columns({"this step": Memory(config_from_sizes(sizes), Step(**given))}))
+    print(_columns({"this step": Memory(config, Step(**given))}))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from script_options import ScriptParser
+from script_options import ScriptParser, file_to_write
 
 from r1omni.kernels import triton_grpo, triton_selective, triton_tables
 
@@ -63,7 +62,7 @@ def milliseconds(call: Callable[[], Any]) -> float:
 
 def main() -> None:
     parser = ScriptParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--out", type=file_to_write, required=True, help="JSON file to write")
     options = parser.parse_args()
     if not torch.cuda.is_available():
         parser.error("torch sees no GPU; `python -m r1omni doctor` says why")

@@ -128,6 +128,8 @@ def test_an_arm_that_cannot_run_says_so(monkeypatch: pytest.MonkeyPatch, tmp_pat
         (("--arms", "theirs"), "--arms: theirs is none of ours, fused_always,"),
         (("--group-size", 1), "--group-size must be at least 2"),
         (("--prompts", 0), "--prompts must be at least 1"),
+        (("--count-only", "--growth", "mini"), "--growth mini: with --count-only nothing is run"),
+        (("--size", "mini", "--growth", "middle"), "--growth middle: it is no --size"),
     ],
 )
 def test_wrong_use(

@@ -420,7 +420,10 @@ def test_bad_input() -> None:
         (lambda: kernels.grpo_loss(logits, ids, ones, ones, beta=0.1), "ref_logps is missing"),
         (lambda: kernels.grpo_loss(logits, ids, ones, ones, epsilon=-1), "epsilon is -1"),
         (lambda: kernels.grpo_loss(logits, ids, ones, ones, beta=-1), "beta is -1"),
+        (lambda: kernels.selective_logprob(random(3, 0), ids), "do not fit"),
         (lambda: kernels.linear_logprob(logits, random(5, 4), ids), "do not fit"),
+        (lambda: kernels.linear_logprob(logits, random(0, 11), ids), "do not fit"),
+        (lambda: kernels.linear_logprob(random(3, 0), random(5, 0), ids), "do not fit"),
         (lambda: kernels.linear_logprob(logits, random(5, 11).float(), ids), "expected one dtype"),
         (lambda: kernels.linear_logprob(logits, random(5, 11), ids, chunk_rows=0), "chunk_rows"),
     ):

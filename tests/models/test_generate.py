@@ -148,6 +148,12 @@ def test_sampling_without_a_seed_a_completion_is_refused(
         generate(tiny.model, prompts[:1], sampling, group_size=2, seeds=seeds)
 
 
+def test_prompts_of_nothing_are_refused(tiny: R1Omni, prompts: list[Tensor]) -> None:
+    for few in ([], [prompts[0][:0]], [prompts[0], prompts[1][:0]]):
+        with pytest.raises(ValueError, match="each of one token or more"):
+            generate(tiny.model, few, Sampling(2, 0.0, (), PAD))
+
+
 @pytest.mark.parametrize(("temperature", "other"), [(1.0, 0.7), (0.7, 1.0)])
 @torch.no_grad()
 def test_tokens_are_drawn_as_often_as_the_model_says(

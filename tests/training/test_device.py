@@ -171,6 +171,7 @@ ANEW: list[tuple[str, dict[str, str]]] = [
     ("cpu", {"MALLOC_TRIM_THRESHOLD_": "131072"}),  # a user's own choice
     ("cpu", {"MALLOC_MMAP_THRESHOLD_": "131072"}),
     ("cpu", {"GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=131072"}),
+    ("cpu", {"GLIBC_TUNABLES": "glibc.pthread.rseq=1:glibc.malloc.trim_threshold=131072"}),
 ]
 KEPT: list[tuple[str, dict[str, str]]] = [
     ("cpu", {}),

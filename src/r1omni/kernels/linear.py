@@ -70,10 +70,11 @@ def flat_inputs(hidden: Tensor, weight: Tensor, token_ids: Tensor) -> tuple[Tens
         ValueError: shapes or dtypes that do not fit.
     """
     fits = weight.dim() == 2 and hidden.dim() >= 1 and hidden.shape[-1] == weight.shape[1]
-    if not fits or hidden.shape[:-1] != token_ids.shape:
+    if not fits or not weight.numel() or hidden.shape[:-1] != token_ids.shape:
         raise ArgumentError(
             f"hidden {list(hidden.shape)}, weight {list(weight.shape)} and token_ids "
-            f"{list(token_ids.shape)} do not fit; expected [..., D], [V, D] and [...]"
+            f"{list(token_ids.shape)} do not fit; expected [..., D], [V, D] and [...], "
+            "D and V 1 or more"
         )
     dtype = _in_autocast(hidden)
     if dtype != _in_autocast(weight):

@@ -66,10 +66,10 @@ def check_temperature(temperature: float) -> None:
 
 def _rows(logits: Tensor, token_ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     check_temperature(temperature)
-    if logits.dim() < 1 or logits.shape[:-1] != token_ids.shape:
+    if logits.dim() < 1 or logits.shape[:-1] != token_ids.shape or not logits.shape[-1]:
         raise ArgumentError(
             f"logits {list(logits.shape)} and token_ids {list(token_ids.shape)} do not fit; "
-            "expected [..., V] and [...]"
+            "expected [..., V] and [...], V 1 or more"
         )
     return logits.reshape(-1, logits.shape[-1]), token_ids.reshape(-1)
 

@@ -22,8 +22,8 @@ _SAME_PRECISION = {"32": "32-true", "bf16": "bf16-mixed"}
 # block's is the most that every glibc takes; -1 is never.
 _MMAP_THRESHOLD, _LARGEST_BLOCK = -3, 32 * 2**20
 _TRIM_THRESHOLD, _NEVER = -1, -1
-# How a user's own choice of these begins in the environment.
-_CHOICES = ("MALLOC_MMAP_", "MALLOC_TRIM_", "GLIBC_TUNABLES=glibc.malloc.")
+# How a user's own choice of these begins: variables, and entries of the list in GLIBC_TUNABLES.
+_CHOICES = ("MALLOC_MMAP_", "MALLOC_TRIM_", "glibc.malloc.")
 
 
 def check_precision(precision: str | int | None, plugin: Precision | None = None) -> None:
@@ -83,7 +83,8 @@ def keep_freed_memory(device: torch.device) -> None:
     Args:
         device: that computes; a GPU's memory is torch's to keep.
     """
-    chosen = any(f"{name}={value}".startswith(_CHOICES) for name, value in os.environ.items())
+    tunables = os.environ.get("GLIBC_TUNABLES", "").split(":")
+    chosen = any(name.startswith(_CHOICES) for name in (*os.environ, *tunables))
     if device.type != "cpu" or chosen:
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -107,8 +107,8 @@ class EmotionModule(CheckpointedModule):
             layers of trained towers again in the backward pass instead of keeping what they
             computed. Same results, less memory, about a third more time for an update.
         attention: how attention over prompts with their completions is computed: "sdpa" piece by
-            piece, "flex" by torch's FlexAttention, for a CUDA device alone and not tried on one
-            yet. Same results but for rounding.
+            piece, "flex" by torch's FlexAttention, for a CUDA device alone. Same results but for
+            rounding.
     """
 
     RANGES: ClassVar[Ranges] = {"max_new_tokens": TOKENS}

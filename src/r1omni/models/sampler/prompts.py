@@ -37,7 +37,12 @@ def read_prompts(model: OmniModel, prompts: Sequence[Tensor]) -> ReadPrompts:
 
     Keys and values take 2 * layers * key-value heads * head width numbers a token of the padded
     batch, as long as the result is held.
+
+    Raises:
+        ValueError: there is no prompt, or one has no token.
     """
+    if not prompts or not all(len(prompt) for prompt in prompts):
+        raise ValueError("sampling needs one prompt or more, each of one token or more")
     embedded = pad_embeds(prompts, side="left")
     cache = DynamicCache(config=model.config.language)
     hidden = model.hidden_states(embedded, cache=cache)
