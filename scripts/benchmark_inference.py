@@ -160,7 +160,6 @@ def main() -> None:
     text = json.dumps(result, indent=2) + "\n"
     print(text)
     if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(text, encoding="utf-8")
 
 
